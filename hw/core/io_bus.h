@@ -9,16 +9,18 @@
 
 namespace dragoman::hw {
 
+// Access sizes that a chip decodes. A wider access is split into several of `max` bytes, a narrower one is passed as
+// it is when `min` allows and otherwise reads the containing unit.
+struct IoWidths {
+    unsigned min = 1;
+    unsigned max = 4;
+};
+
 class IoBus {
   public:
     static constexpr unsigned port_count = 0x10000;
 
-    // Access sizes that the chip decodes. A wider access is split into several of `max` bytes, a narrower one is
-    // passed as it is when `min` allows and otherwise reads the containing unit.
-    struct Widths {
-        unsigned min = 1;
-        unsigned max = 4;
-    };
+    using Widths = IoWidths;
 
     IoBus();
 

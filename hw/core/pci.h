@@ -51,7 +51,7 @@ class PciFunction : public Device {
     void reset() override;                     // configuration back to power-on; unmaps BARs
     void visit(StateVisitor& visitor) override; // configuration space; remaps BARs after loading
 
-    // Connects the function to the machine. Called once by PciBus::attach before any access.
+    // Connects the function to the machine, once, before any access. Everything is borrowed; `intx` may be null.
     void connect(IoBus& ports, MemoryMap& memory, DmaBus& dma, IrqLine* intx);
     // Did the guest turn on bus mastering? A function without it must not do DMA.
     bool bus_master() const { return config_[kPciCommand] & 4; }
