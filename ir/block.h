@@ -1,0 +1,25 @@
+// A block: straight-line IR for a run of guest instructions, ending in exactly one op with the effect End.
+#pragma once
+
+#include "ir/inst.h"
+
+#include <string>
+#include <vector>
+
+namespace dragoman::ir {
+
+struct Block {
+    u64 pc = 0;          // rip of its first guest instruction
+    u64 linear_pc = 0;   // CS base + pc
+    u32 guest_bytes = 0; // length of the guest code
+    u32 guest_instructions = 0;
+    u8 mode_bits = 64;   // 16, 32 or 64: rip wraps at this width (16 and 32)
+    u8 view = 0;         // softmmu::View of its data accesses
+    std::vector<Inst> insts;
+};
+
+// Text form, one instruction a line: "op.size d, a, b" ... (docs/ir.md). parse() reads what print() writes.
+std::string print(const Inst& inst);
+std::string print(const Block& block);
+
+} // namespace dragoman::ir

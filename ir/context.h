@@ -1,0 +1,114 @@
+// The state that IR ops work on: one per vCPU. Generated code addresses it through the GS segment base (GS:0 is the
+// first byte of Context), the interpreter through a reference. The frontend's CPU state derives from it.
+//
+// At rest (outside generated code) everything here is exact for the instruction boundary at `rip`.
+#pragma once
+
+#include "base/types.h"
+#include "ir/flags.h"
+
+#include <cstddef>
+
+namespace dragoman::ir {
+
+struct Context;
+struct Block;
+
+// Why the run loop got control back. `None` while code runs.
+enum class Exit : u32 {
+    None,
+    Event,   // something to do at an instruction boundary: interrupt, timer, request (Context::poll was set)
+    Lookup,  // ordinary end of a block whose successor is not linked: `rip` is set, find the next one
+    Fault,   // an exception is recorded in Context::fault; the faulting instruction changed nothing
+    Restart, // the instruction at `rip` must run again alone, in a block of its own (it writes the running block)
+    Halt,    // HLT: wait for an interrupt
+    Shutdown // triple fault
+};
+
+// An exception on its way to the guest (SDM vol. 3, ch. 6).
+struct Fault {
+    u8 vector = 0;
+    bool has_error = false;
+    u32 error = 0;
+    u64 address = 0; // CR2 for #PF, DR6 bits for #DB
+};
+
+// A segment register with its hidden part (SDM vol. 3, 3.4.3).
+struct Segment {
+    u64 base = 0;
+    u32 limit = 0; // in bytes, after the granularity bit, inclusive
+    u16 selector = 0;
+    u16 attributes = 0; // descriptor bits 55:52 and 47:40: G D/B L AVL (15:12), P DPL S type (7:0)
+};
+
+enum class Seg : u8 { ES, CS, SS, DS, FS, GS, None };
+
+// x87 state. st[i] is ST(i) (relative to TOP), in the 80-bit memory format in the first 10 bytes; MMn is the mantissa
+// of the register whose physical number is n: st[(n - TOP) & 7].
+struct Fpu {
+    alignas(16) u8 st[8][16];
+    u16 control, status; // status without its TOP field; TOP is in `top`
+    u8 top;              // physical number of ST(0)
+    u8 tag;              // abridged: bit n = physical register n is not empty (FXSAVE, SDM vol. 1, 10.5.1.1)
+    u16 opcode;
+    u64 ip, dp;
+    u16 cs, ds;
+};
+
+inline constexpr unsigned kGprs = 16;
+inline constexpr unsigned kTemps = 16;
+
+struct alignas(64) Context {
+    u64 gpr[kGprs] = {}; // RAX RCX RDX RBX RSP RBP RSI RDI R8..R15: the encoding's numbers
+    u64 tmp[kTemps] = {};
+    u64 rip = 0;   // linear offset in CS, not an address: the linear address is seg[CS].base + rip
+    Flags flags = 0; // arithmetic flags only; the rest of EFLAGS is in the fields below and in the frontend's state
+
+    u32 poll = 0; // not 0: leave at the next poll. Also set by other threads (std::atomic_ref, relaxed)
+    u8 interrupt_flag = 0;  // EFLAGS.IF, the *virtual* interrupt flag: the host's is never touched
+    u8 direction_flag = 0;  // EFLAGS.DF
+    u8 interrupt_line = 0;  // INTR is asserted by an interrupt controller (NMI and the like come through `poll`)
+    u8 interrupt_shadow = 0; // after STI or MOV SS: no interrupt before the next instruction has ended
+    u8 cpl = 0;
+    u8 view = 0; // softmmu::View of data accesses now, follows CPL, CR4.SMAP and EFLAGS.AC
+    Exit exit = Exit::None;
+    Fault fault;
+
+    // Counts down by the guest instructions retired. Lives in a host register inside generated code; goes negative
+    // when the budget given by the run loop is used up, which ends the run at the next poll.
+    i64 budget = 0;
+
+    // The mode part of the block key, and the epoch of address translation: together they validate jump cache entries.
+    u64 key = 0;
+
+    // Host PC after the call from generated code into a helper or slow path that is in progress; 0 in the interpreter.
+    u64 host_return = 0;
+    // The block the interpreter runs, with the index of the guest instruction in it; null in generated code.
+    const Block* interpreted_block = nullptr;
+    u32 interpreted_instruction = 0;
+
+    u32 mxcsr = 0x1f80;
+    u32 host_mxcsr = 0x1f80; // what C++ code runs with
+    Segment seg[6];
+
+    struct JumpCacheEntry {
+        u64 pc = 0;  // linear address
+        u64 key = ~u64{0};
+        const void* host = nullptr;
+        u64 unused = 0; // 32 bytes, so that the index is a shift
+    };
+    static constexpr unsigned jump_cache_bits = 12;
+    JumpCacheEntry* jump_cache = nullptr; // [1 << jump_cache_bits]
+
+    class Memory* memory = nullptr;
+
+    alignas(64) u8 vec[16][16] = {}; // XMM0..15
+    Fpu fpu{};
+};
+
+// Index of a linear address in the jump cache: the same function is emitted inline by the backend.
+constexpr u64 jump_cache_index(u64 pc) {
+    return (pc ^ (pc >> Context::jump_cache_bits)) & ((1u << Context::jump_cache_bits) - 1);
+}
+
+} // namespace dragoman::ir

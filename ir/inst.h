@@ -1,0 +1,88 @@
+// One IR instruction and what it is made of. The IR is a register machine, not SSA: guest registers are operands, so that
+// an x86 host can emit most instructions as themselves.
+#pragma once
+
+#include "base/types.h"
+#include "ir/context.h"
+#include "ir/op.h"
+
+namespace dragoman::ir {
+
+// An operand: a guest register, a temporary of the current guest instruction, a vector register, or the immediate.
+// A write of 1 or 2 bytes to a GPR keeps its other bytes; every other write zero-extends (SDM vol. 1, 3.4.1.1).
+// Temporaries are dead at the next Insn.
+class Ref {
+  public:
+    constexpr Ref() = default;
+    static constexpr Ref gpr(unsigned n) { return Ref(u8(n)); }
+    static constexpr Ref temp(unsigned n) { return Ref(u8(16 + n)); }
+    static constexpr Ref xmm(unsigned n) { return Ref(u8(32 + n)); }
+    static constexpr Ref mm(unsigned n) { return Ref(u8(48 + n)); } // the MMX register of that number
+    static constexpr Ref imm() { return Ref(0xfe); }                // Inst::imm
+    static constexpr Ref none() { return Ref(0xff); }
+
+    constexpr bool is_gpr() const { return id_ < 16; }
+    constexpr bool is_temp() const { return id_ >= 16 && id_ < 32; }
+    constexpr bool is_xmm() const { return id_ >= 32 && id_ < 48; }
+    constexpr bool is_mm() const { return id_ >= 48 && id_ < 56; }
+    constexpr bool is_imm() const { return id_ == 0xfe; }
+    constexpr bool is_none() const { return id_ == 0xff; }
+    constexpr bool is_reg() const { return id_ < 32; } // GPR or temporary
+    constexpr unsigned index() const { return id_ & 15; }
+    constexpr u8 id() const { return id_; } // 0..31 for GPRs and temporaries: a dense index
+    friend constexpr bool operator==(Ref a, Ref b) = default;
+
+  private:
+    explicit constexpr Ref(u8 id) : id_(id) {}
+    u8 id_ = 0xff;
+};
+
+inline constexpr Ref kRax = Ref::gpr(0), kRcx = Ref::gpr(1), kRdx = Ref::gpr(2), kRbx = Ref::gpr(3),
+                     kRsp = Ref::gpr(4), kRbp = Ref::gpr(5), kRsi = Ref::gpr(6), kRdi = Ref::gpr(7);
+
+// effective = (base + (index << scale) + disp) cut to `size` bytes;
+// linear = (effective + base of seg, if there is one) cut to `linear_size` bytes.
+struct Address {
+    Ref base, index;
+    u8 scale = 0;       // log2
+    u8 size = 8;        // address size: 2, 4 or 8 bytes
+    u8 linear_size = 8; // 8 in 64-bit mode, 4 elsewhere
+    Seg seg = Seg::None;
+    i64 disp = 0; // for size 8: fits 32 bits signed, unless there is neither base nor index
+};
+
+// A C++ function called from translated code. It may read and write all of Context; `a` and `b` are the values of the
+// operands. Context::rip is the rip of the guest instruction, all registers and flags are in place. When it returns with
+// Context::exit other than None the block is left with Context::rip as the helper set it.
+struct Helper {
+    const char* name;
+    u64 (*fn)(Context& ctx, u64 a, u64 b, u64 imm);
+    Flags writes = 0; // arithmetic flags that it replaces in Context::flags
+    Flags reads = 0;  // those that it looks at
+};
+
+struct Inst {
+    Op op = Op::Insn;
+    u8 size = 8;       // bytes: 1, 2, 4, 8 (16 for vectors)
+    u8 size2 = 8;      // destination bytes of Zext, Sext, LoadZx, LoadSx
+    Op sub = Op::Count; // of Rmw
+    Cond cond = Cond::O;
+    bool lock = false;        // of Rmw
+    bool from_memory = false; // of Vec
+    Ref d, a, b, c;
+    Flags live = kAllFlags; // flags written that somebody may see: the dead-flags pass clears the others
+    Address mem;
+    i64 imm = 0, imm2 = 0;
+    union {
+        const Helper* helper = nullptr; // of Call
+        u16 vec;                        // of Vec: index into the table of ir/vec.h
+    };
+};
+
+// Flags defined by this instruction (before liveness), and those it reads.
+Flags flags_written(const Inst& inst);
+Flags flags_read(const Inst& inst);
+// May this instruction leave the block before its end (fault, exit of a helper, poll)?
+bool may_leave(const Inst& inst);
+
+} // namespace dragoman::ir

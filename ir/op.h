@@ -1,0 +1,60 @@
+// The op table as C++: the enum and one OpInfo per row of ops.inc.
+#pragma once
+
+#include "ir/flags.h"
+
+#include <string_view>
+
+namespace dragoman::ir {
+
+enum class Op : u8 {
+#define OP(name, ...) name,
+#include "ir/ops.inc"
+#undef OP
+    Count
+};
+
+// Which fields of Inst an op uses.
+enum class Form : u8 {
+    None,
+    D,      // d
+    A,      // a
+    DA,     // d, a
+    AB,     // a, b
+    DAB,    // d, a, b
+    DABC,   // d, a, b, c
+    DM,     // d, mem
+    MA,     // mem, a (Rmw: also d, c)
+    D_Mem,  // d, mem with segment, imm
+    D_Imm,  // d, imm
+    A_Imm,  // a, imm
+    Imm,    // imm
+    Branch, // cond or a, imm, imm2
+    Rmw,    // not an op of its own
+    Vec,    // d, a, mem, imm: see ir/vec.h
+    Call,   // d, a, b, imm, helper
+};
+
+enum Effect : u8 {
+    kTouchesMemory = 1, // may fault
+    kMayFault = 2,      // may fault otherwise
+    kEndsBlock = 4,     // last op of a block
+    kTouchesState = 8,  // reads or writes Context beyond its operands
+    kKeep = 16,         // never dead
+    kFlagsMaybe = 32    // some of the flags in `writes` may keep their old value
+};
+
+struct OpInfo {
+    std::string_view name;
+    Form form;
+    Flags writes; // kBySub: those of Inst::sub or of the helper
+    Flags reads;  // kByCond: those of Inst::cond
+    u8 effects;
+};
+
+inline constexpr Flags kBySub = 1u << 31;
+inline constexpr Flags kByCond = 1u << 30;
+
+const OpInfo& info(Op op);
+
+} // namespace dragoman::ir

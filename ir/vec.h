@@ -1,0 +1,37 @@
+// Vector instructions as IR: x86 shapes by their mnemonic, each with a C++ reference meaning. One row of vec_ops.inc per
+// mnemonic; `Inst::vec` is the row's number.
+//
+// An instruction has a destination d and a source a (each an XMM or MMX register, or a GPR where the manual says r32/r64),
+// or with `from_memory` the source is [mem] of `source bytes`; imm is the imm8, if the row has one. d is also the first
+// source where the manual says so. Stores are VStore, plain loads VLoad.
+#pragma once
+
+#include "ir/inst.h"
+
+#include <string_view>
+
+namespace dragoman::ir {
+
+// The value of any operand of a Vec: low 8 bytes for MMX and GPRs.
+struct alignas(16) Vec128 {
+    u8 bytes[16];
+};
+
+struct VecOp {
+    std::string_view mnemonic; // lower case, as in the manual; also asmjit's name
+    u8 source_bytes;           // what a memory source reads: 1, 2, 4, 8 or 16
+    bool has_imm;
+    bool aligned;              // a memory source must be aligned to 16 bytes (#GP)
+    bool implicit_registers;   // reads or writes XMM0, RAX, RCX or RDX without naming them: no direct emission
+    Flags flags;               // written (COMISS, PTEST, PCMPISTRI ...)
+    // The meaning. `d` holds the destination's old value and receives the new one; `size` is Inst::size (4 or 8 where
+    // the instruction has a r32/r64 form). Runs under the guest's MXCSR. Flags are written to ctx.flags.
+    void (*fn)(Context& ctx, Vec128& d, const Vec128& s, u8 imm, u8 size);
+};
+
+const VecOp& vec_op(u16 index);
+u16 vec_op_count();
+// The row of a mnemonic, or -1.
+int find_vec_op(std::string_view mnemonic);
+
+} // namespace dragoman::ir
