@@ -115,3 +115,39 @@ one_at_a_time() {
     flock -n 9 || { note "waiting for another run that is working in $CACHE"; flock 9; }
     export DRAGOMAN_CACHE_HELD=$CACHE
 }
+
+# The modules that the disk and CD guests load: IDE disk and CD, the file systems of our images, the network card.
+DISK_MODULES="ata_piix sd_mod sr_mod ext4 isofs e1000"
+
+# linux_parts: kernel and archives for a bootable amd64 image, made when they are missing or older than their maker.
+linux_parts() {
+    "$ROOT/scripts/guest-packages"
+    newer_than "$GUESTS/initrd-amd64.cpio" "$ROOT/scripts/make-initramfs" "$ROOT/scripts/guest-init" \
+        "$GUESTS/packages" || "$ROOT/scripts/make-initramfs" --arch amd64
+    newer_than "$GUESTS/modules-amd64.cpio" "$ROOT/scripts/make-initramfs" "$ROOT/scripts/lib.sh" \
+        "$GUESTS/packages" || "$ROOT/scripts/make-initramfs" --arch amd64 --modules "$DISK_MODULES"
+}
+
+# image_tree TREE APPEND: what our bootable images hold: kernel, archives, GRUB's menu (on screen and on the first
+# serial line at once), and a file of known content to read back.
+image_tree() {
+    mkdir -p "$1/boot/grub"
+    cp "$GUESTS/vmlinuz-amd64" "$1/boot/vmlinuz"
+    cp "$GUESTS/initrd-amd64.cpio" "$1/boot/initrd"
+    cp "$GUESTS/modules-amd64.cpio" "$1/boot/modules"
+    (set +o pipefail; seq 1 700000 | head -c 4194304) >"$1/numbers"
+    cat >"$1/boot/grub/grub.cfg" <<CFG
+serial --unit=0 --speed=115200
+terminal_input console serial
+terminal_output console serial
+set timeout=2
+set default=0
+menuentry "Dragoman guest" {
+    echo "Loading Linux"
+    linux /boot/vmlinuz $2
+    initrd /boot/initrd /boot/modules
+}
+menuentry "Reboot" { reboot }
+CFG
+    find "$1" -exec touch -h -d @0 {} +
+}
