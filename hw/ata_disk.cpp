@@ -1,0 +1,380 @@
+#include "hw/ata_disk.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dragoman::hw {
+
+enum class AtaDisk::Action : u8 {
+    Transfer,
+    Identify,
+    Nop,
+    Succeed, // nothing to do here beyond saying so
+    Seek,
+    Flush,
+    SetFeatures,
+    SetMultiple,
+    InitializeParameters,
+    NativeMax,
+    CheckPower,
+    Standby,
+    Idle,
+};
+
+struct AtaDisk::Row {
+    u8 command;
+    Action action;
+    bool ext = false, writing = false, dma = false, multiple = false, data = true;
+};
+
+const AtaDisk::Row* AtaDisk::find(u8 command) {
+    using A = Action;
+    // clang-format off
+    static constexpr Row rows[] = {
+        {0x00, A::Nop},
+        // READ and WRITE:      ext    writing dma    multiple data
+        {0x20, A::Transfer}, // READ SECTOR(S), 21h without retries
+        {0x21, A::Transfer},
+        {0x24, A::Transfer,     true},
+        {0x25, A::Transfer,     true,  false,  true},
+        {0x29, A::Transfer,     true,  false,  false, true},
+        {0x30, A::Transfer,     false, true},
+        {0x31, A::Transfer,     false, true},
+        {0x34, A::Transfer,     true,  true},
+        {0x35, A::Transfer,     true,  true,   true},
+        {0x39, A::Transfer,     true,  true,   false, true},
+        {0x3c, A::Transfer,     false, true}, // WRITE VERIFY
+        {0x40, A::Transfer,     false, false,  false, false,   false}, // READ VERIFY
+        {0x41, A::Transfer,     false, false,  false, false,   false},
+        {0x42, A::Transfer,     true,  false,  false, false,   false},
+        {0xc4, A::Transfer,     false, false,  false, true},
+        {0xc5, A::Transfer,     false, true,   false, true},
+        {0xc8, A::Transfer,     false, false,  true},
+        {0xc9, A::Transfer,     false, false,  true},
+        {0xca, A::Transfer,     false, true,   true},
+        {0xcb, A::Transfer,     false, true,   true},
+        {0x91, A::InitializeParameters},
+        {0xc6, A::SetMultiple},
+        {0xec, A::Identify},
+        {0xef, A::SetFeatures},
+        {0xe7, A::Flush},
+        {0xea, A::Flush,        true},
+        {0xf8, A::NativeMax},
+        {0x27, A::NativeMax,    true},
+        // Power management: both the present and the obsolete codes.
+        {0xe0, A::Standby}, {0x94, A::Standby}, {0xe2, A::Standby}, {0x96, A::Standby},
+        {0xe1, A::Idle},    {0x95, A::Idle},    {0xe3, A::Idle},    {0x97, A::Idle},
+        {0xe5, A::CheckPower}, {0x98, A::CheckPower},
+        {0xe6, A::Standby}, {0x99, A::Standby}, // SLEEP; a command, not only a reset, wakes this disk
+    };
+    // clang-format on
+    for (const Row& row : rows)
+        if (row.command == command) return &row;
+    static constexpr Row recalibrate{0x10, A::Succeed}, seek{0x70, A::Seek}; // sixteen codes each
+    if ((command & 0xf0) == 0x10) return &recalibrate;
+    if ((command & 0xf0) == 0x70) return &seek;
+    return nullptr;
+}
+
+AtaDisk::AtaDisk(BlockDevice& image, std::string serial_number, Log& log)
+    : AtaDevice(log), image_(image), serial_number_(std::move(serial_number)) {
+    kind_ = "ATA disk";
+    reset_settings();
+}
+
+void AtaDisk::present_signature() {
+    regs_.count = regs_.lba[0] = 1;
+    regs_.error = 1;
+    regs_.status = kAtaDrdy | kAtaDsc;
+    regs_.device = 0xa0;
+    transfer_ = {};
+}
+
+void AtaDisk::reset_settings() {
+    settings_ = {};
+    settings_.geometry = default_geometry();
+}
+
+AtaDisk::Geometry AtaDisk::default_geometry() const {
+    const u64 cylinders = image_.sectors() / (16 * 63);
+    return {static_cast<u16>(std::clamp<u64>(cylinders, 1, 16383)), 16, 63};
+}
+
+bool AtaDisk::execute(u8 command) {
+    const Row* row = find(command);
+    if (row == nullptr) return false;
+    switch (row->action) {
+    case Action::Transfer: start_transfer(*row); break;
+    case Action::Identify: identify(); break;
+    case Action::Nop: fail(kAtaAbrt); break; // NOP always ends so (8.27)
+    case Action::Succeed: succeed(); break;
+    case Action::Seek: {
+        u64 lba = 0;
+        if (decode_address(false, lba) && lba < image_.sectors())
+            succeed();
+        else
+            fail(kAtaIdnf);
+        break;
+    }
+    case Action::Flush: finish_flush(); break;
+    case Action::SetFeatures: set_features(); break;
+    case Action::SetMultiple: set_multiple(); break;
+    case Action::InitializeParameters: initialize_parameters(); break;
+    case Action::NativeMax: native_max(row->ext); break;
+    case Action::CheckPower:
+        regs_.count = settings_.power;
+        succeed();
+        break;
+    case Action::Standby:
+    case Action::Idle:
+        settings_.power = row->action == Action::Standby ? 0x00 : 0xff;
+        succeed();
+        break;
+    }
+    return true;
+}
+
+// --- addressing
+
+bool AtaDisk::decode_address(bool ext, u64& lba) const {
+    const u8* l = regs_.lba;
+    const u64 low = l[0] | u64{l[1]} << 8 | u64{l[2]} << 16;
+    if (ext) {
+        const u8* h = regs_.lba_before;
+        lba = low | u64{h[0]} << 24 | u64{h[1]} << 32 | u64{h[2]} << 40;
+        return true;
+    }
+    if (regs_.device & 0x40) {
+        lba = low | u64(regs_.device & 0xf) << 24;
+        return true;
+    }
+    const Geometry& g = settings_.geometry;
+    const u32 head = regs_.device & 0xf, cylinder = l[1] | u32{l[2]} << 8, sector = l[0];
+    if (head >= g.heads || sector == 0 || sector > g.sectors || cylinder >= g.cylinders) return false;
+    lba = (u64{cylinder} * g.heads + head) * g.sectors + sector - 1;
+    return true;
+}
+
+void AtaDisk::encode_address(bool ext, u64 lba) {
+    u8* l = regs_.lba;
+    if (!ext && !(regs_.device & 0x40)) {
+        const Geometry& g = settings_.geometry;
+        const u64 track = lba / g.sectors, cylinder = track / g.heads;
+        l[0] = static_cast<u8>(lba % g.sectors + 1);
+        l[1] = static_cast<u8>(cylinder);
+        l[2] = static_cast<u8>(cylinder >> 8);
+        regs_.device = static_cast<u8>((regs_.device & 0xf0) | (track % g.heads));
+        return;
+    }
+    for (unsigned i = 0; i < 3; ++i) {
+        l[i] = static_cast<u8>(lba >> (8 * i));
+        if (ext) regs_.lba_before[i] = static_cast<u8>(lba >> (24 + 8 * i));
+    }
+    if (!ext) regs_.device = static_cast<u8>((regs_.device & 0xf0) | (lba >> 24 & 0xf));
+}
+
+u32 AtaDisk::decode_count(bool ext) const {
+    if (!ext) return regs_.count != 0 ? regs_.count : 256;
+    const u32 count = regs_.count | u32{regs_.count_before} << 8;
+    return count != 0 ? count : 65536;
+}
+
+// --- reading and writing
+
+void AtaDisk::start_transfer(const Row& row) {
+    settings_.power = 0xff;
+    transfer_ = {};
+    Transfer& t = transfer_;
+    t.ext = row.ext;
+    t.writing = row.writing;
+    t.dma = row.dma;
+    t.data = row.data;
+    if (row.multiple && settings_.multiple == 0) return fail(kAtaAbrt);
+    const u32 largest = buffer_bytes / BlockDevice::sector_bytes;
+    t.block = row.dma || !row.data ? largest : row.multiple ? settings_.multiple : 1;
+    t.left = decode_count(t.ext);
+    if (!decode_address(t.ext, t.lba)) return fail(kAtaIdnf);
+    if (t.lba >= image_.sectors() || t.left > image_.sectors() - t.lba) {
+        encode_address(t.ext, std::max(t.lba, image_.sectors())); // the first sector that is not there
+        return fail(kAtaIdnf);
+    }
+    if (t.writing && image_.read_only()) return fail(kAtaAbrt);
+    next_block();
+}
+
+void AtaDisk::next_block() {
+    Transfer& t = transfer_;
+    t.now = std::min(t.left, t.block);
+    const u32 bytes = t.now * BlockDevice::sector_bytes;
+    if (t.writing) {
+        // The first block of a PIO write is asked for by DRQ alone (9.6).
+        const bool interrupt = !t.dma && !t.first;
+        t.first = false;
+        begin_data(t.dma ? Phase::DmaOut : Phase::PioOut, 0, bytes, interrupt);
+        return;
+    }
+    set_busy();
+    image_.read(t.lba, t.now, buffer(), guarded([this, bytes](BlockStatus status) {
+                    if (status != BlockStatus::Ok) return transfer_failed(status, false);
+                    const Transfer& now = transfer_;
+                    if (!now.data) return block_done();
+                    begin_data(now.dma ? Phase::DmaIn : Phase::PioIn, 0, bytes, !now.dma);
+                }));
+}
+
+void AtaDisk::block_done() {
+    Transfer& t = transfer_;
+    if (regs_.command == 0xec) return succeed_silently(); // the words of IDENTIFY DEVICE
+    if (t.writing) return write_block();
+    t.lba += t.now;
+    t.left -= t.now;
+    if (t.left != 0) return next_block();
+    encode_address(t.ext, t.lba - 1);
+    if (t.data && !t.dma)
+        succeed_silently();
+    else
+        succeed();
+}
+
+void AtaDisk::write_block() {
+    set_busy();
+    image_.write(transfer_.lba, transfer_.now, buffer(), guarded([this](BlockStatus status) {
+                     if (status != BlockStatus::Ok) return transfer_failed(status, true);
+                     Transfer& t = transfer_;
+                     t.lba += t.now;
+                     t.left -= t.now;
+                     if (t.left == 0) {
+                         encode_address(t.ext, t.lba - 1);
+                         if (settings_.write_cache) return succeed();
+                         return finish_flush();
+                     }
+                     next_block();
+                 }));
+}
+
+void AtaDisk::transfer_failed(BlockStatus status, bool writing) {
+    encode_address(transfer_.ext, transfer_.lba);
+    if (status == BlockStatus::OutOfRange) return fail(kAtaIdnf);
+    // An unreadable sector is UNC. WRITE has no such bit: a write that the disk cannot carry out is aborted.
+    fail(writing ? kAtaAbrt : kAtaUnc);
+}
+
+void AtaDisk::finish_flush() {
+    set_busy();
+    image_.flush(guarded([this](BlockStatus status) {
+        if (status == BlockStatus::Ok)
+            succeed();
+        else
+            fail(kAtaAbrt);
+    }));
+}
+
+// --- settings
+
+void AtaDisk::set_multiple() {
+    const u8 count = regs_.count;
+    if (count > 16 || (count & (count - 1)) != 0) return fail(kAtaAbrt);
+    settings_.multiple = count;
+    succeed();
+}
+
+void AtaDisk::initialize_parameters() {
+    const u8 heads = static_cast<u8>((regs_.device & 0xf) + 1), sectors = regs_.count;
+    if (sectors == 0) return fail(kAtaAbrt);
+    const u64 cylinders = image_.sectors() / (u64{heads} * sectors);
+    settings_.geometry = {static_cast<u16>(std::clamp<u64>(cylinders, 1, 65535)), heads, sectors};
+    succeed();
+}
+
+void AtaDisk::native_max(bool ext) {
+    if (!ext && !(regs_.device & 0x40)) return fail(kAtaAbrt);
+    const u64 last = image_.sectors() - 1;
+    encode_address(ext, ext ? last : std::min<u64>(last, 0x0fffffff));
+    succeed();
+}
+
+void AtaDisk::set_features() {
+    switch (regs_.features) {
+    case 0x02: settings_.write_cache = true; break;
+    case 0x82: settings_.write_cache = false; break;
+    case 0x55: settings_.read_look_ahead = false; break;
+    case 0xaa: settings_.read_look_ahead = true; break;
+    case 0x03:
+        if (!set_transfer_mode(regs_.count)) return fail(kAtaAbrt);
+        break;
+    case 0x66: // keep or forget settings over SRST: they are always kept
+    case 0xcc:
+    case 0x05: // power and noise management: accepted, without effect on an image
+    case 0x85:
+    case 0x42:
+    case 0xc2: break;
+    default: return fail(kAtaAbrt);
+    }
+    succeed();
+}
+
+void AtaDisk::identify() {
+    u16 w[256] = {};
+    const Geometry native = default_geometry();
+    const Geometry& g = settings_.geometry;
+    const u64 all = image_.sectors();
+    const u32 lba28 = static_cast<u32>(std::min<u64>(all, 0x0fffffff));
+    const u32 chs = u32{g.cylinders} * g.heads * g.sectors;
+    w[0] = 0x0040; // ATA device, not removable
+    w[1] = native.cylinders;
+    w[3] = native.heads;
+    w[6] = native.sectors;
+    put_text(w + 10, 10, serial_number_.c_str());
+    put_text(w + 23, 4, "0.1");
+    put_text(w + 27, 20, "DRAGOMAN DISK");
+    w[47] = 0x8010; // READ/WRITE MULTIPLE: up to 16 sectors
+    w[48] = 1;      // 32-bit data register accesses
+    w[49] = 0x0b00; // IORDY, LBA, DMA
+    w[50] = 0x4000;
+    w[51] = w[52] = 0x0200; // PIO and DMA timing, obsolete
+    w[53] = 7;              // words 54-58, 64-70 and 88 are valid
+    w[54] = g.cylinders;
+    w[55] = g.heads;
+    w[56] = g.sectors;
+    w[57] = static_cast<u16>(chs);
+    w[58] = static_cast<u16>(chs >> 16);
+    w[59] = settings_.multiple != 0 ? static_cast<u16>(0x100 | settings_.multiple) : 0;
+    w[60] = static_cast<u16>(lba28);
+    w[61] = static_cast<u16>(lba28 >> 16);
+    w[63] = multiword_dma_word();
+    w[64] = 3;                           // PIO modes 3 and 4
+    w[65] = w[66] = w[67] = w[68] = 120; // cycle times in ns
+    w[80] = 0x0070;                      // ATA/ATAPI-4 to 6
+    w[82] = 0x4068;                      // NOP, look-ahead, write cache, power management
+    w[83] = 0x7400;                      // FLUSH CACHE (EXT), 48-bit addresses
+    w[84] = 0x4000;
+    w[85] = static_cast<u16>(0x4008 | (settings_.read_look_ahead ? 0x40 : 0) |
+                             (settings_.write_cache ? 0x20 : 0));
+    w[86] = 0x3400;
+    w[87] = 0x4000;
+    w[88] = ultra_dma_word();
+    w[93] = hardware_reset_word();
+    for (unsigned i = 0; i < 4; ++i)
+        w[100 + i] = static_cast<u16>(all >> (16 * i));
+    for (unsigned i = 0; i < 256; ++i) {
+        buffer()[2 * i] = static_cast<u8>(w[i]);
+        buffer()[2 * i + 1] = static_cast<u8>(w[i] >> 8);
+    }
+    begin_data(Phase::PioIn, 0, 512, true);
+}
+
+void AtaDisk::visit(const std::string& prefix, StateVisitor& visitor) {
+    AtaDevice::visit(prefix, visitor);
+    visitor.field((prefix + "transfer").c_str(), transfer_);
+    visitor.field((prefix + "settings").c_str(), settings_);
+    if (!visitor.loading()) return;
+    const u32 largest = buffer_bytes / BlockDevice::sector_bytes;
+    transfer_.block = std::clamp(transfer_.block, 1u, largest);
+    transfer_.left = std::min(transfer_.left, 65536u);
+    transfer_.now = std::min({transfer_.now, transfer_.left, largest});
+    if (settings_.multiple > 16) settings_.multiple = 0;
+    Geometry& g = settings_.geometry;
+    if (g.heads == 0 || g.sectors == 0 || g.heads > 16) g = default_geometry();
+}
+
+} // namespace dragoman::hw

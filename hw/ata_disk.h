@@ -1,0 +1,69 @@
+// An ATA hard disk on a block device (ATA/ATAPI-6): CHS, 28-bit and 48-bit addressing, PIO, multiple and DMA.
+#pragma once
+
+#include "hw/ata_device.h"
+#include "hw/core/block.h"
+
+namespace dragoman::hw {
+
+class AtaDisk final : public AtaDevice {
+  public:
+    // `image` and `log` are borrowed. `serial_number` at most 20 ASCII characters.
+    AtaDisk(BlockDevice& image, std::string serial_number, Log& log);
+
+    void visit(const std::string& prefix, StateVisitor& visitor) override;
+
+  private:
+    bool execute(u8 command) override;
+    void block_done() override;
+    void present_signature() override;
+    void reset_settings() override;
+
+    // What the rows of the command table name.
+    struct Row;
+    enum class Action : u8;
+    static const Row* find(u8 command);
+    void identify();
+    void set_features();
+    void set_multiple();
+    void initialize_parameters();
+    void native_max(bool ext);
+    void start_transfer(const Row& row);
+    void next_block();
+    void write_block();
+    void transfer_failed(BlockStatus status, bool writing);
+    void finish_flush();
+
+    struct Geometry {
+        u16 cylinders = 0;
+        u8 heads = 16, sectors = 63;
+    };
+    Geometry default_geometry() const;
+
+    // The address and count registers, decoded and encoded for one addressing scheme.
+    bool decode_address(bool ext, u64& lba) const; // false: no such CHS address
+    void encode_address(bool ext, u64 lba);
+    u32 decode_count(bool ext) const;
+
+    struct Transfer {
+        u64 lba = 0;
+        u32 left = 0;  // sectors still to move, the current block included
+        u32 block = 1; // sectors in a full block
+        u32 now = 0;   // sectors in the current block
+        bool ext = false, writing = false, dma = false, data = false;
+        bool first = true; // no block has been moved yet
+    };
+    struct Settings {
+        Geometry geometry;
+        u8 multiple = 16; // sectors per block of the MULTIPLE commands; 0: not enabled
+        bool write_cache = true, read_look_ahead = true;
+        u8 power = 0xff; // what CHECK POWER MODE reports
+    };
+
+    BlockDevice& image_;
+    std::string serial_number_;
+    Transfer transfer_;
+    Settings settings_;
+};
+
+} // namespace dragoman::hw
