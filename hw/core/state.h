@@ -21,6 +21,12 @@ class StateVisitor {
         static_assert(std::is_trivially_copyable_v<T>);
         bytes(name, &value, sizeof value);
     }
+    // A flag is one byte, 0 or 1 after loading whatever the file said.
+    void field(const char* name, bool& value) {
+        u8 byte = value ? 1 : 0;
+        bytes(name, &byte, 1);
+        value = byte != 0;
+    }
 
   protected:
     virtual void bytes(const char* name, void* data, std::size_t size) = 0;
@@ -74,8 +80,9 @@ class StateImage {
     Fields fields_;
 };
 
-// What every chip is to the machine. The constructor of a chip takes its IRQ lines, the scheduler and its back-end;
-// reset() is the effect of its reset pin; visit() saves or loads its state and rearms its timers after loading.
+// What every chip is to the machine. The constructor of a chip takes its IRQ lines, the scheduler and its
+// back-end; reset() is the effect of its reset pin; visit() saves or loads its state and rearms its timers
+// after loading.
 class Device {
   public:
     virtual ~Device() = default;
