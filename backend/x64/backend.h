@@ -1,0 +1,73 @@
+// IR to x86-64 host code. docs/host-code.md describes the shape of the code and the host registers' roles.
+#pragma once
+
+#include "backend/x64/code_buffer.h"
+#include "base/log.h"
+#include "ir/block.h"
+#include "ir/context.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dragoman::backend {
+
+// A direct jump that can be linked: until then it leads to a stub that leaves with Context::rip = target and
+// Exit::Lookup, and Context::host_return inside the stub.
+struct LinkSite {
+    u32 jump_offset;   // of the patchable jmp rel32 from the block's entry
+    u32 stub_offset;   // where it leads while unlinked
+    u32 return_offset; // Context::host_return - entry when the stub was taken
+    u64 target;        // rip
+};
+
+// A point in host code where the block may be left or C++ is called: which guest instruction it belongs to.
+struct SidePoint {
+    u32 return_offset;     // Context::host_return - entry
+    u32 guest_offset;      // of the guest instruction from the block's pc
+    u32 instruction_index; // how many guest instructions of the block came before it
+};
+
+struct Compiled {
+    u32 code_bytes = 0; // entry is offset 0
+    std::vector<LinkSite> links;
+    std::vector<SidePoint> points;       // sorted by return_offset
+    std::vector<std::unique_ptr<ir::Inst>> kept; // instructions that the code refers to (ops emitted as calls of the interpreter)
+};
+
+struct Options {
+    i64 tlb_offset = 0;    // of the vCPU's softmmu::Tlb from its ir::Context
+    bool count_exact = false; // polls also test Context::budget (count clock, single-stepping)
+    bool use_bmi2 = true;  // if the host has it
+    bool inline_tlb = true;   // off: every access goes through the slow path
+    bool inline_lookup = true; // off: indirect jumps leave to the run loop
+};
+
+class Backend {
+  public:
+    // Generates the entry, exit and slow-path stubs at the start of `buffer` (borrowed). Error: the host lacks something.
+    static Result<std::unique_ptr<Backend>> create(CodeBuffer& buffer, const Options& options, Log& log);
+    virtual ~Backend() = default;
+
+    // Bytes of `buffer` used by the stubs: blocks go after them.
+    virtual u64 stub_bytes() const = 0;
+
+    // Compiles `block` to run at `at` (inside the buffer's executable view), into at most `room` bytes. False: it does not
+    // fit. The block and everything it points to may be dropped afterwards.
+    virtual bool compile(const ir::Block& block, const u8* at, u64 room, Compiled& out) = 0;
+
+    // Patches a jump at run time (the code may not be running in another thread).
+    virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry) = 0;
+    virtual void unlink(const u8* entry, const LinkSite& site) = 0;
+
+    // Runs code from `entry` until it leaves: Context::exit, rip, registers, flags and budget are then at rest. When a memory
+    // access or a helper left it, Context::host_return names the SidePoint; rip is not set then for Fault and Restart
+    // raised by memory accesses (the caller sets it from the SidePoint).
+    virtual void run(ir::Context& ctx, const u8* entry) = 0;
+
+    // Host code as text, one instruction a line (Capstone).
+    virtual std::string list(const u8* entry, u64 bytes) const = 0;
+    virtual std::string describe() const = 0; // host features in use, for `info jit`
+};
+
+} // namespace dragoman::backend

@@ -1,0 +1,32 @@
+// Memory for generated code, mapped twice: written through one mapping, run through the other, so that no page is ever
+// writable and executable at once.
+#pragma once
+
+#include "base/result.h"
+#include "base/types.h"
+
+#include <memory>
+
+namespace dragoman::backend {
+
+class CodeBuffer {
+  public:
+    static Result<std::unique_ptr<CodeBuffer>> create(u64 bytes);
+    ~CodeBuffer();
+
+    u64 bytes() const { return bytes_; }
+    u8* writable() { return rw_; }            // of offset 0
+    const u8* executable() const { return rx_; }
+    u8* writable_of(const u8* rx) { return rw_ + (rx - rx_); }
+    bool contains(const void* rx) const {
+        const u8* p = static_cast<const u8*>(rx);
+        return p >= rx_ && p < rx_ + bytes_;
+    }
+
+  private:
+    CodeBuffer(u8* rw, u8* rx, u64 bytes) : rw_(rw), rx_(rx), bytes_(bytes) {}
+    u8 *rw_, *rx_;
+    u64 bytes_;
+};
+
+} // namespace dragoman::backend

@@ -1,0 +1,105 @@
+// The processor's state beyond what IR ops need: system registers, tables, MSRs. One Cpu per vCPU.
+#pragma once
+
+#include "base/log.h"
+#include "ir/context.h"
+#include "softmmu/mmu.h"
+
+namespace dragoman::x86 {
+
+struct CpuModel; // frontend/x86/cpuid.h
+class Platform;  // frontend/x86/platform.h
+
+// EFLAGS beyond the arithmetic flags (SDM vol. 1, 3.4.3).
+enum EflagsBit : u32 {
+    kTF = 1u << 8,
+    kIF = 1u << 9,
+    kDF = 1u << 10,
+    kIOPL = 3u << 12,
+    kNT = 1u << 14,
+    kRF = 1u << 16,
+    kVM = 1u << 17,
+    kAC = 1u << 18,
+    kVIF = 1u << 19,
+    kVIP = 1u << 20,
+    kID = 1u << 21,
+};
+
+enum Cr0Bit : u64 {
+    kCr0PE = 1u << 0, kCr0MP = 1u << 1, kCr0EM = 1u << 2, kCr0TS = 1u << 3, kCr0ET = 1u << 4, kCr0NE = 1u << 5,
+    kCr0WP = 1u << 16, kCr0AM = 1u << 18, kCr0NW = 1u << 29, kCr0CD = 1u << 30, kCr0PG = 1u << 31,
+};
+enum Cr4Bit : u64 {
+    kCr4VME = 1u << 0, kCr4PVI = 1u << 1, kCr4TSD = 1u << 2, kCr4DE = 1u << 3, kCr4PSE = 1u << 4, kCr4PAE = 1u << 5,
+    kCr4MCE = 1u << 6, kCr4PGE = 1u << 7, kCr4PCE = 1u << 8, kCr4OSFXSR = 1u << 9, kCr4OSXMMEXCPT = 1u << 10,
+    kCr4UMIP = 1u << 11, kCr4LA57 = 1u << 12, kCr4FSGSBASE = 1u << 16, kCr4PCIDE = 1u << 17, kCr4OSXSAVE = 1u << 18,
+    kCr4SMEP = 1u << 20, kCr4SMAP = 1u << 21, kCr4PKE = 1u << 22,
+};
+enum EferBit : u64 { kEferSCE = 1u << 0, kEferLME = 1u << 8, kEferLMA = 1u << 10, kEferNXE = 1u << 11 };
+
+// Exception vectors (SDM vol. 3, 6.3.1).
+enum Vector : u8 {
+    kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kVectorOF = 4, kBR = 5, kUD = 6, kNM = 7, kDoubleFault = 8, kTS = 10, kNP = 11,
+    kSS = 12, kGP = 13, kPF = 14, kMF = 16, kVectorAC = 17, kMC = 18, kXM = 19,
+};
+
+// Segment attributes, in the positions of ir::Segment::attributes (descriptor bits 47:40 and 55:52).
+enum SegmentAttribute : u16 {
+    kSegTypeMask = 0x000f, kSegAccessed = 0x0001, kSegWritable = 0x0002 /* data */, kSegReadable = 0x0002 /* code */,
+    kSegExpandDown = 0x0004 /* data */, kSegConforming = 0x0004 /* code */, kSegCode = 0x0008, kSegS = 0x0010,
+    kSegDplMask = 0x0060, kSegP = 0x0080, kSegAVL = 0x1000, kSegL = 0x2000, kSegDB = 0x4000, kSegG = 0x8000,
+};
+
+struct DescriptorTable {
+    u64 base = 0;
+    u16 limit = 0;
+};
+
+struct Cpu : ir::Context {
+    u32 system_flags = 0; // EFLAGS bits other than the arithmetic ones, IF and DF: TF IOPL NT RF VM AC VIF VIP ID
+
+    u64 cr0 = 0, cr2 = 0, cr3 = 0, cr4 = 0, xcr0 = 1;
+    u64 dr[8] = {};
+    DescriptorTable gdtr, idtr;
+    ir::Segment ldtr, tr;
+
+    u64 efer = 0, star = 0, lstar = 0, cstar = 0, sfmask = 0, kernel_gs_base = 0;
+    u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
+    u64 tsc_offset = 0, tsc_aux = 0;
+    u64 pat = 0x0007040600070406, misc_enable = 1;
+    u64 mtrr_def_type = 0, mtrr_fixed[11] = {}, mtrr_variable[16] = {};
+    u64 pdpte[4] = {};
+
+    bool nmi_pending = false, nmi_blocked = false;
+    bool halted = false;
+
+    const CpuModel* model = nullptr; // borrowed
+    Platform* platform = nullptr;    // borrowed
+    softmmu::Mmu* mmu = nullptr;     // borrowed
+    Log* log = nullptr;              // borrowed
+
+    // The chain of exceptions since the last instruction that ended well: the report of a triple fault.
+    struct Delivered {
+        u8 vector;
+        bool has_error;
+        u32 error;
+        u64 rip, cr2;
+    };
+    Delivered chain[3] = {};
+    u8 chain_length = 0;
+    const char* shutdown_why = "";
+
+    bool protected_mode() const { return cr0 & kCr0PE; }
+    bool v86() const { return system_flags & kVM; }
+    bool real_mode() const { return !protected_mode(); }
+    bool long_mode() const { return efer & kEferLMA; }
+    bool code64() const { return long_mode() && (seg[1].attributes & kSegL); }
+    unsigned iopl() const { return (system_flags & kIOPL) >> 12; }
+
+    // The whole of RFLAGS, composed from and split into the fields that hold it. set_eflags takes every bit as given
+    // (the callers apply the rules of POPF and IRET) and updates what depends on them (view, poll).
+    u32 eflags() const;
+    void set_eflags(u32 value);
+};
+
+} // namespace dragoman::x86

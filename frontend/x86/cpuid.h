@@ -1,0 +1,36 @@
+// Processor models and CPUID: exactly what works is reported.
+#pragma once
+
+#include "base/result.h"
+#include "frontend/x86/instruction.h"
+
+#include <bitset>
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace dragoman::x86 {
+
+struct CpuModel {
+    std::string name;
+    std::bitset<static_cast<std::size_t>(Feature::Count)> features;
+    u8 family = 6, model = 0, stepping = 0;
+    std::string vendor = "GenuineIntel"; // 12 characters
+    std::string brand;                   // up to 48 characters; empty: no brand leaves
+    u64 tsc_hz = 1'000'000'000;          // reported in leaf 0x15/0x16 where the model has it
+
+    bool has(Feature f) const { return features.test(static_cast<std::size_t>(f)); }
+};
+
+// `spec` is the argument of -cpu: a model name, then ,+feature ,-feature ,feature=on|off. The error names what is unknown
+// or what the host lacks.
+Result<CpuModel> make_model(std::string_view spec);
+std::vector<std::string> model_names();
+
+struct CpuidRegisters {
+    u32 eax = 0, ebx = 0, ecx = 0, edx = 0;
+};
+struct Cpu;
+CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf);
+
+} // namespace dragoman::x86

@@ -1,0 +1,39 @@
+// What of the processor's state a translation depends on: the mode part of the block key (design: if it can change the
+// translation it is in the key; nothing else is).
+#pragma once
+
+#include "frontend/x86/cpu.h"
+
+namespace dragoman::x86 {
+
+struct Mode {
+    u8 code_bits = 16;         // 16, 32 or 64: default operand and address size
+    u8 stack_bits = 16;        // width of the stack pointer
+    u8 cpl = 0;
+    bool protected_mode = false; // CR0.PE and not virtual-8086
+    bool v86 = false;
+    u8 view = 0;               // softmmu::View of data accesses
+    bool flat[4] = {};         // ES, CS, SS, DS: base 0, limit 4 GiB - 1, usable for what such a segment is used for
+    bool fs_gs_flat[2] = {};
+    bool fpu_traps = false;    // CR0.EM or CR0.TS: x87 instructions raise #NM
+    bool sse_undefined = false; // CR0.EM or not CR4.OSFXSR: SSE raises #UD
+    bool sse_traps = false;    // CR0.TS: SSE raises #NM
+    bool wait_traps = false;   // CR0.MP and CR0.TS: WAIT raises #NM
+    bool single_step = false;  // EFLAGS.TF, or a shadow, a debugger's step: one instruction per block
+    bool alignment_check = false; // CPL 3, CR0.AM and EFLAGS.AC
+
+    bool long64() const { return code_bits == 64; }
+};
+
+// Packed into 24 bits.
+u32 pack(const Mode& mode);
+Mode unpack(u32 packed);
+
+Mode current_mode(const Cpu& cpu);
+
+// Recomputes Context::cpl-dependent fields (view) and Context::key after a change of CS, CPL, flags or control registers.
+// The run loop calls it before every look-up; helpers that change the mode end their block with ExitHere or ExitTo.
+// key = mode (24 bits) | CS base << 24 (32 bits, 0 in 64-bit mode) | low 8 bits of the translation epoch << 56.
+void update_key(Cpu& cpu, u8 epoch);
+
+} // namespace dragoman::x86

@@ -1,0 +1,34 @@
+// Guest code to IR: reads bytes through the MMU, decodes with Zydis, and calls one translate function per instruction.
+#pragma once
+
+#include "frontend/x86/cpu.h"
+#include "frontend/x86/mode.h"
+#include "ir/block.h"
+
+namespace dragoman::x86 {
+
+class Translator {
+  public:
+    static constexpr unsigned max_instructions = 64;
+
+    Translator(softmmu::Mmu& mmu, Log& log);
+    ~Translator();
+
+    struct Source { // where the guest bytes are: at most two pages, the second only for a block of one instruction
+        u64 gpa[2] = {};
+        u32 bytes[2] = {};
+    };
+    // Translates the block at cpu.rip under cpu's mode, at most `limit` instructions. A block ends at the end of its page;
+    // an instruction that crosses the page is a block of its own. False: the first instruction cannot be fetched, and
+    // the exception is recorded in cpu (Exit::Fault). An undecodable or unsupported instruction becomes one that
+    // raises #UD.
+    bool translate(Cpu& cpu, ir::Block& block, Source& source, unsigned limit = max_instructions);
+
+  private:
+    struct Decoders;
+    softmmu::Mmu& mmu_;
+    Log& log_;
+    Decoders* decoders_;
+};
+
+} // namespace dragoman::x86
