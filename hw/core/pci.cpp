@@ -121,7 +121,11 @@ void PciFunction::set_rom(u8* image, u64 bytes) {
 void PciFunction::set_config(u8 offset, unsigned size, u32 value, u32 writable_mask) {
     store(config_, offset, size, value);
     store(initial_, offset, size, value);
-    store(writable_, offset, size, writable_mask);
+    set_writable(offset, size, writable_mask);
+}
+
+void PciFunction::set_writable(u8 offset, unsigned size, u32 mask) {
+    store(writable_, offset, size, mask);
 }
 
 void PciFunction::set_intx(bool level) {

@@ -38,8 +38,8 @@ struct PciIdentity {
     u8 interrupt_pin = 0; // 1 = INTA#; 0 = none
 };
 
-// One PCI function. Derived chips set BARs and read-only bits in their constructor. All configuration accesses are
-// 1, 2 or 4 bytes, inside one dword.
+// One PCI function. Derived chips set BARs and read-only bits in their constructor. All configuration
+// accesses are 1, 2 or 4 bytes, inside one dword.
 class PciFunction : public Device {
   public:
     PciFunction(std::string name, const PciIdentity& identity);
@@ -48,20 +48,23 @@ class PciFunction : public Device {
     u32 config_read(u8 offset, unsigned size) const;
     void config_write(u8 offset, unsigned size, u32 value);
 
-    void reset() override;                     // configuration back to power-on; unmaps BARs
+    void reset() override;                      // configuration back to power-on; unmaps BARs
     void visit(StateVisitor& visitor) override; // configuration space; remaps BARs after loading
 
-    // Connects the function to the machine, once, before any access. Everything is borrowed; `intx` may be null.
+    // Connects the function to the machine, once, before any access. Everything is borrowed; `intx` may be
+    // null.
     void connect(IoBus& ports, MemoryMap& memory, DmaBus& dma, IrqLine* intx);
     // Did the guest turn on bus mastering? A function without it must not do DMA.
     bool bus_master() const { return config_[kPciCommand] & 4; }
 
   protected:
     enum class BarKind { None, Io, Memory, Memory64, MemoryRam };
-    // `bytes`: a power of two, at least 4 (I/O) or 4096 (memory). For MemoryRam, `ram` is mapped instead of `handler`.
+    // `bytes`: a power of two, at least 4 (I/O) or 4096 (memory). For MemoryRam, `ram` is mapped instead of
+    // `handler`.
     void set_bar(unsigned index, BarKind kind, u64 bytes, IoHandler* handler, u8* ram = nullptr);
     void set_rom(u8* image, u64 bytes); // expansion ROM BAR; bytes a power of two; borrowed
     void set_config(u8 offset, unsigned size, u32 value, u32 writable_mask = 0);
+    void set_writable(u8 offset, unsigned size, u32 mask); // for registers that lock; not undone by reset
     // After the guest wrote a configuration register outside the header's common part.
     virtual void config_written(u8 /*offset*/, unsigned /*size*/) {}
     void set_intx(bool level); // honours Command bit 10 and Status bit 3
@@ -103,7 +106,7 @@ class PciBus final : public IoHandler {
     void attach(unsigned slot, unsigned function, PciFunction& pci);
     PciFunction* at(unsigned slot, unsigned function) const { return functions_[slot * 8 + function]; }
 
-    u64 read(u64 offset, unsigned size) override;               // offset from 0xcf8, 8 ports
+    u64 read(u64 offset, unsigned size) override; // offset from 0xcf8, 8 ports
     void write(u64 offset, unsigned size, u64 value) override;
     // 0xcf9 shares the range: the reset control register of the south bridge, a byte access.
     void set_reset_control(IoHandler* handler) { reset_control_ = handler; }
