@@ -1,11 +1,11 @@
-// Guest-physical memory: RAM, ROM and memory-mapped I/O by page, the A20 gate, and which bytes of RAM have been translated.
+// Guest-physical memory: RAM, ROM and memory-mapped I/O by page, the A20 gate, and which bytes of RAM have
+// been translated.
 #pragma once
 
 #include "base/io.h"
 #include "base/log.h"
 #include "base/result.h"
 
-#include <functional>
 #include <memory>
 #include <string>
 #include <vector>
@@ -16,11 +16,23 @@ namespace dragoman::softmmu {
 class CodeWatcher {
   public:
     virtual ~CodeWatcher() = default;
-    // Bytes [gpa, gpa+size) of a page that holds translated code are about to be written by the vCPU itself. False: they
-    // belong to the block that is running now, which must first be left (the instruction runs again alone).
+    // Bytes [gpa, gpa+size) of a page that holds translated code are about to be written by the vCPU itself.
+    // False: they belong to the block that is running now, which must first be left (the instruction runs
+    // again alone).
     virtual bool may_write(u64 gpa, u64 size) = 0;
     // They are being written: forget the translations made from them.
     virtual void written(u64 gpa, u64 size) = 0;
+};
+
+// Told when what was derived from the map has become stale.
+class MapListener {
+  public:
+    virtual ~MapListener() = default;
+    virtual void mappings_changed() = 0; // host pointers and gpa of pages: TLBs, look-ups by linear address
+    virtual void contents_changed(u64 /*gpa*/, u64 /*bytes*/) {
+    } // other memory answers at these addresses: translations
+    virtual void write_protected(const u8* /*host_page*/) {
+    } // writes to this page must take the slow path from now on
 };
 
 class PhysicalMap final : public MemoryMap, public DmaBus {
@@ -28,7 +40,8 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     static constexpr u64 page_size = 4096;
     static constexpr unsigned address_bits = 40; // MAXPHYADDR that CPUID reports
 
-    // RAM of `bytes` bytes (a multiple of 4096), backed by anonymous memory that costs host memory only where touched.
+    // RAM of `bytes` bytes (a multiple of 4096), backed by anonymous memory that costs host memory only where
+    // touched.
     static Result<std::unique_ptr<PhysicalMap>> create(u64 bytes, Log& log);
     ~PhysicalMap() override;
 
@@ -36,6 +49,11 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     u8* ram() { return ram_; }
     u64 ram_bytes() const { return ram_bytes_; }
     u64 ram_below_4g() const { return ram_below_4g_; }
+    bool is_ram(const u8* host) const { return host >= ram_ && host < ram_ + ram_bytes_; }
+    u64 gpa_of_ram(const u8* host) const {
+        const u64 offset = u64(host - ram_);
+        return offset < ram_below_4g_ ? offset : offset - ram_below_4g_ + 4 * GiB;
+    }
 
     // MemoryMap
     Handle map_io(u64 gpa, u64 bytes, IoHandler& handler, int priority) override;
@@ -53,50 +71,48 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
 
     // What is at a page (after A20).
     struct Page {
-        u8* host = nullptr;           // RAM or ROM; null for I/O or nothing
-        bool writable = false;        // RAM
-        bool has_code = false;        // some of it was translated: writes take the slow path
-        bool dirty_logged = false;    // writes take the slow path until the next one sets the dirty bit
-        IoHandler* io = nullptr;      // if not memory
-        u64 io_offset = 0;            // of the page in the handler's range
+        u8* host = nullptr;        // RAM or ROM; null for I/O or nothing
+        bool writable = false;     // RAM
+        bool has_code = false;     // some of it was translated: writes take the slow path
+        bool dirty_logged = false; // writes take the slow path until the next one sets the dirty bit
+        IoHandler* io = nullptr;   // if not memory
+        u64 io_offset = 0;         // of the page in the handler's range
     };
     Page lookup(u64 gpa) const;
 
-    // Physical accesses by the processor that bypass the TLB (page walks, MMIO, debugger): 1..8 bytes inside one page.
+    // Physical accesses by the processor that bypass the TLB (page walks, MMIO, debugger): 1..8 bytes inside
+    // one page.
     u64 load(u64 gpa, unsigned size);
     void store(u64 gpa, unsigned size, u64 value); // goes through the code watcher
-    void mark_dirty(u64 gpa); // of the page; for writes that went around store()
+    void mark_dirty(u64 gpa);                      // of the page; for writes that went around store()
 
     // Translated code. Granularity of the bitmap: 64 bytes.
     void set_watcher(CodeWatcher* watcher) { watcher_ = watcher; }
     CodeWatcher* watcher() { return watcher_; }
-    void mark_code(u64 gpa, u64 size);   // one page
-    void clear_code(u64 gpa);            // the whole page has no translation any more
+    void mark_code(u64 gpa, u64 size);       // one page
+    void clear_code(u64 gpa);                // the whole page has no translation any more
     bool hits_code(u64 gpa, u64 size) const; // any marked line in [gpa, gpa+size)?
 
-    // Advanced whenever the layout changes: cached host pointers are stale then. The listener flushes the TLB.
-    void on_layout_change(std::function<void()> listener) { layout_changed_ = std::move(listener); }
+    void add_listener(MapListener& listener) { listeners_.push_back(&listener); } // borrowed
 
     std::string describe() const; // `info mtree`
 
   private:
     struct Region;
-    struct Slot;
     PhysicalMap(u8* ram, u64 bytes, Log& log);
-    void rebuild(u64 first_page, u64 pages);
-    const Region* region_of(u64 gpa) const;
+    Handle add(std::unique_ptr<Region> region);
+    void rebuild(u64 gpa, u64 bytes);
+    Region* region_of(u64 gpa) const; // null: nobody
+    Region* region_named(Handle handle) const;
 
     Log& log_;
     u8* ram_;
     u64 ram_bytes_, ram_below_4g_;
     u64 a20_mask_ = ~u64{0};
     CodeWatcher* watcher_ = nullptr;
-    std::function<void()> layout_changed_;
-    std::vector<std::unique_ptr<Region>> regions_;
-    std::vector<u16> low_pages_; // gpa >> 12 below 4 GiB -> region number + 1; above, regions are searched
-    struct CodeBits;
-    std::unique_ptr<CodeBits> code_;
-    Handle next_handle_ = 1;
+    std::vector<MapListener*> listeners_;
+    std::vector<std::unique_ptr<Region>> regions_; // by handle - 1; null where unmapped
+    std::vector<u16> low_pages_;                   // below 4 GiB: page -> handle; above, regions are searched
 };
 
 } // namespace dragoman::softmmu

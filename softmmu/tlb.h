@@ -1,15 +1,15 @@
 // The software TLB: layout shared with generated code, which checks it inline.
 //
-// One table for each access view; a hit needs no permission test, because a tag is only filled for what its view may do.
-// Inline check of an access of `size` bytes at linear address `ea`:
+// One table for each access view; a hit needs no permission test, because a tag is only filled for what its
+// view may do. Inline check of an access of `size` bytes at linear address `ea`:
 //
 //     index = (ea >> 12) & (entries - 1)
 //     hit   = ea - table[index].tag <= 4096 - size      (unsigned)
 //     host  = ea + table[index].addend
 //
-// A page-crossing access misses. An empty tag at index i is the address of page i ^ 1, which no address that selects
-// index i can match. What must take the slow path (MMIO, translated code, watchpoints, a page whose D bit is
-// clear) leaves its tag empty.
+// A page-crossing access misses. An empty tag at index i is the address of page i ^ 1, which no address that
+// selects index i can match. What must take the slow path (MMIO, translated code, watchpoints, a page whose D
+// bit is clear) leaves its tag empty.
 #pragma once
 
 #include "base/types.h"
@@ -41,8 +41,12 @@ struct TlbEntry {
 };
 static_assert(sizeof(TlbEntry) == 32);
 
-constexpr u64 tlb_index(u64 linear) { return (linear >> kPageBits) & (kTlbEntries - 1); }
-constexpr u64 empty_tag(u64 index) { return (index ^ 1) << kPageBits; }
+constexpr u64 tlb_index(u64 linear) {
+    return (linear >> kPageBits) & (kTlbEntries - 1);
+}
+constexpr u64 empty_tag(u64 index) {
+    return (index ^ 1) << kPageBits;
+}
 
 class Tlb {
   public:
@@ -52,26 +56,44 @@ class Tlb {
     // Byte offset of a view's table from the start of this object, for generated code.
     static constexpr u64 table_offset(unsigned view) { return view * kTlbEntries * sizeof(TlbEntry); }
 
-    // Notes that an entry was filled, so that a flush costs what was filled and not the size of the table.
-    void note_filled(View view, u64 linear, bool global);
+    // Claims the entry of a page for a new filling: empties it unless it is the same page's already, and
+    // notes it so that a flush costs what was filled and not the size of the table. `page_bits`: log2 of the
+    // mapping's size.
+    TlbEntry& claim(View view, u64 linear, bool global, u8 page_bits);
     void flush(bool keep_global);
-    void flush_page(u64 linear);  // in every view, whatever the page's size was when filled (see Mmu::invlpg)
-    u64 filled(View view) const;  // entries in use, for `info tlb`
+    // Drops what was filled from the mapping that holds `linear`, whatever its size was then, in every view.
+    void flush_page(u64 linear);
+    u64 filled(View view) const; // entries in use, for `info tlb`
 
-    // Makes every entry whose host page is `host_page` take the slow path for writes (code was translated from it).
+    // Makes every entry whose host page is `host_page` take the slow path for writes.
     void protect_host_page(const u8* host_page);
 
+    // Calls f(view, linear page, entry, global, page_bits) for each entry in use.
+    template <class F> void for_each(F f) const {
+        for (const Slot slot : used_) {
+            const Note& note = notes_[slot.view][slot.index];
+            if (note.used)
+                f(View(slot.view), note.page, tables_[slot.view][slot.index], note.global, note.page_bits);
+        }
+    }
+
   private:
-    struct Filled {
+    struct Slot {
         u8 view;
-        bool global;
         u16 index;
     };
-    void clear(unsigned view, u64 index);
+    struct Note { // what is not needed for the inline check
+        u64 page = 0;
+        bool used = false; // listed in used_
+        bool global = false;
+        u8 page_bits = 12;
+    };
+    void empty(unsigned view, u64 index);
+    template <class Drop> void flush_if(Drop drop);
 
     alignas(64) std::array<std::array<TlbEntry, kTlbEntries>, kViews> tables_;
-    std::vector<Filled> filled_;
-    std::array<std::array<bool, kTlbEntries>, kViews> listed_{}; // is the entry in filled_?
+    std::array<std::array<Note, kTlbEntries>, kViews> notes_{};
+    std::vector<Slot> used_;
 };
 
 } // namespace dragoman::softmmu

@@ -1,0 +1,157 @@
+// The slow path: what an access does when the inline TLB check missed.
+#include "softmmu/mmu.h"
+
+#include "base/bits.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+
+namespace dragoman::softmmu {
+
+void Mmu::flush(bool keep_global) {
+    if (log_.enabled(LogItem::Mmu))
+        log_.print(LogItem::Mmu, "TLB flush%s\n", keep_global ? " of non-global entries" : "");
+    tlb_.flush(keep_global);
+}
+
+void Mmu::invlpg(u64 linear) {
+    tlb_.flush_page(linear);
+}
+
+void Mmu::set_watches(std::vector<Watch> watches, std::function<void(const Watch&)> hit) {
+    watches_ = std::move(watches);
+    watch_hit_ = std::move(hit);
+    flush(false);
+}
+
+bool Mmu::watched(u64 linear_page) const {
+    return std::any_of(watches_.begin(), watches_.end(), [&](const Watch& w) {
+        return align_down(w.linear, kPageSize) <= linear_page && linear_page < w.linear + w.bytes;
+    });
+}
+
+void Mmu::report_watches(u64 linear, u32 size, AccessKind kind) const {
+    for (const Watch& w : watches_) {
+        const bool touches = linear < w.linear + w.bytes && w.linear < linear + size;
+        const bool way = kind == AccessKind::Read ? w.on_read : kind == AccessKind::Write ? w.on_write : true;
+        if (touches && way && watch_hit_) watch_hit_(w);
+    }
+}
+
+u8* Mmu::direct(u64 linear, u32 size, AccessKind kind, View view, const Translation& t) {
+    const PhysicalMap::Page page = map_.lookup(t.gpa);
+    const bool write = kind != AccessKind::Read;
+    if (!page.host || (write && !page.writable)) return nullptr;
+    u8* const host = page.host + t.gpa % kPageSize;
+    if (write && page.dirty_logged) map_.mark_dirty(t.gpa);
+    if (!watches_.empty() && watched(align_down(linear, kPageSize))) {
+        return write && page.has_code && map_.hits_code(t.gpa, size) ? nullptr : host;
+    }
+
+    const u8 page_bits = u8(std::countr_zero(t.page_bytes));
+    TlbEntry& entry = tlb_.claim(view, linear, t.global, page_bits);
+    const u64 tag = align_down(linear, kPageSize);
+    entry.addend = reinterpret_cast<u64>(host) - linear;
+    entry.read_tag = tag;
+    const bool logged = page.dirty_logged && !write;
+    if (t.writable && page.writable && !page.has_code && !logged) entry.write_tag = tag;
+    if (write && page.has_code && map_.hits_code(t.gpa, size)) return nullptr;
+    return host;
+}
+
+bool Mmu::code_forbids(u64 gpa, u32 size) const {
+    CodeWatcher* watcher = map_.watcher();
+    return watcher && map_.hits_code(gpa, size) && !watcher->may_write(gpa, size);
+}
+
+// Up to 8 bytes go to a chip as one access; more as several.
+void Mmu::load_bounce(u8* to, u64 gpa, u32 bytes) {
+    while (bytes) {
+        const u32 n = std::bit_floor(std::min<u32>(bytes, 8));
+        const u64 value = map_.load(gpa, n);
+        std::memcpy(to, &value, n);
+        to += n;
+        gpa += n;
+        bytes -= n;
+    }
+}
+
+void Mmu::store_bounce(const u8* from, u64 gpa, u32 bytes) {
+    while (bytes) {
+        const u32 n = std::bit_floor(std::min<u32>(bytes, 8));
+        u64 value = 0;
+        std::memcpy(&value, from, n);
+        map_.store(gpa, n, value);
+        from += n;
+        gpa += n;
+        bytes -= n;
+    }
+}
+
+Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
+    DRAGOMAN_ASSERT(size >= 1 && size <= sizeof bounce_);
+    const bool write = kind != AccessKind::Read;
+    const u32 first = u32(std::min<u64>(size, kPageSize - linear % kPageSize));
+    if (!watches_.empty()) report_watches(linear, size, kind);
+
+    if (first == size) { // the usual case: interpreter and helpers find the page in the TLB
+        const TlbEntry& entry = tlb_.entry(view, linear);
+        if (align_down(linear, kPageSize) == (write ? entry.write_tag : entry.read_tag))
+            return {.host = reinterpret_cast<u8*>(linear + entry.addend)};
+    }
+
+    u64 gpa[2] = {};
+    const u32 bytes[2] = {first, size - first};
+    for (unsigned part = 0; part < 2 && bytes[part]; ++part) {
+        // In legacy modes the second page of an access at the top wraps to address 0.
+        const u64 at = part == 0           ? linear
+                       : paging_.long_mode ? linear + first
+                                           : (linear + first) & 0xffffffff;
+        const Translation t = translate(at, kind, view);
+        if (!t.ok) return {.fault = t.fault};
+        gpa[part] = t.gpa;
+        if (first == size)
+            if (u8* host = direct(linear, size, kind, view, t)) return {.host = host};
+    }
+    if (write) {
+        for (unsigned part = 0; part < 2 && bytes[part]; ++part)
+            if (code_forbids(gpa[part], bytes[part])) return {.restart = true};
+        open_ = {.active = true, .gpa = {gpa[0], gpa[1]}, .bytes = {bytes[0], bytes[1]}};
+    }
+    if (kind != AccessKind::Write) {
+        load_bounce(bounce_, gpa[0], bytes[0]);
+        if (bytes[1]) load_bounce(bounce_ + bytes[0], gpa[1], bytes[1]);
+    }
+    return {.host = bounce_};
+}
+
+void Mmu::commit() {
+    if (!open_.active) return;
+    open_.active = false;
+    // A chip answering the store may start another access: work on copies.
+    const Open open = open_;
+    u8 data[sizeof bounce_];
+    std::memcpy(data, bounce_, sizeof data);
+    store_bounce(data, open.gpa[0], open.bytes[0]);
+    if (open.bytes[1]) store_bounce(data + open.bytes[0], open.gpa[1], open.bytes[1]);
+}
+
+Mmu::Fetched Mmu::fetch(u64 linear, View view) {
+    const u64 tag = align_down(linear, kPageSize);
+    if (const TlbEntry& entry = tlb_.entry(view, linear); entry.exec_tag == tag) {
+        const u8* host = reinterpret_cast<const u8*>(linear + entry.addend);
+        return {.ok = true, .host = host, .gpa = map_.gpa_of_ram(host)};
+    }
+    const Translation t = translate(linear, AccessKind::Execute, view);
+    if (!t.ok) return {.fault = t.fault};
+    const PhysicalMap::Page page = map_.lookup(t.gpa);
+    if (page.host && map_.is_ram(page.host)) {
+        TlbEntry& entry = tlb_.claim(view, linear, t.global, u8(std::countr_zero(t.page_bytes)));
+        entry.addend = reinterpret_cast<u64>(page.host) - tag;
+        entry.exec_tag = tag;
+    }
+    return {.ok = true, .host = page.host ? page.host + t.gpa % kPageSize : nullptr, .gpa = t.gpa};
+}
+
+} // namespace dragoman::softmmu
