@@ -156,6 +156,7 @@ void AtaDevice::software_reset() {
     ++serial_;
     data_ = {};
     regs_ = {};
+    regs_.device = 0xa0;
     present_signature();
     changed();
 }

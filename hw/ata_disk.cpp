@@ -86,7 +86,6 @@ void AtaDisk::present_signature() {
     regs_.count = regs_.lba[0] = 1;
     regs_.error = 1;
     regs_.status = kAtaDrdy | kAtaDsc;
-    regs_.device = 0xa0;
     transfer_ = {};
 }
 
