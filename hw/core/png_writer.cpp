@@ -1,0 +1,57 @@
+#include "hw/core/png_writer.h"
+
+#include <cerrno>
+#include <cstdio>
+#include <cstring>
+#include <png.h>
+
+namespace dragoman::hw {
+
+namespace {
+
+// The whole file in memory: so that only complete pictures reach the disk.
+Result<std::vector<u8>> encode(const Surface& surface) {
+    std::vector<u8> rgb;
+    rgb.reserve(surface.pixels.size() * 3);
+    for (const u32 pixel : surface.pixels) {
+        rgb.push_back(static_cast<u8>(pixel >> 16));
+        rgb.push_back(static_cast<u8>(pixel >> 8));
+        rgb.push_back(static_cast<u8>(pixel));
+    }
+    png_image image{};
+    image.version = PNG_IMAGE_VERSION;
+    image.width = surface.width;
+    image.height = surface.height;
+    image.format = PNG_FORMAT_RGB;
+    png_alloc_size_t bytes = PNG_IMAGE_PNG_SIZE_MAX(image);
+    std::vector<u8> file(bytes);
+    if (!png_image_write_to_memory(&image, file.data(), &bytes, 0, rgb.data(), 0, nullptr))
+        return Error{image.message};
+    file.resize(bytes);
+    return file;
+}
+
+} // namespace
+
+Status write_png(const Surface& surface, const std::string& path) {
+    const auto failed = [&path](const std::string& why) {
+        return Error{"screenshot '" + path + "': " + why};
+    };
+    if (surface.width == 0 || surface.height == 0) return failed("the picture is empty");
+    Result<std::vector<u8>> file = encode(surface);
+    if (!file) return failed(file.error().message);
+
+    std::FILE* out = std::fopen(path.c_str(), "wb");
+    if (out == nullptr) return failed(std::string("cannot be created: ") + std::strerror(errno));
+    errno = 0;
+    bool ok = std::fwrite(file->data(), 1, file->size(), out) == file->size();
+    int reason = errno;
+    if (std::fclose(out) != 0 && ok) {
+        ok = false;
+        reason = errno;
+    }
+    if (!ok) return failed(std::string("write failed: ") + std::strerror(reason));
+    return Ok{};
+}
+
+} // namespace dragoman::hw
