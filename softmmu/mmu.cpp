@@ -13,6 +13,7 @@ void Mmu::flush(bool keep_global) {
     if (log_.enabled(LogItem::Mmu))
         log_.print(LogItem::Mmu, "TLB flush%s\n", keep_global ? " of non-global entries" : "");
     tlb_.flush(keep_global);
+    ++epoch_;
 }
 
 void Mmu::invlpg(u64 linear) {

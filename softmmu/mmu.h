@@ -36,6 +36,8 @@ class Mmu final : public MapListener {
     const PagingState& paging() const { return paging_; }
     void flush(bool keep_global);
     void invlpg(u64 linear);
+    // Advances with every flush and INVLPG: what was looked up by linear address under another epoch is stale.
+    u64 epoch() const { return epoch_; }
 
     // Walks for an access of this kind, sets A (and D for writes), no TLB. `gpa` is after A20.
     struct Translation {
@@ -101,6 +103,7 @@ class Mmu final : public MapListener {
     Tlb& tlb_;
     Log& log_;
     PagingState paging_;
+    u64 epoch_ = 0;
     std::vector<Watch> watches_;
     std::function<void(const Watch&)> watch_hit_;
     struct Open { // a bounce buffer waiting for commit()
