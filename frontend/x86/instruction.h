@@ -6,6 +6,8 @@
 
 #include <Zydis/Zydis.h>
 
+#include <span>
+
 namespace dragoman::x86 {
 
 class Translation;
@@ -57,7 +59,10 @@ struct InstructionInfo {
     u8 attributes;
 };
 
-// Null: not supported (raises #UD, logged once).
-const InstructionInfo* find_instruction(ZydisMnemonic mnemonic);
+// The row of a decoded instruction (a mnemonic may have two: see instructions.inc). Null: not supported (raises #UD,
+// logged once).
+const InstructionInfo* find_instruction(const ZydisDecodedInstruction& decoded);
+// All rows, for CPUID, coverage reports and tests.
+std::span<const InstructionInfo> instruction_table();
 
 } // namespace dragoman::x86
