@@ -22,6 +22,8 @@ constexpr OpInfo table[] = {
 
 } // namespace
 
-const OpInfo& info(Op op) { return table[static_cast<u8>(op)]; }
+const OpInfo& info(Op op) {
+    return table[static_cast<u8>(op)];
+}
 
 } // namespace dragoman::ir

@@ -23,6 +23,7 @@ struct VecOp {
     bool has_imm;
     bool aligned;              // a memory source must be aligned to 16 bytes (#GP)
     bool implicit_registers;   // reads or writes XMM0, RAX, RCX or RDX without naming them: no direct emission
+    bool numeric;              // may set MXCSR's exception flags, and raise #XM where they are not masked
     Flags flags;               // written (COMISS, PTEST, PCMPISTRI ...)
     // The meaning. `d` holds the destination's old value and receives the new one; `size` is Inst::size (4 or 8 where
     // the instruction has a r32/r64 form). Runs under the guest's MXCSR. Flags are written to ctx.flags.

@@ -1,0 +1,33 @@
+#include "ir/inst.h"
+
+#include "ir/vec.h"
+
+namespace dragoman::ir {
+
+Flags flags_written(const Inst& inst) {
+    const OpInfo& op = info(inst.op);
+    if (op.writes != kBySub) return op.writes;
+    switch (inst.op) {
+    case Op::Rmw: return info(inst.sub).writes;
+    case Op::Vec: return vec_op(inst.vec).flags;
+    default: return inst.helper ? inst.helper->writes : kAllFlags;
+    }
+}
+
+Flags flags_read(const Inst& inst) {
+    const OpInfo& op = info(inst.op);
+    if (op.reads == kByCond) return flags_read(inst.cond);
+    if (op.reads != kBySub) return op.reads;
+    if (inst.op == Op::Rmw) return info(inst.sub).reads;
+    return inst.helper ? inst.helper->reads : kAllFlags;
+}
+
+bool may_leave(const Inst& inst) {
+    switch (inst.op) {
+    case Op::Vec: return inst.from_memory || vec_op(inst.vec).numeric;
+    case Op::PollIntr: return true;
+    default: return info(inst.op).effects & (kTouchesMemory | kMayFault);
+    }
+}
+
+} // namespace dragoman::ir

@@ -1,0 +1,120 @@
+// Vector ops: operands, memory sources, MXCSR and the MMX registers. What each instruction computes is in
+// ir/vec.cpp.
+#include "ir/memory.h"
+#include "ir/operands.h"
+#include "ir/vec.h"
+
+#include <algorithm>
+#include <cstring>
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace dragoman::ir {
+
+namespace {
+
+// An MMX instruction makes TOP 0 and all tags valid (SDM vol. 1, 9.5.1); st[] is relative to TOP, so it
+// turns.
+void enter_mmx(Context& ctx) {
+    u8* st = ctx.fpu.st[0];
+    std::rotate(st, st + ((8 - ctx.fpu.top) & 7) * sizeof ctx.fpu.st[0], st + sizeof ctx.fpu.st);
+    ctx.fpu.top = 0;
+    ctx.fpu.tag = 0xff;
+}
+
+bool uses_mmx(const Inst& inst) {
+    return inst.d.is_mm() || inst.a.is_mm();
+}
+
+Vec128 read_vec(Context& ctx, Ref r) {
+    Vec128 v{};
+    if (r.is_xmm())
+        std::memcpy(v.bytes, ctx.vec[r.index()], 16);
+    else if (r.is_mm())
+        std::memcpy(v.bytes, ctx.fpu.st[r.index() & 7], 8);
+    else if (r.is_reg())
+        std::memcpy(v.bytes, &reg(ctx, r), 8);
+    return v;
+}
+
+void write_vec(Context& ctx, Ref d, const Vec128& v, unsigned size) {
+    if (d.is_xmm()) {
+        std::memcpy(ctx.vec[d.index()], v.bytes, 16);
+    } else if (d.is_mm()) { // exponent and sign become ones
+        std::memcpy(ctx.fpu.st[d.index() & 7], v.bytes, 8);
+        std::memset(ctx.fpu.st[d.index() & 7] + 8, 0xff, 2);
+    } else if (d.is_reg()) {
+        u64 value;
+        std::memcpy(&value, v.bytes, 8);
+        write(ctx, d, size == 8 ? 8 : 4, value);
+    }
+}
+
+// Runs a row under the guest's MXCSR with all exceptions masked, so that the host never traps. False: an
+// exception that the guest does not mask came up; its flag is set and `d` is to be dropped.
+bool run_numeric(Context& ctx, const VecOp& op, Vec128& d, const Vec128& s, u8 imm, u8 size) {
+#if defined(__x86_64__)
+    constexpr u32 flags = 0x3f, masks = 0x1f80;
+    const u32 host = _mm_getcsr();
+    _mm_setcsr((ctx.mxcsr | masks) & ~flags);
+    op.fn(ctx, d, s, imm, size);
+    const u32 raised = _mm_getcsr() & flags;
+    _mm_setcsr(host);
+    ctx.mxcsr |= raised;
+    return !(raised & ~(ctx.mxcsr >> 7));
+#else
+    op.fn(ctx, d, s, imm, size);
+    return true;
+#endif
+}
+
+} // namespace
+
+bool run_VLoad(Context& ctx, const Inst& inst) {
+    const u8* host = ctx.memory->acquire(ctx, linear_address(ctx, inst.mem), inst.size, Access::Read);
+    if (!host) return false;
+    Vec128 v{};
+    std::memcpy(v.bytes, host, inst.size);
+    if (uses_mmx(inst)) enter_mmx(ctx);
+    write_vec(ctx, inst.d, v, 8);
+    return true;
+}
+
+bool run_VStore(Context& ctx, const Inst& inst) {
+    u8* host = ctx.memory->acquire(ctx, linear_address(ctx, inst.mem), inst.size, Access::Write);
+    if (!host) return false;
+    if (uses_mmx(inst)) enter_mmx(ctx);
+    const Vec128 v = read_vec(ctx, inst.a);
+    std::memcpy(host, v.bytes, inst.size);
+    ctx.memory->commit(ctx);
+    return true;
+}
+
+bool run_Vec(Context& ctx, const Inst& inst) {
+    const VecOp& op = vec_op(inst.vec);
+    Vec128 s{};
+    if (inst.from_memory) {
+        const u64 linear = linear_address(ctx, inst.mem);
+        if (op.aligned && (linear & 15)) return raise_fault(ctx, kVectorGP, true);
+        const u8* host = ctx.memory->acquire(ctx, linear, op.source_bytes, Access::Read);
+        if (!host) return false;
+        std::memcpy(s.bytes, host, op.source_bytes);
+    }
+    if (uses_mmx(inst)) enter_mmx(ctx);
+    if (!inst.from_memory) s = read_vec(ctx, inst.a);
+    Vec128 d = read_vec(ctx, inst.d);
+    if (!op.numeric) {
+        op.fn(ctx, d, s, u8(inst.imm), inst.size);
+    } else {
+        const Flags before = ctx.flags;
+        if (!run_numeric(ctx, op, d, s, u8(inst.imm), inst.size)) {
+            ctx.flags = before;
+            return raise_fault(ctx, kVectorXM, false);
+        }
+    }
+    write_vec(ctx, inst.d, d, inst.size);
+    return true;
+}
+
+} // namespace dragoman::ir
