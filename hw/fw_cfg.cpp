@@ -177,7 +177,7 @@ void FwCfg::run_dma() {
         const u64 end = item ? item->data.size() : 0;
         position_ = u32(std::min<u64>(end, u64{position_} + length));
     }
-    const std::array<u8, 4> answer{0, 0, 0, u8(good ? 0 : kDmaError)};
+    const std::array<u8, 4> answer{0, 0, 0, good ? u8{0} : u8{kDmaError}};
     dma_.write(at, answer.data(), answer.size());
 }
 
