@@ -1,0 +1,249 @@
+#!/usr/bin/env python3
+"""Boot an unmodified guest in an emulator and use it like a person would. One scenario per run; see SCENARIOS.
+
+    boot.py --emulator build/release/dragoman --guests ~/.cache/dragoman/guests linux-amd64 [-- more emulator options]
+"""
+
+import argparse
+import base64
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import memtest
+from console import Console, Failure, Shell, report
+
+NUMBERS_MD5 = "8d55a91d434e1a8fa7b9322ecfa3f70b"  # of the file "numbers" that scripts/lib.sh puts on the images
+
+
+class Test:
+    """What a scenario works with: how to start the emulator, and where the guest files are."""
+
+    def __init__(self, arguments):
+        self.arguments = arguments
+        self.console = None
+        self.scratch = tempfile.TemporaryDirectory(prefix="dragoman-test.")
+
+    def guest(self, name):
+        path = os.path.join(self.arguments.guests, name)
+        if not os.path.exists(path):
+            raise Failure(f"no {path}: run scripts/guest-packages, scripts/make-initramfs, scripts/make-disk and "
+                          "scripts/make-cd (scripts/test does all of it)")
+        return path
+
+    def start(self, *options, memory="256"):
+        command = [self.arguments.emulator, "-m", self.arguments.memory or memory, "-nographic",
+                   *options, *self.arguments.options]
+        print("command: " + " ".join(command), flush=True)
+        self.console = Console(command, self.arguments.log, self.arguments.timeout)
+        return self.console
+
+    def linux(self, arch, command_line="", *options):
+        return self.start("-kernel", self.guest(f"vmlinuz-{arch}"), "-initrd", self.guest(f"initrd-{arch}.cpio"),
+                          "-append", f"console=ttyS0 {command_line}".strip(), *options)
+
+    def ends(self, wanted=0, timeout=30.0):
+        status = self.console.wait(timeout)
+        if status != wanted:
+            raise Failure(f"the emulator's exit status is {status}, not {wanted}")
+        self.console.say(f"ended with exit status {status}")
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+def floating():
+    x = 1.0
+    for _ in range(100):
+        x = x * 1.25 / 1.125 + 0.5
+    return f"{x:.4f}"
+
+
+def use_shell(shell, machine):
+    """What every Linux guest must be able to do."""
+    shell.check("uname -m", f"^{machine}$")
+    shell.check("cat /proc/cpuinfo", r"^processor\s*: 0$")
+    shell.check("echo $((6 * 7 * 1000003 - 1))", "^42000125$")
+    shell.check("echo $(( (1 << 62) / 3 % 1000007 ))", f"^{(1 << 62) // 3 % 1000007}$")
+    shell.check("awk 'BEGIN { x = 1; for (i = 0; i < 100; i++) x = x * 1.25 / 1.125 + 0.5; printf \"%.4f\\n\", x }'",
+                f"^{re.escape(floating())}$")
+    shell.check("dd if=/dev/zero bs=1024 count=4096 2>/dev/null | md5sum", f"^{md5(bytes(4 << 20))} ")
+    shell.check("seq 1 20000 | sha512sum", "^" + hashlib.sha512(
+        "".join(f"{n}\n" for n in range(1, 20001)).encode()).hexdigest())
+    shell.check("seq 1 20000 | gzip -9 | gunzip | tail -n 1", "^20000$")
+    shell.check("seq 1 2000 | sort -rn | head -n 3 | xargs echo", "^2000 1999 1998$")
+    shell.check("ls /sys", "^.*kernel.*$")
+    shell.check("cat /proc/interrupts", "timer|Local")
+    shell.check("a=$(cut -d. -f1 /proc/uptime); sleep 2; b=$(cut -d. -f1 /proc/uptime); "
+                "test $((b - a)) -ge 1 -a $((b - a)) -le 20 && echo clock goes", "^clock goes$")
+    output, status = shell.run("(exit 7)")
+    if status != 7:
+        raise Failure(f"(exit 7) gave exit status {status}")
+    output, _ = shell.run("dmesg | grep -E 'Oops|BUG:|Call Trace|segfault|general protection|trap '")
+    if output.strip():
+        raise Failure(f"the kernel complains:\n{output}")
+
+
+def linux(test, arch, machine):
+    console = test.linux(arch)
+    console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    console.say("init runs")
+    shell = Shell(console)
+    use_shell(shell, machine)
+    console.send("poweroff -f\n")
+    test.ends()
+
+
+def linux_amd64(test):
+    linux(test, "amd64", "x86_64")
+
+
+def linux_i386(test):
+    linux(test, "i386", "i686")
+
+
+def script(test, arch="amd64"):
+    """A boot without a terminal's input: commands from the kernel's command line, then power off."""
+    commands = "uname -m; dd if=/dev/zero bs=1024 count=512 2>/dev/null | md5sum; exit 5"
+    encoded = base64.b64encode(commands.encode()).decode().rstrip("=")
+    console = test.linux(arch, f"quiet dragoman.run={encoded}")
+    console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    console.say("init runs")
+    console.expect(f"^{md5(bytes(512 << 10))} ")
+    console.expect(r"^DRAGOMAN-EXIT 5$")
+    test.ends()
+
+
+def script_i386(test):
+    script(test, "i386")
+
+
+def reboot(test):
+    """A reset by the guest boots again; with -no-reboot it ends the emulator."""
+    encoded = base64.b64encode(b"reboot -f").decode().rstrip("=")
+    console = test.linux("amd64", f"quiet dragoman.run={encoded}")
+    for boot in (1, 2):
+        console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+        console.say(f"boot {boot}")
+    console.send("\x01x")
+    test.ends()
+    console.close()
+    test.linux("amd64", f"quiet dragoman.run={encoded}", "-no-reboot").expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    test.ends(timeout=60)
+
+
+def escape_key(test):
+    """Ctrl-A h explains, Ctrl-A x quits, also while the guest is busy booting."""
+    console = test.linux("amd64")
+    console.expect(r"Linux version")
+    console.send("\x01h")
+    console.expect(r"(?i)exit|quit", 20)
+    console.send("\x01x")
+    test.ends()
+
+
+def boots_through_grub(test, *options):
+    console = test.start(*options)
+    console.expect("SeaBIOS")
+    console.say("BIOS runs")
+    console.expect("GNU GRUB")
+    console.say("GRUB's menu")
+    console.send("\n")
+    console.expect("Linux version")
+    console.say("Linux starts")
+    console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    shell = Shell(console)
+    shell.check("uname -m", "^x86_64$")
+    return shell
+
+
+def disk(test):
+    image = os.path.join(test.scratch.name, "disk.img")
+    shutil.copyfile(test.guest("disk-amd64.img"), image)
+    shell = boots_through_grub(test, "-drive", f"file={image},format=raw,if=ide")
+    # The kernel looks for disks while the shell is there already.
+    shell.check("for i in $(seq 60); do [ -b /dev/sda1 ] && break; sleep 1; done; mount /dev/sda1 /mnt && echo mounted",
+                "^mounted$")
+    shell.check("md5sum /mnt/numbers", f"^{NUMBERS_MD5} ")
+    shell.check("seq 1 50000 > /mnt/written; sync; umount /mnt; mount -o ro /dev/sda1 /mnt; md5sum /mnt/written",
+                "^" + md5("".join(f"{n}\n" for n in range(1, 50001)).encode()))
+    shell.check("umount /mnt && echo unmounted", "^unmounted$")
+    test.console.send("poweroff -f\n")
+    test.ends()
+    # What the guest wrote is in the image.
+    debugfs = shutil.which("debugfs", path=os.environ.get("PATH", "") + ":/sbin:/usr/sbin")
+    if debugfs:
+        written = subprocess.run([debugfs, "-R", "cat /written", f"{image}?offset=1048576"],
+                                 stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+        if written != "".join(f"{n}\n" for n in range(1, 50001)).encode():
+            raise Failure(f"the image does not hold what the guest wrote ({len(written)} bytes read back)")
+        test.console.say("ok: the image holds what the guest wrote")
+
+
+def cd(test):
+    shell = boots_through_grub(test, "-cdrom", test.guest("cd-amd64.iso"))
+    shell.check("for i in $(seq 60); do mount -t iso9660 -o ro /dev/sr0 /mnt 2>/dev/null && break; sleep 1; done; "
+                "md5sum /mnt/numbers", f"^{NUMBERS_MD5} ")
+    test.console.send("poweroff -f\n")
+    test.ends()
+
+
+SCENARIOS = {
+    "linux-amd64": linux_amd64,
+    "linux-i386": linux_i386,
+    "script-amd64": script,
+    "script-i386": script_i386,
+    "reboot": reboot,
+    "escape-key": escape_key,
+    "disk": disk,
+    "cd": cd,
+    "memtest-x64": lambda test: memtest.run(test, "memtest86+x64.bin", fade=False),
+    "memtest-ia32": lambda test: memtest.run(test, "memtest86+ia32.bin", fade=False),
+    "memtest-fade": lambda test: memtest.run(test, "memtest86+x64.bin", fade=True),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--emulator", required=True)
+    parser.add_argument("--guests", default=os.path.join(
+        os.environ.get("DRAGOMAN_CACHE") or os.path.join(
+            os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "dragoman"), "guests"))
+    parser.add_argument("--timeout", type=float, default=300, help="seconds for the whole scenario")
+    parser.add_argument("--memory", help="MiB for the guest, when the scenario's own choice does not do")
+    parser.add_argument("--log", help="write all that the emulator writes to this file")
+    parser.add_argument("--repeat", type=int, default=1, help="run the scenario so many times; each must succeed")
+    parser.add_argument("scenario", choices=sorted(SCENARIOS))
+    parser.add_argument("options", nargs="*", help="more options for the emulator, after --")
+    arguments = parser.parse_args()
+    if arguments.log:
+        os.makedirs(os.path.dirname(os.path.abspath(arguments.log)), exist_ok=True)
+
+    for count in range(1, arguments.repeat + 1):
+        test = Test(arguments)
+        try:
+            if not shutil.which(arguments.emulator):
+                raise Failure(f"no emulator {arguments.emulator}: build it first")
+            SCENARIOS[arguments.scenario](test)
+        except Failure as error:
+            report(test.console, error)
+            if arguments.repeat > 1:
+                print(f"in run {count} of {arguments.repeat}")
+            return 1
+        finally:
+            if test.console:
+                test.console.close()
+            test.scratch.cleanup()
+        if arguments.repeat > 1:
+            print(f"run {count} of {arguments.repeat} passed", flush=True)
+    print(f"{arguments.scenario}: passed")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
