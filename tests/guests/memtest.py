@@ -11,19 +11,19 @@ class MemTest:
         self.console = console
         self.screen = Screen()
         self.fed = 0
+        self.last = -1
 
     def until(self, pattern, what, timeout=None):
         """Wait until the screen shows this; fails as soon as it shows an error of the memory."""
-        last = None
         while True:
             text = self.screen.text()
             errors = re.search(r"Errors:\s*(\d+)", text)
             if errors and int(errors.group(1)):
                 raise Failure(f"memtest86+ found errors:\n{text}")
-            running = re.search(r"Test (#\d+)\s+\[(.*?)\]", text)
-            if running and running.group(1) != last:
-                last = running.group(1)
-                self.console.say(f"test {last}: {running.group(2)}")
+            running = re.search(r"Test #(\d+)\s+\[", text)
+            if running and int(running.group(1)) > self.last:
+                self.last = int(running.group(1))
+                self.console.say(f"test {self.last}")
             match = re.search(pattern, text)
             if match:
                 return match
