@@ -80,6 +80,8 @@ class Mmu final : public MapListener {
     };
     void set_watches(std::vector<Watch> watches, std::function<void(const Watch&)> hit);
 
+    const std::vector<Watch>& watches() const { return watches_; }
+
     // MapListener
     void mappings_changed() override { flush(false); }
     void write_protected(const u8* host_page) override { tlb_.protect_host_page(host_page); }

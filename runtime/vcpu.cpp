@@ -1,0 +1,344 @@
+#include "runtime/vcpu.h"
+
+#include "base/bits.h"
+#include "frontend/x86/exception.h"
+#include "frontend/x86/listing.h"
+#include "frontend/x86/mode.h"
+#include "frontend/x86/system_registers.h"
+#include "ir/interpreter.h"
+#include "runtime/registers_text.h"
+
+namespace dragoman::runtime {
+
+namespace {
+
+constexpr u64 kModeMask = low_mask(56); // Context::key without the epoch
+
+u64 code_base(const x86::Cpu& cpu) { return cpu.code64() ? 0 : cpu.seg[unsigned(ir::Seg::CS)].base; }
+
+u64 linear_rip(const x86::Cpu& cpu) {
+    const u64 linear = code_base(cpu) + cpu.rip;
+    return cpu.long_mode() ? linear : linear & 0xffffffff;
+}
+
+} // namespace
+
+Vcpu::Vcpu(softmmu::PhysicalMap& map, Log& log)
+    : memory_(std::make_unique<Memory>()), log_(log), mmu_(map, memory_->tlb, log), guest_memory_(mmu_),
+      translator_(mmu_, log) {}
+
+Vcpu::~Vcpu() = default;
+
+Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86::CpuModel& model,
+                                           x86::Platform& platform, Log& log, const Options& options) {
+    std::unique_ptr<Vcpu> vcpu(new Vcpu(map, log));
+    vcpu->options_ = options;
+    if (!options.interpret) {
+        auto buffer = backend::CodeBuffer::create(options.cache_bytes);
+        if (!buffer) return buffer.error();
+        vcpu->buffer_ = std::move(*buffer);
+        backend::Options emit = options.backend;
+        emit.tlb_offset = reinterpret_cast<u8*>(&vcpu->memory_->tlb) -
+                          reinterpret_cast<u8*>(static_cast<ir::Context*>(&vcpu->memory_->cpu));
+        auto backend = backend::Backend::create(*vcpu->buffer_, emit, log);
+        if (!backend) return backend.error();
+        vcpu->backend_ = std::move(*backend);
+    }
+    vcpu->cache_ = std::make_unique<TranslationCache>(map, vcpu->buffer_.get(), vcpu->backend_.get());
+    vcpu->executor_ = options.interpret ? make_interpreting_executor()
+                      : options.verify  ? make_verifying_executor(*vcpu->backend_, map, log)
+                                        : make_generated_executor(*vcpu->backend_);
+    x86::Cpu& cpu = vcpu->cpu();
+    cpu.budget = kBudget;
+    cpu.model = &model;
+    cpu.platform = &platform;
+    cpu.log = &log;
+    vcpu->cache_->set_context(&cpu);
+    vcpu->reset();
+    return vcpu;
+}
+
+void Vcpu::reset() {
+    x86::Cpu& c = cpu();
+    c.mmu = &mmu_;
+    c.memory = &guest_memory_;
+    c.jump_cache = cache_->jump_cache();
+    x86::reset(c);
+    mmu_.flush(false);
+    previous_ = nullptr;
+}
+
+void Vcpu::kick() {
+    std::atomic_ref<u32> poll(cpu().poll);
+    poll.store(1, std::memory_order_release);
+    poll.notify_all();
+}
+
+void Vcpu::request_stop() {
+    stop_.store(true, std::memory_order_release);
+    kick();
+}
+
+u64 Vcpu::instructions_retired() const { return u64(kBudget - memory_->cpu.budget); }
+
+void Vcpu::set_breakpoints(std::set<u64> linear) {
+    breakpoints_ = std::move(linear);
+    cache_->invalidate_all();
+    previous_ = nullptr;
+}
+
+void Vcpu::set_watchpoints(std::vector<softmmu::Mmu::Watch> watches) {
+    mmu_.set_watches(std::move(watches), [this](const softmmu::Mmu::Watch& watch) {
+        watch_triggered_ = true;
+        watch_hit_ = watch;
+    });
+}
+
+bool Vcpu::polled() { return std::atomic_ref(cpu().poll).load(std::memory_order_acquire) != 0; }
+
+void Vcpu::service() {
+    ++counters_.events;
+    std::atomic_ref(cpu().poll).exchange(0, std::memory_order_acq_rel);
+    if (service_) service_();
+}
+
+bool Vcpu::take_interrupt() {
+    x86::Cpu& c = cpu();
+    if (c.interrupt_shadow) return false;
+    if (c.nmi_pending && !c.nmi_blocked) {
+        c.nmi_pending = false;
+        c.nmi_blocked = true;
+        x86::deliver_interrupt(c, x86::kNMI, x86::EventKind::Nmi);
+    } else if (c.interrupt_line && c.interrupt_flag) {
+        const int vector = c.platform->acknowledge_interrupt();
+        if (vector < 0) return false;
+        x86::deliver_interrupt(c, u8(vector), x86::EventKind::External);
+    } else {
+        return false;
+    }
+    ++counters_.interrupts;
+    return true;
+}
+
+CachedBlock* Vcpu::next_block() {
+    x86::Cpu& c = cpu();
+    if (epoch_ != mmu_.epoch()) {
+        // Only the low bits of the epoch are in the key: when they come round, old entries must be gone.
+        if (epoch_ >> 8 != mmu_.epoch() >> 8) cache_->clear_jump_cache();
+        epoch_ = mmu_.epoch();
+    }
+    x86::update_key(c, u8(epoch_));
+
+    const u64 linear = linear_rip(c);
+    const auto view = c.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
+    BlockKey key{.rip = c.rip, .mode = c.key & kModeMask};
+    if (x86::canonical(mmu_.paging(), linear, 1)) {
+        const auto fetched = mmu_.fetch(linear, view);
+        if (!fetched.ok) {
+            x86::raise_page_fault(c, fetched.fault);
+            return nullptr;
+        }
+        key.gpa = fetched.gpa;
+        CachedBlock* block = cache_->find(key);
+        if (block && block->crosses_page()) { // is its second page still where it was?
+            const auto second = mmu_.fetch(align_down(linear, 4096) + 4096, view);
+            if (!second.ok || second.gpa != block->source.gpa[1]) {
+                cache_->invalidate(*block);
+                block = nullptr;
+            }
+        }
+        if (block) return block;
+    }
+    return translate(key);
+}
+
+CachedBlock* Vcpu::translate(const BlockKey& key) {
+    x86::Cpu& c = cpu();
+    ++counters_.translations;
+    for (unsigned limit = x86::Translator::max_instructions;; limit /= 2) {
+        ir::Block block;
+        x86::Translator::Source source;
+        if (!translator_.translate(c, block, source, limit)) return nullptr;
+        if (log_.enabled(LogItem::InAsm))
+            log_.print(LogItem::InAsm, "IN: %s\n", x86::list_guest(c, block).c_str());
+        if (log_.enabled(LogItem::Op)) log_.print(LogItem::Op, "OP:\n%s\n", ir::print(block).c_str());
+        ir::run_passes(block, options_.passes);
+        if (log_.enabled(LogItem::OpOpt)) log_.print(LogItem::OpOpt, "OP after passes:\n%s\n", ir::print(block).c_str());
+        BlockKey actual = key;
+        actual.gpa = source.gpa[0];
+        CachedBlock* cached = cache_->insert(actual, source, std::move(block), executor_->needs_ir());
+        if (cached) {
+            if (backend_ && log_.enabled(LogItem::OutAsm))
+                log_.print(LogItem::OutAsm, "OUT: [size=%u]\n%s\n", cached->code.code_bytes,
+                           backend_->list(cached->entry, cached->code.code_bytes).c_str());
+            return cached;
+        }
+        DRAGOMAN_ASSERT(limit > 1);
+    }
+}
+
+void Vcpu::settle(const CachedBlock& block) {
+    x86::Cpu& c = cpu();
+    const bool completed = c.exit != ir::Exit::Fault && c.exit != ir::Exit::Restart;
+    u64 retired = block.guest_instructions;
+    if (!c.host_return) {
+        if (!backend_ || block.entry == nullptr) retired = c.interpreted_instruction + completed;
+    } else if (const backend::SidePoint* point = block.side_point(reinterpret_cast<const u8*>(c.host_return))) {
+        if (!completed) c.rip = block.linear_pc - code_base(c) + point->guest_offset;
+        retired = point->instruction_index + completed;
+    } else {
+        return; // left at its end
+    }
+    c.budget += i64(block.guest_instructions - retired);
+}
+
+void Vcpu::left(CachedBlock& block) {
+    x86::Cpu& c = cpu();
+    const u8* const host_return = reinterpret_cast<const u8*>(c.host_return);
+    CachedBlock* from = host_return ? cache_->by_host(host_return) : &block;
+    previous_ = nullptr;
+    if (from) {
+        settle(*from);
+        if (c.exit == ir::Exit::Lookup && executor_->may_link()) {
+            previous_ = from;
+            previous_site_ = host_return;
+        }
+    }
+    c.host_return = 0;
+}
+
+void Vcpu::run_block(CachedBlock& block) {
+    x86::Cpu& c = cpu();
+    if (previous_ && previous_site_ && breakpoints_.empty()) cache_->try_link(*previous_, previous_site_, block);
+    if (breakpoints_.empty()) cache_->remember_jump(c.rip, c.key, block);
+    if (log_.items()) log_block(block);
+    recent_[recent_next_++ % recent_.size()] = c.rip;
+    c.exit = ir::Exit::None;
+    cache_->set_interpreted(backend_ ? nullptr : &block);
+    executor_->run(c, block);
+    cache_->set_interpreted(nullptr);
+    left(block);
+}
+
+void Vcpu::run_alone() {
+    x86::Cpu& c = cpu();
+    ++counters_.restarts;
+    x86::update_key(c, u8(epoch_));
+    ir::Block block;
+    x86::Translator::Source source;
+    c.exit = ir::Exit::None;
+    previous_ = nullptr;
+    if (!translator_.translate(c, block, source, 1)) return;
+    c.host_return = 0;
+    ir::interpret(c, block);
+    if (c.exit == ir::Exit::Fault) ++c.budget;
+}
+
+StopReason Vcpu::run_until_stop(bool single) {
+    x86::Cpu& c = cpu();
+    skip_breakpoint_ = true; // the one it stands on was reported already
+    bool done = false;
+    for (;;) {
+        if (polled()) service();
+        if (stop_.exchange(false, std::memory_order_acq_rel)) return StopReason::Requested;
+        if (done) return StopReason::Step;
+        if (watch_triggered_) {
+            watch_triggered_ = false;
+            return StopReason::Watchpoint;
+        }
+        if (take_interrupt()) {
+            previous_ = nullptr;
+            if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
+            done = single;
+            continue;
+        }
+        if (c.halted) {
+            if (single) return StopReason::Step;
+            if (idle_ && !polled()) idle_();
+            continue;
+        }
+        if (!breakpoints_.empty() && !std::exchange(skip_breakpoint_, false) && breakpoints_.count(linear_rip(c)))
+            return StopReason::Breakpoint;
+        skip_breakpoint_ = false;
+
+        const bool step_trap = c.system_flags & x86::kTF;
+        const bool alone = single || !mmu_.watches().empty() || !breakpoints_.empty();
+        c.exit = ir::Exit::None;
+        if (alone) {
+            c.interrupt_shadow = 0;
+            run_alone();
+        } else if (CachedBlock* block = next_block()) {
+            c.interrupt_shadow = 0;
+            run_block(*block);
+        }
+
+        switch (c.exit) {
+        case ir::Exit::None:
+        case ir::Exit::Lookup: ++counters_.lookups; break;
+        case ir::Exit::Event: previous_ = nullptr; break;
+        case ir::Exit::Fault:
+            ++counters_.faults;
+            previous_ = nullptr;
+            x86::deliver_fault(c);
+            if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
+            done = single;
+            continue;
+        case ir::Exit::Restart:
+            run_alone();
+            if (c.exit == ir::Exit::Fault) {
+                x86::deliver_fault(c);
+                if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
+                continue;
+            }
+            break;
+        case ir::Exit::Halt: ++counters_.halts; break;
+        case ir::Exit::Shutdown: return StopReason::Shutdown;
+        }
+        done = single;
+        if (step_trap) {
+            previous_ = nullptr;
+            x86::single_step_trap(c);
+            if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
+        }
+    }
+}
+
+void Vcpu::log_block(const CachedBlock& block) {
+    if (log_.enabled(LogItem::Exec))
+        log_.print(LogItem::Exec, "EXEC: %016llx [%u instructions] host %p\n", (unsigned long long)block.linear_pc,
+                   block.guest_instructions, static_cast<const void*>(block.entry));
+    if (log_.enabled(LogItem::Cpu)) log_.print(LogItem::Cpu, "%s", describe_registers(cpu()).c_str());
+}
+
+std::string Vcpu::describe_shutdown() {
+    x86::Cpu& c = cpu();
+    std::string text = "triple fault: ";
+    text += c.shutdown_why;
+    text += '\n';
+    char line[160];
+    for (unsigned i = 0; i < c.chain_length; ++i) {
+        const x86::Cpu::Delivered& d = c.chain[i];
+        std::snprintf(line, sizeof line, "  exception %2u error %04x rip %016llx cr2 %016llx\n", d.vector, d.error,
+                      (unsigned long long)d.rip, (unsigned long long)d.cr2);
+        text += line;
+        if (d.vector == x86::kPF) {
+            const auto walk = mmu_.probe(d.cr2);
+            std::snprintf(line, sizeof line, "    page walk of %016llx: %s\n", (unsigned long long)d.cr2,
+                          walk.ok ? "mapped, access not permitted" : walk.why);
+            text += line;
+        }
+    }
+    text += describe_registers(c);
+    text += "last blocks entered from the run loop:";
+    for (u32 i = 0; i < recent_.size(); ++i) {
+        std::snprintf(line, sizeof line, " %llx", (unsigned long long)recent_[(recent_next_ + i) % recent_.size()]);
+        text += line;
+    }
+    return text + '\n';
+}
+
+StopReason Vcpu::run() { return run_until_stop(false); }
+StopReason Vcpu::step() { return run_until_stop(true); }
+
+} // namespace dragoman::runtime
+

@@ -1,0 +1,126 @@
+// One virtual processor: its state, MMU and translations, and the run loop that drives them.
+#pragma once
+
+#include "frontend/x86/cpu.h"
+#include "frontend/x86/cpuid.h"
+#include "frontend/x86/guest_memory.h"
+#include "frontend/x86/platform.h"
+#include "frontend/x86/translator.h"
+#include "ir/passes.h"
+#include "runtime/executor.h"
+#include "runtime/translation_cache.h"
+
+#include <atomic>
+#include <functional>
+#include <set>
+#include <string>
+
+namespace dragoman::runtime {
+
+enum class StopReason { Requested, Breakpoint, Step, Watchpoint, Shutdown };
+
+class Vcpu {
+  public:
+    struct Options {
+        bool interpret = false; // -accel interp
+        bool verify = false;    // -verify
+        u64 cache_bytes = 256 * MiB;
+        ir::PassSwitches passes;
+        backend::Options backend; // tlb_offset is filled in here
+    };
+
+    // Everything is borrowed and must outlive the vCPU.
+    static Result<std::unique_ptr<Vcpu>> create(softmmu::PhysicalMap& map, const x86::CpuModel& model,
+                                                x86::Platform& platform, Log& log, const Options& options);
+    ~Vcpu();
+
+    x86::Cpu& cpu() { return memory_->cpu; }
+    softmmu::Mmu& mmu() { return mmu_; }
+    softmmu::Tlb& tlb() { return memory_->tlb; }
+    TranslationCache& cache() { return *cache_; }
+    backend::Backend* backend() { return backend_.get(); } // null when interpreting
+    x86::Translator& translator() { return translator_; }
+
+    void reset(); // the effect of the RESET pin
+
+    // Runs until somebody asks to stop, a debugger's condition comes true, or the processor shuts down (triple fault).
+    StopReason run();
+    // Runs one guest instruction, or takes one interrupt.
+    StopReason step();
+
+    // From any thread: the run loop calls `service` before it goes on.
+    void kick();
+    // From any thread: makes run() return StopReason::Requested.
+    void request_stop();
+
+    // Called between instructions whenever the vCPU was kicked: timers, input, requests.
+    void on_service(std::function<void()> service) { service_ = std::move(service); }
+    // Called while the processor is halted: returns when it was kicked.
+    void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
+
+    // Debugger: code breakpoints by linear address, watchpoints.
+    void set_breakpoints(std::set<u64> linear);
+    void set_watchpoints(std::vector<softmmu::Mmu::Watch> watches);
+    const softmmu::Mmu::Watch& watch_hit() const { return watch_hit_; }
+
+    u64 instructions_retired() const;
+    // What led here: exceptions, registers, last blocks. For the report of a triple fault.
+    std::string describe_shutdown();
+
+    struct Counters { // exits by kind, for `info jit`
+        u64 lookups = 0, translations = 0, events = 0, faults = 0, restarts = 0, halts = 0, interrupts = 0;
+    };
+    const Counters& counters() const { return counters_; }
+
+  private:
+    // State and TLB lie in one piece, so that generated code reaches both off one base.
+    struct Memory {
+        x86::Cpu cpu;
+        softmmu::Tlb tlb;
+    };
+
+    Vcpu(softmmu::PhysicalMap& map, Log& log);
+
+    bool polled();
+    void service();
+    bool take_interrupt(); // true: one was delivered
+    bool halted_wait();
+    CachedBlock* next_block();
+    CachedBlock* translate(const BlockKey& key);
+    void run_block(CachedBlock& block);
+    void run_alone(); // the instruction at rip, in a block of its own that is not kept
+    void left(CachedBlock& block);
+    void settle(const CachedBlock& block); // rip and budget of a block left in its middle
+    StopReason run_until_stop(bool single);
+    void log_block(const CachedBlock& block);
+
+    std::unique_ptr<Memory> memory_;
+    Log& log_;
+    softmmu::Mmu mmu_;
+    x86::GuestMemory guest_memory_;
+    x86::Translator translator_;
+    std::unique_ptr<backend::CodeBuffer> buffer_;
+    std::unique_ptr<backend::Backend> backend_;
+    std::unique_ptr<TranslationCache> cache_;
+    std::unique_ptr<Executor> executor_;
+    Options options_;
+
+    std::function<void()> service_, idle_;
+    std::atomic<bool> stop_{false};
+    std::set<u64> breakpoints_;
+    bool skip_breakpoint_ = false;
+    bool watch_triggered_ = false;
+    softmmu::Mmu::Watch watch_hit_;
+
+    // The jump that left the last block and may be linked to the next one.
+    CachedBlock* previous_ = nullptr;
+    const u8* previous_site_ = nullptr;
+    u64 epoch_ = 0;
+    static constexpr i64 kBudget = i64{1} << 40;
+
+    std::array<u64, 16> recent_{}; // rips of the last blocks entered from the run loop
+    u32 recent_next_ = 0;
+    Counters counters_;
+};
+
+} // namespace dragoman::runtime

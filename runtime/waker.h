@@ -1,0 +1,37 @@
+// Wakes the run loop: one host thread waits for the next timer deadline and for input on file descriptors, and kicks the vCPU
+// when something is due. Everything else happens on the vCPU's own thread, between guest instructions.
+#pragma once
+
+#include "base/types.h"
+
+#include <atomic>
+#include <functional>
+#include <map>
+#include <thread>
+
+namespace dragoman::runtime {
+
+class Waker {
+  public:
+    explicit Waker(std::function<void()> kick); // called on the waker's thread
+    ~Waker();
+
+    // Host monotonic time, in nanoseconds from now; 0 fires at once, ~0 never. Replaces the earlier setting.
+    void set_timeout(u64 ns);
+
+    // Calls `ready` from dispatch() whenever `fd` can be read (or was closed). `fd` is borrowed.
+    void watch(int fd, std::function<void()> ready);
+    void unwatch(int fd);
+    // A watched descriptor is quiet after it was reported until this: for input that nobody takes yet.
+    void dispatch(); // on the vCPU's thread: calls what is ready
+
+  private:
+    void loop();
+    std::function<void()> kick_;
+    int epoll_, timer_, stop_event_;
+    std::atomic<bool> input_{false};
+    std::map<int, std::function<void()>> ready_;
+    std::thread thread_;
+};
+
+} // namespace dragoman::runtime
