@@ -5,8 +5,8 @@
 namespace dragoman::hw {
 
 enum MapPriority : int {
-    kMapPciBar = 0,     // the host bridge decodes everything else before it looks at PCI
-    kMapRam = 10,       // below the top of memory
+    kMapPciBar = -2000, // the host bridge decodes everything else before it looks at PCI
+    kMapRam = -1000,    // below the top of memory
     kMapLegacyVga = 20, // 0xa0000-0xbffff, over the RAM there
     kMapSegment = 30,   // PAM and SMRAM (shadow RAM), the firmware below 4 GiB
     kMapApic = 40,      // local APIC, IO-APIC, HPET
