@@ -1,3 +1,4 @@
+# shellcheck shell=bash
 # Functions that the scripts share. Source it: . "$(dirname "$0")/lib.sh"
 # Sets ROOT (the checkout), CACHE (everything fetched or made for guests) and GUESTS (finished images).
 

@@ -148,6 +148,8 @@ class Shell:
         self.console.expect(r"^@begin\n", timeout)
         start = self.console.seen
         match = self.console.expect(r"^@end (\d+)\n", timeout)
+        # What we type before the prompt would be echoed twice.
+        self.console.expect(self.PROMPT, timeout)
         return self.console.text[start:match.start()], int(match.group(1))
 
     def check(self, command, wanted, timeout=120.0):
