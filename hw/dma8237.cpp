@@ -68,7 +68,7 @@ u8 Dma8237Chip::read(u32 offset, Log& log) {
     }
     case kMasterClear: return temporary_;
     case kAllMask: return u8(0xf0 | mask_);
-    default: log.once("8237A: register %u cannot be read", offset); return 0xff;
+    default: log.print(LogItem::GuestError, "8237A: register %u cannot be read\n", offset); return 0xff;
     }
 }
 

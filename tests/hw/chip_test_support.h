@@ -2,11 +2,13 @@
 // check.
 #pragma once
 
+#include "base/log.h"
 #include "hw/core/io_bus.h"
 #include "hw/core/irq.h"
 #include "hw/core/scheduler.h"
 #include "hw/core/state.h"
 
+#include <cstdio>
 #include <functional>
 #include <gtest/gtest.h>
 #include <vector>
@@ -22,6 +24,13 @@ class RecordingLine final : public IrqLine {
     }
     bool level = false;
     unsigned rises = 0, falls = 0;
+};
+
+// A log that nobody reads, for tests that provoke complaints.
+class QuietLog final : public Log {
+  public:
+    QuietLog() : Log(std::fopen("/dev/null", "w")) {}
+    ~QuietLog() { std::fclose(output()); }
 };
 
 // A port space, a clock that is moved by hand, and the scheduler over it.

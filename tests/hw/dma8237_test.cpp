@@ -61,7 +61,7 @@ class DmaTest : public ::testing::Test {
     }
 
     Bench bench;
-    Log log;
+    test::QuietLog log;
     Memory memory;
     Dma8237 dma{memory, log};
 };

@@ -25,7 +25,7 @@ class PicTest : public ::testing::Test {
     void pulse(unsigned irq) { pair.line(irq).pulse(); }
 
     Bench bench;
-    Log log;
+    test::QuietLog log;
     RecordingLine intr;
     PicPair pair{intr, log};
 };

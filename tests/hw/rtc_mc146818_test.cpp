@@ -28,7 +28,7 @@ class RtcTest : public ::testing::Test {
     }
 
     Bench bench;
-    Log log;
+    test::QuietLog log;
     RecordingLine irq8;
     Rtc rtc{bench.scheduler, irq8, leap_eve, log};
 };
