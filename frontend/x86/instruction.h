@@ -22,33 +22,89 @@ struct Instruction {
 
     unsigned length() const { return zydis.length; }
     ZydisMnemonic mnemonic() const { return zydis.mnemonic; }
-    unsigned operand_size() const { return zydis.operand_width / 8; }  // bytes
-    unsigned address_size() const { return zydis.address_width / 8; }  // bytes
+    unsigned operand_size() const { return zydis.operand_width / 8; } // bytes
+    unsigned address_size() const { return zydis.address_width / 8; } // bytes
     bool lock() const { return zydis.attributes & ZYDIS_ATTRIB_HAS_LOCK; }
     bool rep() const { return zydis.attributes & (ZYDIS_ATTRIB_HAS_REP | ZYDIS_ATTRIB_HAS_REPE); }
     bool repne() const { return zydis.attributes & ZYDIS_ATTRIB_HAS_REPNE; }
 };
 
-// What CPUID calls the instruction's feature; Base is on every model. (frontend/x86/cpuid.h says where each bit is.)
+// What CPUID calls the instruction's feature; Base is on every model. (frontend/x86/cpuid.h says where each
+// bit is.)
 enum class Feature : u8 {
-    Base, I486, Fpu, Tsc, Msr, Cx8, Sep, Cmov, Mmx, Fxsr, Sse, Sse2, Sse3, Ssse3, Sse41, Sse42, Popcnt, Cx16, Xsave,
-    Syscall, Nx, Rdtscp, LongMode, LahfLm, Clflush, Monitor, Rdrand, Rdseed, Movbe, Fsgsbase, Smap, Invpcid, Pause,
-    Smep, Umip, Pae, Pge, Pse, Pat, Mtrr, Mce, Mca, Vme, De, Apic, X2apic, TscDeadline, TscAdjust, Page1G, Prefetchw, Erms,
-    Nopl, Pse36, Ss, Htt, Aes, Pclmulqdq,
+    Base,
+    I486,
+    Fpu,
+    Tsc,
+    Msr,
+    Cx8,
+    Sep,
+    Cmov,
+    Mmx,
+    Fxsr,
+    Sse,
+    Sse2,
+    Sse3,
+    Ssse3,
+    Sse41,
+    Sse42,
+    Popcnt,
+    Cx16,
+    Xsave,
+    Syscall,
+    Nx,
+    Rdtscp,
+    LongMode,
+    LahfLm,
+    Clflush,
+    Monitor,
+    Rdrand,
+    Rdseed,
+    Movbe,
+    Fsgsbase,
+    Smap,
+    Invpcid,
+    Pause,
+    Smep,
+    Umip,
+    Pae,
+    Pge,
+    Pse,
+    Pat,
+    Mtrr,
+    Mce,
+    Mca,
+    Vme,
+    De,
+    Apic,
+    X2apic,
+    TscDeadline,
+    TscAdjust,
+    Page1G,
+    Prefetchw,
+    Erms,
+    Nopl,
+    Pse36,
+    Ss,
+    Htt,
+    Aes,
+    Pclmulqdq,
     Count
 };
 
 enum InstructionAttribute : u8 {
     kEndsBlock = 1, // always ends a block
-    kSensitive = 2, // depends on or changes what a virtual machine must virtualize (design: sensitive instructions)
-    kFpuOp = 4,     // #NM by Mode::fpu_traps
-    kMmxOp = 8,     // #UD by CR0.EM, #NM by CR0.TS
-    kSseOp = 16,    // #UD by Mode::sse_undefined, #NM by Mode::sse_traps
-    kNo64 = 32,     // #UD in 64-bit mode (Zydis refuses most already)
+    kSensitive =
+        2, // depends on or changes what a virtual machine must virtualize (design: sensitive instructions)
+    kFpuOp = 4,          // #NM by Mode::fpu_traps
+    kMmxOp = 8,          // #UD by CR0.EM, #NM by CR0.TS
+    kSseOp = 16,         // #UD by Mode::sse_undefined, #NM by Mode::sse_traps
+    kNo64 = 32,          // #UD in 64-bit mode (Zydis refuses most already)
     kOnlyProtected = 64, // #UD in real and virtual-8086 mode
 };
 
-// Returns whether translation goes on with the next instruction; false when it emitted an op that ends the block.
+// Returns whether translation goes on with the next instruction; false when it emitted an op that ends the
+// block.
 using TranslateFn = bool (*)(Translation& t, const Instruction& insn);
 
 struct InstructionInfo {
@@ -59,8 +115,8 @@ struct InstructionInfo {
     u8 attributes;
 };
 
-// The row of a decoded instruction (a mnemonic may have two: see instructions.inc). Null: not supported (raises #UD,
-// logged once).
+// The row of a decoded instruction (a mnemonic may have two: see instructions.inc). Null: not supported
+// (raises #UD, logged once).
 const InstructionInfo* find_instruction(const ZydisDecodedInstruction& decoded);
 // All rows, for CPUID, coverage reports and tests.
 std::span<const InstructionInfo> instruction_table();

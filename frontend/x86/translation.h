@@ -24,24 +24,33 @@ class Translation {
     // The register of an operand as a Ref; AH CH DH BH are not: read_gpr/write_gpr handle them.
     static ir::Ref gpr(ZydisRegister reg);
     static bool is_high_byte(ZydisRegister reg);
-    // The memory operand's address. When its segment needs a base or checks in this mode, emits SegAddr for an access of
-    // `size` bytes and returns the checked linear address; otherwise an effective address used as it is.
-    // `offset` is added to the displacement (bit strings, far pointers).
-    ir::Address address(const Instruction& insn, unsigned n, unsigned size, ir::Access access, i64 offset = 0);
+    // The memory operand's address. When its segment needs a base or checks in this mode, emits SegAddr for
+    // an access of `size` bytes and returns the checked linear address; otherwise an effective address used
+    // as it is. `offset` is added to the displacement (bit strings, far pointers).
+    ir::Address address(const Instruction& insn, unsigned n, unsigned size, ir::Access access,
+                        i64 offset = 0);
     // The same for an address made of registers (string instructions, stack).
-    ir::Address address(ir::Seg seg, ir::Ref base, i64 disp, unsigned address_size, unsigned size, ir::Access access);
+    ir::Address address(ir::Seg seg, ir::Ref base, i64 disp, unsigned address_size, unsigned size,
+                        ir::Access access);
     // Effective address without segment, for LEA and the like.
     static ir::Address effective(const Instruction& insn, unsigned n);
+    // An effective address put into its segment: as the two above.
+    ir::Address in_segment(ir::Address a, ir::Seg seg, unsigned size, ir::Access access);
+    // The linear address that an address from above stands for, in a temporary: what helpers take.
+    ir::Ref linear(const ir::Address& a);
+    // The segment that memory operand n is in (after prefixes).
+    static ir::Seg segment(const Instruction& insn, unsigned n);
 
-    // The value of operand n (register, memory or immediate): a GPR itself, a temporary, or Ref::imm() with `imm` set.
+    // The value of operand n (register, memory or immediate): a GPR itself, a temporary, or Ref::imm() with
+    // `imm` set.
     ir::Ref read(const Instruction& insn, unsigned n, unsigned size, i64& imm);
     // The same but never an immediate.
     ir::Ref read_reg(const Instruction& insn, unsigned n, unsigned size);
     // Stores a value into operand n (register or memory).
     void write(const Instruction& insn, unsigned n, unsigned size, ir::Ref value, i64 imm = 0);
 
-    // ---- stack: width by Mode::stack_bits, segment SS. `size` 2, 4 or 8. RSP is committed after the access (design:
-    // precise state), `pop` returns a temporary and leaves RSP alone until `release`.
+    // ---- stack: width by Mode::stack_bits, segment SS. `size` 2, 4 or 8. RSP is committed after the access
+    // (design: precise state), `pop` returns a temporary and leaves RSP alone until `release`.
     void push(unsigned size, ir::Ref value, i64 imm = 0);
     ir::Ref pop_value(unsigned size, i64 offset = 0); // [SS:RSP + offset]
     void adjust_stack(i64 bytes);
@@ -53,11 +62,13 @@ class Translation {
     // Emits the exception; ends the block. Returns false, for `return t.raise(...)`.
     bool raise(Vector vector);
     bool raise(Vector vector, u32 error);
-    // Calls a helper after which nothing known at translation time may hold any more; goes on at next_rip in a new block.
-    bool call_and_exit(const Instruction& insn, const ir::Helper& helper, ir::Ref a = {}, ir::Ref b = {}, i64 imm = 0);
+    // Calls a helper after which nothing known at translation time may hold any more; goes on at next_rip in
+    // a new block.
+    bool call_and_exit(const Instruction& insn, const ir::Helper& helper, ir::Ref a = {}, ir::Ref b = {},
+                       i64 imm = 0);
 
-    // STI, MOV SS, POP SS: the next instruction must be in the same block with no interrupt before it; after it, a poll.
-    // The translate function of such an instruction calls this and returns true.
+    // STI, MOV SS, POP SS: the next instruction must be in the same block with no interrupt before it; after
+    // it, a poll. The translate function of such an instruction calls this and returns true.
     void shadow_next() { shadow_ = true; }
     bool take_shadow() { return std::exchange(shadow_, false); }
 

@@ -1,0 +1,132 @@
+// Stack instructions: PUSH, POP, PUSHA, POPA, ENTER, LEAVE (SDM vol. 1, ch. 6). What faults comes before RSP
+// changes.
+#include "frontend/x86/translate.h"
+#include "frontend/x86/translate_common.h"
+#include "frontend/x86/translate_system.h"
+
+#include "base/bits.h"
+#include "ir/memory.h"
+
+#include <cstring>
+
+namespace dragoman::x86 {
+
+using ir::Op;
+using ir::Ref;
+using ir::Seg;
+
+bool PUSH(Translation& t, const Instruction& insn) {
+    if (names_system_register(insn)) return push_segment(t, insn);
+    const unsigned size = insn.operand_size();
+    i64 imm = 0;
+    const Ref value = t.read(insn, 0, size, imm);
+    t.push(size, value, imm);
+    return true;
+}
+
+bool POP(Translation& t, const Instruction& insn) {
+    if (names_system_register(insn)) return pop_segment(t, insn);
+    const unsigned size = insn.operand_size();
+    const Ref value = t.pop_value(size);
+    if (is_memory(insn, 0)) {
+        // An address based on RSP is computed after the increment (SDM vol. 2, POP).
+        const ZydisRegister base = insn.operands[0].mem.base;
+        const bool by_rsp =
+            base == ZYDIS_REGISTER_RSP || base == ZYDIS_REGISTER_ESP || base == ZYDIS_REGISTER_SP;
+        const ir::Address a = t.address(insn, 0, size, ir::Access::Write, by_rsp ? size : 0);
+        t.ir.store(size, a, value);
+        t.adjust_stack(size);
+    } else {
+        t.adjust_stack(size); // first: POP RSP ends with the value popped
+        t.ir.mov(size, Translation::gpr(insn.operands[0].reg.value), value);
+    }
+    return true;
+}
+
+bool PUSHA(Translation& t, const Instruction& insn) {
+    const unsigned size = insn.operand_size();
+    for (unsigned r = 0; r < 8; r++) {
+        const ir::Address a =
+            t.address(Seg::SS, ir::kRsp, -i64(size * (r + 1)), t.stack_size(), size, ir::Access::Write);
+        t.ir.store(size, a, Ref::gpr(r)); // of RSP: the value before the instruction
+    }
+    t.adjust_stack(-i64(8 * size));
+    return true;
+}
+
+bool POPA(Translation& t, const Instruction& insn) {
+    const unsigned size = insn.operand_size();
+    Ref values[8];
+    for (unsigned slot = 0; slot < 8; slot++)
+        if (slot != 3) values[slot] = t.pop_value(size, i64(slot * size)); // the image of RSP is skipped
+    for (unsigned slot = 0; slot < 8; slot++)
+        if (slot != 3) t.ir.mov(size, Ref::gpr(7 - slot), values[slot]);
+    t.adjust_stack(8 * size);
+    return true;
+}
+
+namespace {
+
+constexpr u64 kLinear64 = 1 << 16; // the rest: operand size in bytes | nesting level << 8
+
+// Copies the frame pointers of the outer levels for ENTER with a nesting level above 1: `a` is the linear
+// address below which RBP's frame holds them, `b` that below which they are pushed.
+u64 copy_frame_pointers(ir::Context& ctx, u64 a, u64 b, u64 imm) {
+    const u64 size = imm & 0xff, level = imm >> 8 & 0x1f;
+    const u64 mask = imm & kLinear64 ? ~u64{0} : 0xffffffff;
+    for (u64 i = 1; i < level; i++) {
+        u64 value = 0;
+        const u8* from = ctx.memory->acquire(ctx, (a - i * size) & mask, u32(size), ir::Access::Read);
+        if (!from) return 0;
+        std::memcpy(&value, from, size);
+        u8* to = ctx.memory->acquire(ctx, (b - i * size) & mask, u32(size), ir::Access::Write);
+        if (!to) return 0;
+        std::memcpy(to, &value, size);
+        ctx.memory->commit(ctx);
+    }
+    return 0;
+}
+constexpr ir::Helper copy_frame_pointers_info{"enter", copy_frame_pointers};
+
+} // namespace
+
+bool ENTER(Translation& t, const Instruction& insn) {
+    const unsigned size = insn.operand_size(), stack = t.stack_size();
+    const i64 locals = insn.operands[0].imm.value.s & 0xffff;
+    const unsigned level = unsigned(insn.operands[1].imm.value.u) & 31;
+
+    const ir::Address saved = t.address(Seg::SS, ir::kRsp, -i64(size), stack, size, ir::Access::Write);
+    t.ir.store(size, saved, ir::kRbp);
+    const Ref frame = t.ir.temp(); // the stack pointer after that push
+    t.ir.add_noflags(stack, frame, ir::kRsp, -i64(size));
+    if (level > 1) {
+        const unsigned bytes = size * (level - 1);
+        const Ref from = t.ir.temp(), to = t.ir.temp();
+        // Checked as a whole: from the lowest byte copied up to the highest.
+        const ir::Address source = t.address(Seg::SS, ir::kRbp, -i64(bytes), stack, bytes, ir::Access::Read);
+        t.ir.add_noflags(8, from, t.linear(source), bytes);
+        const ir::Address target = t.address(Seg::SS, frame, -i64(bytes), stack, bytes, ir::Access::Write);
+        t.ir.add_noflags(8, to, t.linear(target), bytes);
+        t.ir.call(copy_frame_pointers_info, {}, from, to,
+                  i64(size | level << 8 | (t.mode.long64() ? kLinear64 : 0)));
+    }
+    if (level > 0) {
+        const ir::Address own = t.address(Seg::SS, frame, -i64(size * level), stack, size, ir::Access::Write);
+        t.ir.store(size, own, frame);
+    }
+    t.ir.mov(size, ir::kRbp, frame);
+    t.ir.add_noflags(stack, ir::kRsp, frame, -(locals + i64(size * level)));
+    return true;
+}
+
+bool LEAVE(Translation& t, const Instruction& insn) {
+    const unsigned size = insn.operand_size(), stack = t.stack_size();
+    const ir::Address a = t.address(Seg::SS, ir::kRbp, 0, stack, size, ir::Access::Read);
+    const Ref value = t.ir.temp();
+    t.ir.load(size, value, a);
+    t.ir.add_noflags(stack, ir::kRsp, ir::kRbp, size);
+    t.ir.mov(size, ir::kRbp, value);
+    return true;
+}
+
+} // namespace dragoman::x86

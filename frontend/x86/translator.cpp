@@ -1,0 +1,310 @@
+#include "frontend/x86/translator.h"
+
+#include "base/bits.h"
+#include "frontend/x86/cpuid.h"
+#include "frontend/x86/exception.h"
+#include "frontend/x86/instruction.h"
+#include "frontend/x86/listing.h"
+#include "frontend/x86/translation.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dragoman::x86 {
+
+namespace {
+
+constexpr unsigned kMaxLength = 15; // SDM vol. 2, 2.3.11
+constexpr u64 kPage = softmmu::kPageSize;
+
+u64 set_rip_helper(ir::Context& ctx, u64 a, u64, u64) {
+    ctx.rip = a;
+    return 0;
+}
+constexpr ir::Helper set_rip{"set_rip", set_rip_helper};
+
+u64 choose_helper(ir::Context&, u64 a, u64 b, u64 imm) {
+    return a ? b : imm;
+}
+constexpr ir::Helper choose{"choose", choose_helper};
+
+// Replaces an end that may be linked to another block by one that returns to the run loop: for single steps,
+// and after an interrupt shadow, where events must be looked at before the next instruction.
+void end_with_exit(ir::Builder& ir) {
+    const ir::Inst end = ir.block().insts.back();
+    auto exit_by = [&](ir::Ref rip) {
+        ir.call(set_rip, {}, rip);
+        ir.exit_here();
+    };
+    switch (end.op) {
+    case ir::Op::Jump:
+        ir.block().insts.pop_back();
+        ir.exit_to(u64(end.imm));
+        break;
+    case ir::Op::JumpInd:
+        ir.block().insts.pop_back();
+        exit_by(end.a);
+        break;
+    case ir::Op::Branch: {
+        ir.block().insts.pop_back();
+        const ir::Ref rip = ir.temp(), taken = ir.temp();
+        ir.mov_imm(8, rip, end.imm2);
+        ir.mov_imm(8, taken, end.imm);
+        ir.add({.op = ir::Op::Cmov, .size = 8, .cond = end.cond, .d = rip, .a = taken});
+        exit_by(rip);
+        break;
+    }
+    case ir::Op::BranchNz: {
+        ir.block().insts.pop_back();
+        const ir::Ref value = ir.temp(), taken = ir.temp();
+        if (end.size < 8)
+            ir.extend(ir::Op::Zext, end.size, 8, value, end.a);
+        else
+            ir.mov(8, value, end.a);
+        ir.mov_imm(8, taken, end.imm);
+        ir.call(choose, value, value, taken, end.imm2);
+        exit_by(value);
+        break;
+    }
+    default: break; // ExitTo, ExitHere
+    }
+}
+
+bool canonical(u64 linear) {
+    return u64(i64(linear << 16) >> 16) == linear;
+}
+
+bool names_xmm(const Instruction& insn) {
+    for (unsigned n = 0; n < insn.zydis.operand_count_visible; n++)
+        if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            insn.operands[n].reg.value >= ZYDIS_REGISTER_XMM0 &&
+            insn.operands[n].reg.value <= ZYDIS_REGISTER_XMM31)
+            return true;
+    return false;
+}
+
+// What the state of the processor forbids, whatever the operands are: the vector, or -1.
+int forbidden(const Mode& mode, const CpuModel& model, const InstructionInfo& info, const Instruction& insn) {
+    if (info.feature != Feature::Base && !model.has(info.feature)) return kUD;
+    if ((info.attributes & kNo64) && mode.long64()) return kUD;
+    if ((info.attributes & kOnlyProtected) && !mode.protected_mode) return kUD;
+    if (insn.lock() && std::none_of(insn.operands, insn.operands + insn.zydis.operand_count_visible,
+                                    [](const auto& op) { return op.type == ZYDIS_OPERAND_TYPE_MEMORY; }))
+        return kUD;
+    if ((info.attributes & kFpuOp) && mode.fpu_traps) return kNM;
+    const bool both = (info.attributes & (kMmxOp | kSseOp)) == (kMmxOp | kSseOp);
+    const bool sse = both ? names_xmm(insn) : bool(info.attributes & kSseOp);
+    if (sse) {
+        if (mode.sse_undefined) return kUD;
+        if (mode.sse_traps) return kNM;
+    } else if ((info.attributes & kMmxOp) && mode.fpu_traps) {
+        return mode.sse_traps ? kNM : kUD; // TS, or EM alone
+    }
+    return -1;
+}
+
+} // namespace
+
+struct Translator::Decoders {
+    ZydisDecoder by_size[3]; // 16, 32, 64 bits
+    Instruction insn;        // reused: large
+
+    Decoders() {
+        static constexpr struct {
+            ZydisMachineMode mode;
+            ZydisStackWidth stack;
+        } sizes[3] = {{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
+                      {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
+                      {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}};
+        // Encodings that are something else on a processor without the feature: NOP, BSR, BSF, WBINVD.
+        static constexpr ZydisDecoderMode absent[] = {
+            ZYDIS_DECODER_MODE_MPX,   ZYDIS_DECODER_MODE_CET,      ZYDIS_DECODER_MODE_LZCNT,
+            ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CLDEMOTE};
+        for (unsigned i = 0; i < 3; i++) {
+            ZydisDecoderInit(&by_size[i], sizes[i].mode, sizes[i].stack);
+            for (const auto mode : absent)
+                ZydisDecoderEnableMode(&by_size[i], mode, ZYAN_FALSE);
+        }
+    }
+};
+
+namespace {
+
+enum class Fetch : u8 { Ok, Bad, TooLong, Crosses, Fault };
+
+// Where the bytes of the current page come from.
+struct Window {
+    const u8* host; // null: not memory, read byte by byte
+    u64 gpa;
+    u64 linear;
+    u64 left; // bytes from `linear` to the end of the page
+};
+
+} // namespace
+
+Translator::Translator(softmmu::Mmu& mmu, Log& log) : mmu_(mmu), log_(log), decoders_(new Decoders) {}
+Translator::~Translator() {
+    delete decoders_;
+}
+
+bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned limit) {
+    const Mode mode = current_mode(cpu);
+    const u64 rip_mask = low_mask(mode.code_bits);
+    const u64 start = cpu.rip & rip_mask;
+    const u64 linear = mode.long64() ? start : u32(cpu.seg[unsigned(ir::Seg::CS)].base + start);
+    const u64 cs_limit = mode.long64() ? ~u64{0} : cpu.seg[unsigned(ir::Seg::CS)].limit;
+    const auto view = mode.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
+
+    block = {};
+    block.pc = start;
+    block.linear_pc = linear;
+    block.mode_bits = mode.code_bits;
+    block.view = mode.view;
+    source = {};
+
+    if ((mode.long64() && !canonical(linear)) || start > cs_limit) {
+        raise(cpu, kGP, 0);
+        return false;
+    }
+    const auto first = mmu_.fetch(linear, view);
+    if (!first.ok) {
+        raise_page_fault(cpu, first.fault);
+        return false;
+    }
+    const Window page{first.host, first.gpa, linear, kPage - (linear & (kPage - 1))};
+    const ZydisDecoder& decoder = decoders_->by_size[mode.code_bits == 64 ? 2 : mode.code_bits / 32];
+    Instruction& insn = decoders_->insn;
+    if (mode.single_step || !page.host) limit = 1;
+
+    Translation t(block, mode, *cpu.model);
+    u64 offset = 0; // of the next instruction in the block
+    bool shadow = false;
+    bool open = true; // the block has no end yet
+    u8 cross_bytes[kMaxLength];
+
+    // Decodes the instruction at `offset`.
+    auto decode = [&]() -> Fetch {
+        const u64 rip = start + offset; // not cut: the limit check sees the carry
+        const u64 in_page = page.left - offset;
+        const u64 in_limit = rip <= cs_limit ? cs_limit - rip + 1 : 0; // may wrap to 0 for the full range
+        const u64 allowed = cs_limit == ~u64{0} ? kMaxLength : std::min<u64>(in_limit, kMaxLength);
+        if (!allowed) return Fetch::TooLong;
+
+        const u64 near_bytes = std::min(in_page, allowed);
+        const u8* bytes = page.host ? page.host + offset : cross_bytes;
+        ZyanStatus status = ZYDIS_STATUS_NO_MORE_DATA;
+        if (page.host) {
+            status = ZydisDecoderDecodeFull(&decoder, bytes, near_bytes, &insn.zydis, insn.operands);
+        } else { // a read of a device may have effects: no more of them than the instruction has bytes
+            for (u64 n = 1; n <= near_bytes && status == ZYDIS_STATUS_NO_MORE_DATA; n++) {
+                cross_bytes[n - 1] = u8(mmu_.map().load(page.gpa + offset + n - 1, 1));
+                status = ZydisDecoderDecodeFull(&decoder, bytes, n, &insn.zydis, insn.operands);
+            }
+        }
+        if (status == ZYDIS_STATUS_NO_MORE_DATA && near_bytes < allowed) {
+            if (offset) return Fetch::Crosses;
+            const u64 next_page = mode.long64() ? linear + in_page : u32(linear + in_page);
+            const auto second = mmu_.fetch(next_page, view);
+            if (!second.ok) {
+                raise_page_fault(cpu, second.fault);
+                return Fetch::Fault;
+            }
+            if (page.host) std::memcpy(cross_bytes, page.host, near_bytes);
+            for (u64 n = near_bytes; n < allowed && status == ZYDIS_STATUS_NO_MORE_DATA; n++) {
+                cross_bytes[n] = second.host ? second.host[n - near_bytes]
+                                             : u8(mmu_.map().load(second.gpa + n - near_bytes, 1));
+                status = ZydisDecoderDecodeFull(&decoder, cross_bytes, n + 1, &insn.zydis, insn.operands);
+            }
+            bytes = cross_bytes;
+            source.gpa[1] = second.gpa;
+        }
+        insn.rip = rip & rip_mask;
+        if (ZYAN_SUCCESS(status)) {
+            std::memcpy(insn.bytes, bytes, insn.zydis.length);
+            insn.next_rip = (rip + insn.zydis.length) & rip_mask;
+            return Fetch::Ok;
+        }
+        insn.zydis.length = u8(std::min<u64>(source.gpa[1] ? allowed : near_bytes, kMaxLength));
+        std::memcpy(insn.bytes, bytes, insn.zydis.length);
+        const bool too_long =
+            status == ZYDIS_STATUS_NO_MORE_DATA || status == ZYDIS_STATUS_INSTRUCTION_TOO_LONG;
+        return too_long ? Fetch::TooLong : Fetch::Bad;
+    };
+
+    auto say_unsupported = [&](const char* why) {
+        char hex[2 * kMaxLength + 1] = "";
+        for (unsigned i = 0; i < insn.length(); i++)
+            std::snprintf(hex + 2 * i, 3, "%02x", insn.bytes[i]);
+        log_.once("%s: %s at rip %#llx (%u-bit code)", why, hex, static_cast<unsigned long long>(insn.rip),
+                  unsigned(mode.code_bits));
+    };
+
+    for (;;) {
+        const Fetch fetched = decode();
+        if (fetched == Fetch::Fault) return false;
+        if (fetched == Fetch::Crosses) break;
+        if (fetched == Fetch::TooLong && offset) break; // the next block finds it again, and faults
+        if (fetched == Fetch::TooLong) {
+            raise(cpu, kGP, 0);
+            return false;
+        }
+
+        t.ir.insn(u32(offset));
+        bool go_on;
+        if (fetched == Fetch::Bad) {
+            say_unsupported("undefined instruction");
+            go_on = t.raise(kUD);
+        } else if (const InstructionInfo* info = find_instruction(insn.zydis); !info) {
+            say_unsupported(ZydisMnemonicGetString(insn.mnemonic()));
+            go_on = t.raise(kUD);
+        } else if (const int vector = forbidden(mode, *cpu.model, *info, insn); vector >= 0) {
+            go_on = t.raise(Vector(vector));
+        } else {
+            go_on = info->translate(t, insn);
+            if (go_on && (info->attributes & kEndsBlock)) {
+                t.ir.jump(insn.next_rip);
+                go_on = false;
+            }
+        }
+        offset += insn.length();
+        block.guest_instructions++;
+
+        const bool was_shadowed = std::exchange(shadow, t.take_shadow());
+        if (!go_on) {
+            if (was_shadowed) end_with_exit(t.ir);
+            open = false;
+            break;
+        }
+        if (was_shadowed) {
+            t.ir.add({.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)});
+            shadow = false; // only the first of a row of them holds interrupts off (SDM vol. 2, STI)
+        }
+        if (offset >= page.left) break;
+        // Where the code wraps at 64 KiB or 4 GiB a new block begins.
+        if (insn.next_rip < start) break;
+        if (block.guest_instructions >= limit && !(shadow && !mode.single_step && page.host)) break;
+    }
+
+    if (open) {
+        if (shadow) {
+            t.ir.store_state(1, offsetof(ir::Context, interrupt_shadow), ir::Ref::imm(), 1);
+            t.ir.exit_to(insn.next_rip);
+        } else {
+            t.ir.jump((start + offset) & rip_mask);
+        }
+    }
+    if (mode.single_step) end_with_exit(t.ir);
+
+    block.guest_bytes = u32(offset);
+    source.gpa[0] = page.gpa;
+    source.bytes[0] = u32(std::min(offset, page.left));
+    source.bytes[1] = u32(offset) - source.bytes[0];
+
+    if (log_.enabled(LogItem::InAsm)) {
+        const u8* bytes = page.host && !source.bytes[1] ? page.host : insn.bytes;
+        log_.print(LogItem::InAsm, "%s\n", list_guest(block, {bytes, block.guest_bytes}).c_str());
+    }
+    return true;
+}
+
+} // namespace dragoman::x86
