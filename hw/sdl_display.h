@@ -3,6 +3,7 @@
 
 #include "base/result.h"
 #include "hw/core/display.h"
+#include "hw/keys.h"
 
 #include <functional>
 #include <memory>
@@ -13,9 +14,8 @@ namespace dragoman::hw {
 class SdlDisplay {
   public:
     struct Callbacks {
-        // A key of the PC keyboard, in the numbering of hw/keys.h. Repeats of the host are left out: the
-        // guest's keyboard makes its own.
-        std::function<void(int pc_key, bool down)> key;
+        // A key of the PC keyboard. Repeats of the host are left out: the guest's keyboard makes its own.
+        std::function<void(KeyCode key, bool down)> key;
         // Movement in mickeys (right and down positive), wheel clicks (towards the user positive), and the
         // buttons held: bit 0 left, 1 right, 2 middle. Only while the mouse is grabbed.
         std::function<void(int dx, int dy, int wheel, unsigned buttons)> mouse;
