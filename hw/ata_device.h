@@ -47,6 +47,10 @@ class AtaDevice {
     u32 read_data(unsigned size);
     void write_data(unsigned size, u32 value);
 
+    // What this device, alone as device 0, lets the host read while device 1 is selected (9.16.1): an ATA
+    // device shows its own registers, a packet device zeros. Status is 0 either way.
+    virtual bool answers_for_device_1() const = 0;
+
     bool intrq() const { return regs_.intrq; }
     void acknowledge() { regs_.intrq = false; } // a read of Status by the host
 

@@ -11,6 +11,7 @@ class AtaDisk final : public AtaDevice {
     // `image` and `log` are borrowed. `serial_number` at most 20 ASCII characters.
     AtaDisk(BlockDevice& image, std::string serial_number, Log& log);
 
+    bool answers_for_device_1() const override { return true; }
     void visit(const std::string& prefix, StateVisitor& visitor) override;
 
   private:

@@ -20,6 +20,7 @@ class AtapiCd final : public AtaDevice {
     BlockDevice* disc() const { return tray_open() ? nullptr : disc_; }
     bool tray_open() const { return drive_.tray_open; }
 
+    bool answers_for_device_1() const override { return false; }
     void visit(const std::string& prefix, StateVisitor& visitor) override;
 
   private:

@@ -71,8 +71,10 @@ u8 IdeChannel::read_status(bool acknowledge) {
 u8 IdeChannel::read_register(AtaReg reg) {
     if (reg == AtaReg::StatusCommand) return read_status(true);
     AtaDevice* device = selected();
-    if (device == nullptr) device = devices_[0].get(); // answers for device 1
-    if (device == nullptr) return 0;
+    if (device == nullptr) {
+        device = devices_[0].get();
+        if (device == nullptr || reg == AtaReg::Data || !device->answers_for_device_1()) return 0;
+    }
     if (reg == AtaReg::Data) return static_cast<u8>(device->read_data(2));
     return device->read_register(reg);
 }

@@ -268,8 +268,14 @@ TEST(AtaDisk, AbsentDevices) {
     t.command(0xec);
     EXPECT_EQ(t.status(), 0);
     EXPECT_FALSE(t.irq14.level);
+    t.out(0x1f2, 0x55);
+    EXPECT_EQ(t.in(0x1f2), 0x55) << "with its own registers";
     t.out(0x1f6, 0xa0);
     EXPECT_EQ(t.status(), kReady);
+    t.out(0x176, 0xb0);
+    t.out(0x172, 0x55);
+    EXPECT_EQ(t.in(0x172), 0) << "a packet device answers with zeros";
+    EXPECT_EQ(t.in(0x176), 0);
 
     Bench b;
     Log log;
