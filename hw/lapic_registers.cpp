@@ -63,7 +63,8 @@ u64 Lapic::read(u64 offset, unsigned size) {
 void Lapic::write(u64 offset, unsigned size, u64 value) {
     // Anything but an aligned 32-bit write is undefined (11.4.1).
     if ((offset & 15) || size < 4) {
-        log_.once("lapic: write of %u bytes at offset 0x%03x is ignored", size, unsigned(offset));
+        log_.print(LogItem::GuestError, "lapic: write of %u bytes at offset 0x%03x is ignored\n", size,
+                   unsigned(offset));
         return;
     }
     const unsigned reg = unsigned(offset >> 4) & 0xff;
