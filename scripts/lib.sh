@@ -35,7 +35,8 @@ as_root() {
 # group_packages GROUP...: the packages of these groups, one per line.
 group_packages() {
     local group
-    for group; do awk -v g="$group" '$1 == g { print $2 }' "$ROOT/scripts/packages.txt"; done
+    for group; do awk -v g="$group" '$1 == g { print $2 }' "$ROOT/scripts/packages.txt"; done |
+        awk '!seen[$0]++'
 }
 
 # need GROUP...: install the packages of these groups that are not there. Says which and why; silent when all are.
