@@ -19,7 +19,9 @@ struct Block {
 };
 
 // Text form, one instruction a line: "op.size d, a, b" ... (docs/ir.md). parse() reads what print() writes.
+// Address sizes are shown where they are not those of the mode.
 std::string print(const Inst& inst);
+std::string print(const Inst& inst, unsigned mode_bits);
 std::string print(const Block& block);
 
 } // namespace dragoman::ir
