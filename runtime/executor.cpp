@@ -31,6 +31,8 @@ std::unique_ptr<Executor> make_generated_executor(backend::Backend& backend) {
     return std::make_unique<GeneratedExecutor>(backend);
 }
 
-std::unique_ptr<Executor> make_interpreting_executor() { return std::make_unique<InterpretingExecutor>(); }
+std::unique_ptr<Executor> make_interpreting_executor() {
+    return std::make_unique<InterpretingExecutor>();
+}
 
 } // namespace dragoman::runtime

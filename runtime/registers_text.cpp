@@ -19,9 +19,10 @@ using ull = unsigned long long;
 }
 
 void segment(std::string& text, const char* name, const ir::Segment& s) {
-    append(text, "%-3s=%04x %016llx %08x %04x DPL=%u %s%s\n", name, s.selector, ull(s.base), s.limit, s.attributes,
-           (s.attributes & x86::kSegDplMask) >> 5, s.attributes & x86::kSegP ? "" : "not present ",
-           !(s.attributes & x86::kSegS)    ? "system"
+    append(text, "%-3s=%04x %016llx %08x %04x DPL=%u %s%s\n", name, s.selector, ull(s.base), s.limit,
+           s.attributes, (s.attributes & x86::kSegDplMask) >> 5,
+           s.attributes & x86::kSegP ? "" : "not present ",
+           !(s.attributes & x86::kSegS)   ? "system"
            : s.attributes & x86::kSegCode ? (s.attributes & x86::kSegL    ? "code 64"
                                              : s.attributes & x86::kSegDB ? "code 32"
                                                                           : "code 16")
@@ -38,21 +39,24 @@ std::string describe_registers(const x86::Cpu& cpu) {
     for (unsigned i = 0; i < 16; ++i)
         append(text, "%s=%016llx%c", names[order[i]], ull(cpu.gpr[order[i]]), i % 4 == 3 ? '\n' : ' ');
     const u32 flags = cpu.eflags();
-    append(text, "RIP=%016llx RFL=%08x [%c%c%c%c%c%c%c] CPL=%u II=%u HLT=%u\n", ull(cpu.rip), flags, flags & x86::kDF ? 'D' : '-',
-           flags & ir::kOF ? 'O' : '-', flags & ir::kSF ? 'S' : '-', flags & ir::kZF ? 'Z' : '-',
-           flags & ir::kAF ? 'A' : '-', flags & ir::kPF ? 'P' : '-', flags & ir::kCF ? 'C' : '-', cpu.cpl,
-           cpu.interrupt_shadow, cpu.halted);
+    append(text, "RIP=%016llx RFL=%08x [%c%c%c%c%c%c%c] CPL=%u II=%u HLT=%u\n", ull(cpu.rip), flags,
+           flags & x86::kDF ? 'D' : '-', flags & ir::kOF ? 'O' : '-', flags & ir::kSF ? 'S' : '-',
+           flags & ir::kZF ? 'Z' : '-', flags & ir::kAF ? 'A' : '-', flags & ir::kPF ? 'P' : '-',
+           flags & ir::kCF ? 'C' : '-', cpu.cpl, cpu.interrupt_shadow, cpu.halted);
     static const char* const segments[] = {"ES", "CS", "SS", "DS", "FS", "GS"};
-    for (unsigned i = 0; i < 6; ++i) segment(text, segments[i], cpu.seg[i]);
+    for (unsigned i = 0; i < 6; ++i)
+        segment(text, segments[i], cpu.seg[i]);
     segment(text, "LDT", cpu.ldtr);
     segment(text, "TR", cpu.tr);
-    append(text, "GDT=     %016llx %08x\nIDT=     %016llx %08x\n", ull(cpu.gdtr.base), cpu.gdtr.limit, ull(cpu.idtr.base),
-           cpu.idtr.limit);
-    append(text, "CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx\n", ull(cpu.cr0), ull(cpu.cr2), ull(cpu.cr3), ull(cpu.cr4));
-    append(text, "DR0=%016llx DR1=%016llx DR2=%016llx DR3=%016llx\nDR6=%016llx DR7=%016llx\nEFER=%016llx\n", ull(cpu.dr[0]),
-           ull(cpu.dr[1]), ull(cpu.dr[2]), ull(cpu.dr[3]), ull(cpu.dr[6]), ull(cpu.dr[7]), ull(cpu.efer));
-    append(text, "FCW=%04x FSW=%04x FTW=%02x MXCSR=%08x\n", cpu.fpu.control, cpu.fpu.status | (cpu.fpu.top & 7) << 11, cpu.fpu.tag,
-           cpu.mxcsr);
+    append(text, "GDT=     %016llx %08x\nIDT=     %016llx %08x\n", ull(cpu.gdtr.base), cpu.gdtr.limit,
+           ull(cpu.idtr.base), cpu.idtr.limit);
+    append(text, "CR0=%08llx CR2=%016llx CR3=%016llx CR4=%08llx\n", ull(cpu.cr0), ull(cpu.cr2), ull(cpu.cr3),
+           ull(cpu.cr4));
+    append(text, "DR0=%016llx DR1=%016llx DR2=%016llx DR3=%016llx\nDR6=%016llx DR7=%016llx\nEFER=%016llx\n",
+           ull(cpu.dr[0]), ull(cpu.dr[1]), ull(cpu.dr[2]), ull(cpu.dr[3]), ull(cpu.dr[6]), ull(cpu.dr[7]),
+           ull(cpu.efer));
+    append(text, "FCW=%04x FSW=%04x FTW=%02x MXCSR=%08x\n", cpu.fpu.control,
+           cpu.fpu.status | (cpu.fpu.top & 7) << 11, cpu.fpu.tag, cpu.mxcsr);
     for (unsigned i = 0; i < 16; ++i) {
         ull low, high;
         __builtin_memcpy(&low, cpu.vec[i], 8);

@@ -8,21 +8,25 @@ namespace dragoman::runtime {
 
 bool CachedBlock::covers(u64 gpa, u64 size) const {
     for (unsigned part = 0; part < 2; ++part)
-        if (source.bytes[part] && gpa < source.gpa[part] + source.bytes[part] && source.gpa[part] < gpa + size)
+        if (source.bytes[part] && gpa < source.gpa[part] + source.bytes[part] &&
+            source.gpa[part] < gpa + size)
             return true;
     return false;
 }
 
 const backend::SidePoint* CachedBlock::side_point(const u8* host_return) const {
     const u32 offset = u32(host_return - entry);
-    const auto it = std::lower_bound(code.points.begin(), code.points.end(), offset,
-                                     [](const backend::SidePoint& p, u32 at) { return p.return_offset < at; });
+    const auto it =
+        std::lower_bound(code.points.begin(), code.points.end(), offset,
+                         [](const backend::SidePoint& p, u32 at) { return p.return_offset < at; });
     return it != code.points.end() && it->return_offset == offset ? &*it : nullptr;
 }
 
-TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffer* buffer, backend::Backend* backend)
+TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffer* buffer,
+                                   backend::Backend* backend)
     : map_(map), buffer_(buffer), backend_(backend), buckets_(kBuckets),
-      set_(Set::bucket_traits(buckets_.data(), buckets_.size())), jump_cache_(1u << ir::Context::jump_cache_bits) {
+      set_(Set::bucket_traits(buckets_.data(), buckets_.size())),
+      jump_cache_(1u << ir::Context::jump_cache_bits) {
     if (backend_) {
         ring_start_ = align_up(backend_->stub_bytes(), 64);
         ring_bytes_ = buffer_->bytes() - ring_start_;
@@ -38,15 +42,17 @@ TranslationCache::~TranslationCache() {
 }
 
 CachedBlock* TranslationCache::find(const BlockKey& key) {
-    const auto it = set_.find(key, [](const BlockKey& k) { return hash_value(k); },
-                              [](const BlockKey& k, const CachedBlock& block) { return k == block.key; });
+    const auto it = set_.find(
+        key, [](const BlockKey& k) { return hash_value(k); },
+        [](const BlockKey& k, const CachedBlock& block) { return k == block.key; });
     return it == set_.end() ? nullptr : &*it;
 }
 
 const u8* TranslationCache::reserve(u64& position) {
     // A block is never split at the end of the ring: what is left there is skipped.
     if (ring_bytes_ - head_ % ring_bytes_ < kMaxBlockBytes) head_ += ring_bytes_ - head_ % ring_bytes_;
-    while (!ring_.empty() && ring_.front()->position + ring_bytes_ < head_ + kMaxBlockBytes) evict_oldest();
+    while (!ring_.empty() && ring_.front()->position + ring_bytes_ < head_ + kMaxBlockBytes)
+        evict_oldest();
     position = head_;
     return buffer_->executable() + ring_start_ + head_ % ring_bytes_;
 }
@@ -60,8 +66,8 @@ void TranslationCache::evict_oldest() {
     ring_.pop_front();
 }
 
-CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator::Source& source, ir::Block&& block,
-                                      bool keep_ir) {
+CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator::Source& source,
+                                      ir::Block&& block, bool keep_ir) {
     auto cached = std::make_unique<CachedBlock>();
     if (backend_) {
         cached->entry = reserve(cached->position);
@@ -135,7 +141,9 @@ void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block)
     jump_cache_[ir::jump_cache_index(rip)] = {rip, key, block.entry, 0};
 }
 
-void TranslationCache::clear_jump_cache() { std::fill(jump_cache_.begin(), jump_cache_.end(), ir::Context::JumpCacheEntry{}); }
+void TranslationCache::clear_jump_cache() {
+    std::fill(jump_cache_.begin(), jump_cache_.end(), ir::Context::JumpCacheEntry{});
+}
 
 void TranslationCache::detach(CachedBlock& block) {
     block.alive = false;
@@ -174,7 +182,8 @@ void TranslationCache::invalidate(CachedBlock& block) {
 }
 
 void TranslationCache::invalidate_all() {
-    for (const auto& block : ring_) invalidate(*block);
+    for (const auto& block : ring_)
+        invalidate(*block);
 }
 
 bool TranslationCache::may_write(u64 gpa, u64 size) {
@@ -189,14 +198,16 @@ void TranslationCache::written(u64 gpa, u64 size) {
     std::vector<CachedBlock*> hit;
     for (const PageHook& hook : it->second)
         if (hook.block->covers(gpa, size)) hit.push_back(hook.block);
-    for (CachedBlock* block : hit) invalidate(*block);
+    for (CachedBlock* block : hit)
+        invalidate(*block);
 }
 
 void TranslationCache::contents_changed(u64 gpa, u64 bytes) {
     std::vector<CachedBlock*> hit;
     for (const auto& block : ring_)
         if (block->alive && block->covers(gpa, bytes)) hit.push_back(block.get());
-    for (CachedBlock* block : hit) invalidate(*block);
+    for (CachedBlock* block : hit)
+        invalidate(*block);
 }
 
 u64 TranslationCache::bytes_used() const {

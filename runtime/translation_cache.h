@@ -1,5 +1,6 @@
-// The translation cache: every block translated, by key, by guest page and by host address, and the ring of host memory
-// that their code lives in. When the ring comes round, the oldest blocks make room for new ones; nothing ever stops for it.
+// The translation cache: every block translated, by key, by guest page and by host address, and the ring of
+// host memory that their code lives in. When the ring comes round, the oldest blocks make room for new ones;
+// nothing ever stops for it.
 #pragma once
 
 #include "backend/x64/backend.h"
@@ -20,7 +21,7 @@ namespace bi = boost::intrusive;
 
 // All that a translation depends on (design: block key).
 struct BlockKey {
-    u64 gpa = 0;  // guest-physical address of the first byte
+    u64 gpa = 0; // guest-physical address of the first byte
     u64 rip = 0;
     u64 mode = 0; // Context::key without the epoch: mode and CS base
 
@@ -48,11 +49,11 @@ using PageList = bi::list<PageHook, bi::constant_time_size<false>>;
 struct CachedBlock : bi::unordered_set_base_hook<bi::link_mode<bi::auto_unlink>, bi::store_hash<true>> {
     BlockKey key;
     x86::Translator::Source source;
-    u64 position = 0;     // where its code starts, in bytes allocated since the beginning (a place of the ring)
+    u64 position = 0; // where its code starts, in bytes allocated since the beginning (a place of the ring)
     const u8* entry = nullptr;
     u64 linear_pc = 0;
     u32 guest_bytes = 0, guest_instructions = 0;
-    bool alive = true;    // false: invalidated, kept until the ring comes round because it may be running
+    bool alive = true; // false: invalidated, kept until the ring comes round because it may be running
     backend::Compiled code;
     std::unique_ptr<ir::Block> ir; // only when blocks are interpreted or verified
     std::vector<Link> out;         // one per link site, linked or not
@@ -80,14 +81,16 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     ~TranslationCache() override;
 
     CachedBlock* find(const BlockKey& key);
-    // Takes over a translated block: compiles it (unless interpreted), keeps it, marks its guest bytes. Null: its code does not
-    // fit the largest room there is; translate fewer instructions.
-    CachedBlock* insert(const BlockKey& key, const x86::Translator::Source& source, ir::Block&& block, bool keep_ir);
+    // Takes over a translated block: compiles it (unless interpreted), keeps it, marks its guest bytes. Null:
+    // its code does not fit the largest room there is; translate fewer instructions.
+    CachedBlock* insert(const BlockKey& key, const x86::Translator::Source& source, ir::Block&& block,
+                        bool keep_ir);
     // The block whose host code holds this address, alive or not; null if none.
     CachedBlock* by_host(const u8* host);
 
-    // Patches the jump of `from` that was left at `host_return` to lead to `to`, if such a jump is allowed: both alive, the
-    // target in the page of the jump and not crossing it (design: direct linking within a page).
+    // Patches the jump of `from` that was left at `host_return` to lead to `to`, if such a jump is allowed:
+    // both alive, the target in the page of the jump and not crossing it (design: direct linking within a
+    // page).
     void try_link(CachedBlock& from, const u8* host_return, CachedBlock& to);
 
     // The cache of indirect jumps that generated code looks into.
@@ -98,8 +101,8 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     void invalidate(CachedBlock& block);
     void invalidate_all();
 
-    // The block that is running (null: none): a store into it must be refused. Kept by the run loop while it interprets; for
-    // generated code Context::host_return tells.
+    // The block that is running (null: none): a store into it must be refused. Kept by the run loop while it
+    // interprets; for generated code Context::host_return tells.
     void set_context(const ir::Context* ctx) { ctx_ = ctx; }
     void set_interpreted(const CachedBlock* block) { interpreted_ = block; }
 
@@ -134,7 +137,7 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     using Set = bi::unordered_set<CachedBlock, bi::constant_time_size<false>, bi::power_2_buckets<true>>;
     std::vector<Set::bucket_type> buckets_;
     Set set_;
-    std::unordered_map<u64, PageList> pages_; // gpa >> 12
+    std::unordered_map<u64, PageList> pages_;       // gpa >> 12
     std::deque<std::unique_ptr<CachedBlock>> ring_; // oldest first, by rising position
     u64 ring_start_ = 0, ring_bytes_ = 0;           // in the buffer
     u64 head_ = 0;                                  // position of the next block

@@ -14,7 +14,9 @@ namespace {
 
 constexpr u64 kModeMask = low_mask(56); // Context::key without the epoch
 
-u64 code_base(const x86::Cpu& cpu) { return cpu.code64() ? 0 : cpu.seg[unsigned(ir::Seg::CS)].base; }
+u64 code_base(const x86::Cpu& cpu) {
+    return cpu.code64() ? 0 : cpu.seg[unsigned(ir::Seg::CS)].base;
+}
 
 u64 linear_rip(const x86::Cpu& cpu) {
     const u64 linear = code_base(cpu) + cpu.rip;
@@ -79,7 +81,9 @@ void Vcpu::request_stop() {
     kick();
 }
 
-u64 Vcpu::instructions_retired() const { return u64(kBudget - memory_->cpu.budget); }
+u64 Vcpu::instructions_retired() const {
+    return u64(kBudget - memory_->cpu.budget);
+}
 
 void Vcpu::set_breakpoints(std::set<u64> linear) {
     breakpoints_ = std::move(linear);
@@ -94,7 +98,9 @@ void Vcpu::set_watchpoints(std::vector<softmmu::Mmu::Watch> watches) {
     });
 }
 
-bool Vcpu::polled() { return std::atomic_ref(cpu().poll).load(std::memory_order_acquire) != 0; }
+bool Vcpu::polled() {
+    return std::atomic_ref(cpu().poll).load(std::memory_order_acquire) != 0;
+}
 
 void Vcpu::service() {
     ++counters_.events;
@@ -163,7 +169,8 @@ CachedBlock* Vcpu::translate(const BlockKey& key) {
             log_.print(LogItem::InAsm, "IN: %s\n", x86::list_guest(c, block).c_str());
         if (log_.enabled(LogItem::Op)) log_.print(LogItem::Op, "OP:\n%s\n", ir::print(block).c_str());
         ir::run_passes(block, options_.passes);
-        if (log_.enabled(LogItem::OpOpt)) log_.print(LogItem::OpOpt, "OP after passes:\n%s\n", ir::print(block).c_str());
+        if (log_.enabled(LogItem::OpOpt))
+            log_.print(LogItem::OpOpt, "OP after passes:\n%s\n", ir::print(block).c_str());
         BlockKey actual = key;
         actual.gpa = source.gpa[0];
         CachedBlock* cached = cache_->insert(actual, source, std::move(block), executor_->needs_ir());
@@ -183,7 +190,8 @@ void Vcpu::settle(const CachedBlock& block) {
     u64 retired = block.guest_instructions;
     if (!c.host_return) {
         if (!backend_ || block.entry == nullptr) retired = c.interpreted_instruction + completed;
-    } else if (const backend::SidePoint* point = block.side_point(reinterpret_cast<const u8*>(c.host_return))) {
+    } else if (const backend::SidePoint* point =
+                   block.side_point(reinterpret_cast<const u8*>(c.host_return))) {
         if (!completed) c.rip = block.linear_pc - code_base(c) + point->guest_offset;
         retired = point->instruction_index + completed;
     } else {
@@ -209,7 +217,8 @@ void Vcpu::left(CachedBlock& block) {
 
 void Vcpu::run_block(CachedBlock& block) {
     x86::Cpu& c = cpu();
-    if (previous_ && previous_site_ && breakpoints_.empty()) cache_->try_link(*previous_, previous_site_, block);
+    if (previous_ && previous_site_ && breakpoints_.empty())
+        cache_->try_link(*previous_, previous_site_, block);
     if (breakpoints_.empty()) cache_->remember_jump(c.rip, c.key, block);
     if (log_.items()) log_block(block);
     recent_[recent_next_++ % recent_.size()] = c.rip;
@@ -257,7 +266,8 @@ StopReason Vcpu::run_until_stop(bool single) {
             if (idle_ && !polled()) idle_();
             continue;
         }
-        if (!breakpoints_.empty() && !std::exchange(skip_breakpoint_, false) && breakpoints_.count(linear_rip(c)))
+        if (!breakpoints_.empty() && !std::exchange(skip_breakpoint_, false) &&
+            breakpoints_.count(linear_rip(c)))
             return StopReason::Breakpoint;
         skip_breakpoint_ = false;
 
@@ -305,8 +315,9 @@ StopReason Vcpu::run_until_stop(bool single) {
 
 void Vcpu::log_block(const CachedBlock& block) {
     if (log_.enabled(LogItem::Exec))
-        log_.print(LogItem::Exec, "EXEC: %016llx [%u instructions] host %p\n", (unsigned long long)block.linear_pc,
-                   block.guest_instructions, static_cast<const void*>(block.entry));
+        log_.print(LogItem::Exec, "EXEC: %016llx [%u instructions] host %p\n",
+                   (unsigned long long)block.linear_pc, block.guest_instructions,
+                   static_cast<const void*>(block.entry));
     if (log_.enabled(LogItem::Cpu)) log_.print(LogItem::Cpu, "%s", describe_registers(cpu()).c_str());
 }
 
@@ -318,8 +329,8 @@ std::string Vcpu::describe_shutdown() {
     char line[160];
     for (unsigned i = 0; i < c.chain_length; ++i) {
         const x86::Cpu::Delivered& d = c.chain[i];
-        std::snprintf(line, sizeof line, "  exception %2u error %04x rip %016llx cr2 %016llx\n", d.vector, d.error,
-                      (unsigned long long)d.rip, (unsigned long long)d.cr2);
+        std::snprintf(line, sizeof line, "  exception %2u error %04x rip %016llx cr2 %016llx\n", d.vector,
+                      d.error, (unsigned long long)d.rip, (unsigned long long)d.cr2);
         text += line;
         if (d.vector == x86::kPF) {
             const auto walk = mmu_.probe(d.cr2);
@@ -331,14 +342,18 @@ std::string Vcpu::describe_shutdown() {
     text += describe_registers(c);
     text += "last blocks entered from the run loop:";
     for (u32 i = 0; i < recent_.size(); ++i) {
-        std::snprintf(line, sizeof line, " %llx", (unsigned long long)recent_[(recent_next_ + i) % recent_.size()]);
+        std::snprintf(line, sizeof line, " %llx",
+                      (unsigned long long)recent_[(recent_next_ + i) % recent_.size()]);
         text += line;
     }
     return text + '\n';
 }
 
-StopReason Vcpu::run() { return run_until_stop(false); }
-StopReason Vcpu::step() { return run_until_stop(true); }
+StopReason Vcpu::run() {
+    return run_until_stop(false);
+}
+StopReason Vcpu::step() {
+    return run_until_stop(true);
+}
 
 } // namespace dragoman::runtime
-

@@ -43,7 +43,8 @@ class Vcpu {
 
     void reset(); // the effect of the RESET pin
 
-    // Runs until somebody asks to stop, a debugger's condition comes true, or the processor shuts down (triple fault).
+    // Runs until somebody asks to stop, a debugger's condition comes true, or the processor shuts down
+    // (triple fault).
     StopReason run();
     // Runs one guest instruction, or takes one interrupt.
     StopReason step();

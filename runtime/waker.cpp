@@ -1,18 +1,19 @@
 #include "runtime/waker.h"
 
 #include <cerrno>
+#include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
-#include <poll.h>
 #include <vector>
 
 namespace dragoman::runtime {
 
 Waker::Waker(std::function<void()> kick)
     : kick_(std::move(kick)), epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      timer_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)), stop_event_(eventfd(0, EFD_CLOEXEC)) {
+      timer_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
+      stop_event_(eventfd(0, EFD_CLOEXEC)) {
     epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.fd = timer_}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, timer_, &event);
     event = {.events = EPOLLIN, .data = {.fd = stop_event_}};
@@ -41,9 +42,11 @@ void Waker::set_timeout(u64 ns) {
 
 void Waker::watch(int fd, std::function<void()> ready) {
     ready_[fd] = std::move(ready);
-    // One shot: dispatch() arms it again, so that input which waits for the guest does not make the thread spin.
+    // One shot: dispatch() arms it again, so that input which waits for the guest does not make the thread
+    // spin.
     epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.fd = fd}};
-    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0 && errno == EPERM) { // a regular file is always ready
+    if (epoll_ctl(epoll_, EPOLL_CTL_ADD, fd, &event) != 0 &&
+        errno == EPERM) { // a regular file is always ready
         input_ = true;
         kick_();
     }
@@ -57,11 +60,13 @@ void Waker::unwatch(int fd) {
 void Waker::dispatch() {
     if (!input_.exchange(false, std::memory_order_acquire)) return;
     std::vector<pollfd> fds;
-    for (const auto& [fd, ready] : ready_) fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+    for (const auto& [fd, ready] : ready_)
+        fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
     if (poll(fds.data(), fds.size(), 0) > 0)
         for (const pollfd& p : fds)
             if (p.revents)
-                if (const auto it = ready_.find(p.fd); it != ready_.end()) std::function<void()>(it->second)();
+                if (const auto it = ready_.find(p.fd); it != ready_.end())
+                    std::function<void()>(it->second)();
     for (const auto& [fd, ready] : ready_) {
         epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.fd = fd}};
         epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);

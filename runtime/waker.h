@@ -1,5 +1,6 @@
-// Wakes the run loop: one host thread waits for the next timer deadline and for input on file descriptors, and kicks the vCPU
-// when something is due. Everything else happens on the vCPU's own thread, between guest instructions.
+// Wakes the run loop: one host thread waits for the next timer deadline and for input on file descriptors,
+// and kicks the vCPU when something is due. Everything else happens on the vCPU's own thread, between guest
+// instructions.
 #pragma once
 
 #include "base/types.h"

@@ -11,7 +11,9 @@ namespace dragoman::hw {
 namespace {
 
 // ISA IRQ 0 is wired to IO-APIC input 2, all others to the input of their number (the MADT says so too).
-unsigned ioapic_input(unsigned irq) { return irq == 0 ? 2 : irq; }
+unsigned ioapic_input(unsigned irq) {
+    return irq == 0 ? 2 : irq;
+}
 
 constexpr unsigned kIsaIrqs = 16;
 
@@ -24,7 +26,8 @@ std::array<IrqLine*, 24> hpet_routes(Ioapic& ioapic) {
 
 std::array<IrqLine*, kIsaIrqs> pointers(const std::vector<std::unique_ptr<IrqLine>>& lines) {
     std::array<IrqLine*, kIsaIrqs> result{};
-    for (unsigned irq = 0; irq < kIsaIrqs; ++irq) result[irq] = lines[irq].get();
+    for (unsigned irq = 0; irq < kIsaIrqs; ++irq)
+        result[irq] = lines[irq].get();
     return result;
 }
 
@@ -58,11 +61,17 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
       hpet_(scheduler, hpet_routes(ioapic_), *isa_lines_[0], *isa_lines_[8]), pit_(scheduler, hpet_.pit_in()),
       rtc_(scheduler, hpet_.rtc_in(), config_.rtc_start, log), dma8237_(dma, log), a20_(pins_.a20),
       port92_(a20_, pins_.init),
-      piix3_(pointers(isa_lines_), [this](bool hard) { hard ? pins_.reset() : pins_.init(); }), fpu_irq_(piix3_.isa(13)),
-      host_bridge_(memory, pci_, config_.ram, config_.bios),
+      piix3_(pointers(isa_lines_), [this](bool hard) { hard ? pins_.reset() : pins_.init(); }),
+      fpu_irq_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
       pm_(ports_, scheduler, piix3_.isa(9), log, pins_.power_off, {.lpt = false}),
       ide_(piix3_.isa(14), piix3_.isa(15), log), keyboard_(log), mouse_(log),
-      i8042_(keyboard_, mouse_, piix3_.isa(1), piix3_.isa(12), a20_, pins_.init, log), fw_cfg_(dma, log) {
+      i8042_(scheduler, keyboard_, mouse_,
+             {.irq1 = piix3_.isa(1),
+              .irq12 = piix3_.isa(12),
+              .a20 = [this](bool level) { a20_.set_keyboard_controller(level); },
+              .reset = pins_.init},
+             log),
+      fw_cfg_(dma, log) {
     apic_bus_.attach(lapic_);
     apic_bus_.on_eoi([this](u8 vector) { ioapic_.end_of_interrupt(vector); });
     memory_.map_io(Ioapic::base, 4096, ioapic_, kMapApic);
@@ -114,18 +123,23 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     fill_cmos();
     fill_fw_cfg();
 
-    devices_ = {&lapic_, &ioapic_, &pic_, &hpet_, &pit_, &rtc_, &dma8237_, &port92_, &piix3_, &host_bridge_, &pm_,
-                &ide_, &keyboard_, &mouse_, &i8042_, serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_};
+    devices_ = {
+        &lapic_,          &ioapic_,      &pic_, &hpet_, &pit_,      &rtc_,   &dma8237_, &port92_,
+        &piix3_,          &host_bridge_, &pm_,  &ide_,  &keyboard_, &mouse_, &i8042_,   serial_[0].get(),
+        serial_[1].get(), &fw_cfg_,      &post_};
     if (vga_) devices_.push_back(vga_.get());
 }
 
 Pc::~Pc() = default;
 
 void Pc::reset() {
-    for (Device* device : devices_) device->reset();
+    for (Device* device : devices_)
+        device->reset();
 }
 
-AtapiCd* Pc::cd(unsigned drive) { return drive < cds_.size() ? cds_[drive] : nullptr; }
+AtapiCd* Pc::cd(unsigned drive) {
+    return drive < cds_.size() ? cds_[drive] : nullptr;
+}
 
 void Pc::attach_drives() {
     std::array<std::unique_ptr<AtaDevice>, 4> drives;
@@ -193,10 +207,17 @@ void Pc::fill_fw_cfg() {
 }
 
 void Pc::set_up_without_firmware() {
+    // 0xc0000-0xfffff becomes RAM (82441FX, PAM): tables are put there.
+    PciFunction& bridge = *pci_.at(0, 0);
+    bridge.config_write(0x59, 1, 0x30);
+    for (u8 pam = 0x5a; pam <= 0x5f; ++pam)
+        bridge.config_write(pam, 1, 0x33);
+
     // PIRQA..D to IRQ 10, 10, 11, 11: level-triggered in the 8259s (82371SB, PIRQRC and ELCR).
     static constexpr u8 routes[4] = {10, 10, 11, 11};
     PciFunction& isa = *pci_.at(1, 0);
-    for (u8 pirq = 0; pirq < 4; ++pirq) isa.config_write(u8(0x60 + pirq), 1, routes[pirq]);
+    for (u8 pirq = 0; pirq < 4; ++pirq)
+        isa.config_write(u8(0x60 + pirq), 1, routes[pirq]);
     ports_.out(0x4d1, 1, 0x0c | 0x02); // IRQ 10, 11 and the SCI, 9
 
     // PMBASE where the tables say, decoding on (82371AB, PMBA and PMREGMISC).

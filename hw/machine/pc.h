@@ -1,5 +1,5 @@
-// The PC: i440FX host bridge and PIIX3 south bridge, APICs, timers, serial ports, disks and display. The only place
-// that wires chips together.
+// The PC: i440FX host bridge and PIIX3 south bridge, APICs, timers, serial ports, disks and display. The only
+// place that wires chips together.
 #pragma once
 
 #include "base/io.h"
@@ -40,9 +40,9 @@ namespace dragoman::hw {
 
 // What the machine is made of. All pointers and spans are borrowed and outlive the machine.
 struct PcConfig {
-    std::span<u8> ram;      // guest memory in one piece; what lies over `ram_below_4g` is mapped from 4 GiB on
+    std::span<u8> ram; // guest memory in one piece; what lies over `ram_below_4g` is mapped from 4 GiB on
     u64 ram_below_4g = 0;
-    std::vector<u8> bios;   // firmware image, a multiple of 4 KiB, up to 2 MiB
+    std::vector<u8> bios; // firmware image, a multiple of 4 KiB, up to 2 MiB
     std::vector<u8> vga_bios;
     bool vga = true;
 
@@ -51,8 +51,9 @@ struct PcConfig {
         bool cd = false; // with a null image: an empty CD drive
         std::string serial_number;
     };
-    std::array<std::optional<Drive>, 4> ide; // primary master, primary slave, secondary master, secondary slave
-    std::array<CharBackend*, 2> serial{};    // COM1, COM2; null: the port exists, nobody is connected
+    std::array<std::optional<Drive>, 4>
+        ide;                              // primary master, primary slave, secondary master, secondary slave
+    std::array<CharBackend*, 2> serial{}; // COM1, COM2; null: the port exists, nobody is connected
     CharSink* debug_console = nullptr;
     u16 debug_console_port = DebugConsole::default_port;
     struct DebugExit {
@@ -69,10 +70,10 @@ struct PcConfig {
 struct PcPins {
     IrqLine* intr = nullptr;
     std::function<void()> nmi;
-    std::function<void()> init;             // INIT#, and the processor reset by the keyboard controller or port 0x92
-    std::function<void()> reset;            // the whole machine
-    std::function<void()> power_off;        // S5
-    std::function<void(int status)> exit;   // isa-debug-exit
+    std::function<void()> init;      // INIT#, and the processor reset by the keyboard controller or port 0x92
+    std::function<void()> reset;     // the whole machine
+    std::function<void()> power_off; // S5
+    std::function<void(int status)> exit; // isa-debug-exit
     std::function<void(bool enabled)> a20;
     std::function<u64()> tsc;
     u64 tsc_hz = 1'000'000'000;
@@ -85,8 +86,8 @@ class Pc {
 
     void reset(); // every chip's reset pin
 
-    // What the firmware would do, for kernels that are started without one: routes PCI interrupts, gives every BAR its
-    // place, turns on decoding.
+    // What the firmware would do, for kernels that are started without one: routes PCI interrupts, gives
+    // every BAR its place, turns on decoding.
     void set_up_without_firmware();
 
     // The processor's side.

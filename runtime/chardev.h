@@ -1,0 +1,81 @@
+// What stands behind serial ports, the monitor and the debug console: the terminal, files, sockets.
+#pragma once
+
+#include "base/result.h"
+#include "hw/core/chardev.h"
+#include "runtime/waker.h"
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <string>
+#include <termios.h>
+
+namespace dragoman::runtime {
+
+// A stream of bytes to and from the host. Everything happens on the vCPU's thread, between guest
+// instructions.
+class Chardev : public hw::CharBackend {
+  public:
+    ~Chardev() override = default;
+
+    void attach(hw::CharReceiver& receiver) override { receiver_ = &receiver; }
+    void room() override { // the next service() delivers what waits
+        if (!pending_.empty() && wake_) wake_();
+    }
+    // `wake` asks for a service() soon; called inside guest accesses.
+    void on_room(std::function<void()> wake) { wake_ = std::move(wake); }
+
+    // Hands over input that waits, as far as the receiver takes it.
+    virtual void service();
+    // Is there input that the receiver could not take yet?
+    bool has_pending() const { return !pending_.empty(); }
+
+  protected:
+    static constexpr std::size_t kMaxPending = 4096;
+    void input(const u8* bytes, std::size_t count); // from the host
+    bool full() const { return pending_.size() >= kMaxPending; }
+    hw::CharReceiver* receiver_ = nullptr;
+
+  private:
+    std::deque<u8> pending_;
+    std::function<void()> wake_;
+};
+
+// The terminal (or whatever standard input and output are), shared by a serial port and the monitor when
+// `mux` is on: Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h lists the rest. The terminal is raw while this
+// lives and is restored at its end, also when a signal ends the process.
+class Terminal final {
+  public:
+    struct Hooks {
+        std::function<void()> quit;
+    };
+    Terminal(Waker& waker, Hooks hooks, bool mux);
+    ~Terminal();
+
+    Chardev& front(unsigned n); // 0: the first user (serial port), 1: the monitor
+    void service();
+
+  private:
+    class Front;
+    void readable();
+    void take(u8 byte);
+    void escape(u8 byte);
+    void switch_to(unsigned n);
+
+    Waker& waker_;
+    Hooks hooks_;
+    bool mux_;
+    std::unique_ptr<Front> fronts_[2];
+    unsigned active_ = 0;
+    bool escaped_ = false;
+    bool at_line_start_ = true;
+    friend class Front;
+};
+
+// Opens "file:NAME", "tcp:...", "unix:...", "pty", "null" or "none" (the last two: a sink). `option` names
+// the option for errors.
+Result<std::unique_ptr<Chardev>> open_chardev(const std::string& option, const std::string& spec,
+                                              Waker& waker);
+
+} // namespace dragoman::runtime

@@ -1,0 +1,374 @@
+#include "runtime/emulator.h"
+
+#include "frontend/x86/system_registers.h"
+#include "runtime/board.h"
+#include "runtime/gdb_stub.h"
+#include "runtime/monitor.h"
+
+#include <cstring>
+#include <ctime>
+#include <sys/random.h>
+
+namespace dragoman::runtime {
+
+namespace {
+
+constexpr const char* kFirmwareDirectory = "/usr/share/seabios/";
+
+i64 rtc_start(const Options& options) {
+    if (options.rtc_base) return *options.rtc_base;
+    std::time_t now = std::time(nullptr);
+    if (options.rtc_localtime) {
+        std::tm local{};
+        localtime_r(&now, &local);
+        now += local.tm_gmtoff;
+    }
+    return now;
+}
+
+} // namespace
+
+Emulator::Emulator(const Options& options, Log& log)
+    : options_(options), log_(log), waker_([this] {
+          if (vcpu_) vcpu_->kick();
+      }),
+      intr_([this](bool level) {
+          if (!vcpu_) return;
+          vcpu_->cpu().interrupt_line = level;
+          if (level) vcpu_->kick();
+      }) {}
+
+Emulator::~Emulator() = default;
+
+Result<std::unique_ptr<Emulator>> Emulator::create(const Options& options, Log& log) {
+    std::unique_ptr<Emulator> emulator(new Emulator(options, log));
+    if (auto opened = emulator->open_all(); !opened) return opened.error();
+    return emulator;
+}
+
+Status Emulator::open_all() {
+    auto model = x86::make_model(options_.cpu);
+    if (!model) return Error{"-cpu " + options_.cpu + ": " + model.error().message};
+    model_ = *model;
+    model_.tsc_hz = tsc_hz();
+
+    auto map = softmmu::PhysicalMap::create(options_.memory_bytes, log_);
+    if (!map) return Error{"-m: " + map.error().message};
+    map_ = std::move(*map);
+
+    hw::PcConfig config;
+    config.ram = {map_->ram(), map_->ram_bytes()};
+    config.ram_below_4g = map_->ram_below_4g();
+    config.vga = options_.vga;
+    config.rtc_start = rtc_start(options_);
+    config.boot_order = options_.boot_order;
+    config.boot_menu = options_.boot_menu;
+    if (options_.debug_exit)
+        config.debug_exit = hw::PcConfig::DebugExit{options_.debug_exit->iobase, options_.debug_exit->iosize};
+    if (auto s = open_firmware(config); !s) return s;
+    if (auto s = open_drives(config); !s) return s;
+    if (auto s = open_chardevs(config); !s) return s;
+
+    hw::PcPins pins;
+    pins.intr = &intr_;
+    pins.nmi = [this] {
+        vcpu_->cpu().nmi_pending = true;
+        vcpu_->kick();
+    };
+    pins.init = [this] { take(Request::Init); };
+    pins.reset = [this] { take(Request::Reset); };
+    pins.power_off = [this] { take(Request::PowerOff); };
+    pins.exit = [this](int status) {
+        exit_status_ = status;
+        take(Request::Exit);
+    };
+    pins.a20 = [this](bool enabled) { map_->set_a20(enabled); };
+    pins.tsc = [this] { return time_stamp() + (vcpu_ ? vcpu_->cpu().tsc_offset : 0); };
+    pins.tsc_hz = tsc_hz();
+    pc_ = std::make_unique<hw::Pc>(std::move(config), std::move(pins), *map_, *map_, scheduler_, log_);
+
+    Vcpu::Options vcpu_options;
+    vcpu_options.interpret = options_.interpret;
+    vcpu_options.verify = options_.verify;
+    vcpu_options.cache_bytes = options_.cache_bytes;
+    vcpu_options.passes = options_.passes;
+    auto vcpu = Vcpu::create(*map_, model_, *this, log_, vcpu_options);
+    if (!vcpu) return vcpu.error();
+    vcpu_ = std::move(*vcpu);
+    vcpu_->on_service([this] { service(); });
+    vcpu_->on_idle([this] { wait(); });
+    scheduler_.on_earlier([this] { set_deadline(); });
+
+    if (monitor_chardev_) monitor_ = std::make_unique<Monitor>(*this, *monitor_chardev_);
+    if (!options_.gdb.empty()) {
+        auto gdb = GdbStub::listen(*this, options_.gdb);
+        if (!gdb) return gdb.error();
+        gdb_ = std::move(*gdb);
+    }
+    if (auto s = open_display(); !s) return s;
+
+    describe_board(*map_, *pc_, board_);
+    boot();
+    if (!options_.kernel.empty()) {
+        auto entry = load_kernel({options_.kernel, options_.initrd, options_.append}, board_, *map_);
+        if (!entry) return entry.error();
+        enter_flat(vcpu_->cpu(), *entry);
+    }
+    return Ok{};
+}
+
+Status Emulator::open_firmware(hw::PcConfig& config) {
+    const std::string bios =
+        options_.bios.empty() ? std::string(kFirmwareDirectory) + "bios-256k.bin" : options_.bios;
+    auto image = read_file(bios, 2 * MiB);
+    if (!image)
+        return Error{"-bios " + image.error().message + (options_.bios.empty() ? " (package seabios)" : "")};
+    if (image->empty() || image->size() % 4096)
+        return Error{"-bios " + bios + ": " + std::to_string(image->size()) +
+                     " bytes, expected a multiple of 4096 up to 2 MiB"};
+    config.bios = std::move(*image);
+    if (options_.vga) {
+        auto vga = read_file(std::string(kFirmwareDirectory) + "vgabios-stdvga.bin", MiB);
+        if (!vga) return Error{"VGA BIOS " + vga.error().message + " (package seabios)"};
+        config.vga_bios = std::move(*vga);
+    }
+    return Ok{};
+}
+
+Status Emulator::open_drives(hw::PcConfig& config) {
+    for (const DriveOption& drive : options_.drives) {
+        hw::PcConfig::Drive place{
+            .image = nullptr, .cd = drive.cd, .serial_number = "DM" + std::to_string(drive.index + 1)};
+        if (!drive.file.empty()) {
+            auto image = hw::RawImage::open(drive.file, drive.read_only, log_);
+            if (!image) return Error{"-drive " + image.error().message};
+            images_.push_back(std::move(*image));
+            place.image = images_.back().get();
+        }
+        config.ide[drive.index] = place;
+    }
+    return Ok{};
+}
+
+Status Emulator::open_chardevs(hw::PcConfig& config) {
+    bool mux = false, terminal = false;
+    const auto uses_terminal = [](const std::string& d) { return d == "stdio" || d == "mon:stdio"; };
+    for (const std::string& device : options_.serial) {
+        terminal |= uses_terminal(device);
+        mux |= device == "mon:stdio";
+    }
+    terminal |= uses_terminal(options_.monitor) || uses_terminal(options_.debugcon);
+    if (terminal) terminal_ = std::make_unique<Terminal>(waker_, Terminal::Hooks{[this] { quit(0); }}, mux);
+
+    const auto open = [&](const char* option, const std::string& spec) -> Result<Chardev*> {
+        if (spec.empty() || spec == "none" || spec == "null" || spec == "vc")
+            return static_cast<Chardev*>(nullptr);
+        if (uses_terminal(spec)) return &terminal_->front(0);
+        auto chardev = open_chardev(option, spec, waker_);
+        if (!chardev) return chardev.error();
+        chardevs_.push_back(std::move(*chardev));
+        return chardevs_.back().get();
+    };
+    for (unsigned n = 0; n < options_.serial.size(); ++n) {
+        auto chardev = open("-serial", options_.serial[n]);
+        if (!chardev) return chardev.error();
+        config.serial[n] = *chardev;
+    }
+    auto debugcon = open("-debugcon", options_.debugcon);
+    if (!debugcon) return debugcon.error();
+    config.debug_console = *debugcon;
+    config.debug_console_port = options_.debugcon_port;
+    if (mux) {
+        monitor_chardev_ = &terminal_->front(1);
+    } else {
+        auto monitor = open("-monitor", options_.monitor);
+        if (!monitor) return monitor.error();
+        monitor_chardev_ = *monitor;
+    }
+    const auto wake = [this] {
+        if (vcpu_) vcpu_->kick();
+    };
+    for (const auto& chardev : chardevs_)
+        chardev->on_room(wake);
+    if (terminal_)
+        for (unsigned n = 0; n < 2; ++n)
+            terminal_->front(n).on_room(wake);
+    return Ok{};
+}
+
+void Emulator::boot() {
+    pc_->reset();
+    vcpu_->reset();
+    if (!options_.kernel.empty()) {
+        pc_->set_up_without_firmware();
+        place_board_tables(*map_, board_);
+    }
+}
+
+void Emulator::take(Request request) {
+    requests_ |= u8(request);
+    if (vcpu_) vcpu_->kick();
+}
+
+void Emulator::carry_out() {
+    const u8 requests = std::exchange(requests_, u8{0});
+    const auto asked = [&](Request r) { return requests & u8(r); };
+    if (asked(Request::Exit)) {
+        quit(*exit_status_);
+    } else if (asked(Request::PowerOff)) {
+        if (options_.no_shutdown)
+            stop_machine();
+        else
+            quit(0);
+    } else if (asked(Request::Reset) || asked(Request::Init)) {
+        if (asked(Request::Reset) && options_.no_reboot) {
+            quit(0);
+            return;
+        }
+        boot();
+        if (!options_.kernel.empty()) {
+            auto entry = load_kernel({options_.kernel, options_.initrd, options_.append}, board_, *map_);
+            if (entry)
+                enter_flat(vcpu_->cpu(), *entry);
+            else
+                std::fprintf(stderr, "dragoman: %s\n", entry.error().message.c_str());
+        }
+    }
+}
+
+void Emulator::service() {
+    waker_.dispatch();
+    if (running_) scheduler_.run_due();
+    if (terminal_) terminal_->service();
+    for (const auto& chardev : chardevs_)
+        chardev->service();
+    if (requests_) carry_out();
+    set_deadline();
+}
+
+void Emulator::set_deadline() {
+    const u64 deadline = running_ ? scheduler_.next_deadline() : hw::Scheduler::never;
+    if (deadline == deadline_set_) return;
+    deadline_set_ = deadline;
+    if (deadline == hw::Scheduler::never) {
+        waker_.set_timeout(~u64{0});
+        return;
+    }
+    const u64 now = clock_.now();
+    waker_.set_timeout(deadline > now ? deadline - now : 0);
+}
+
+void Emulator::wait() {
+    std::atomic_ref<u32> poll(vcpu_->cpu().poll);
+    while (poll.load(std::memory_order_acquire) == 0)
+        poll.wait(0, std::memory_order_acquire);
+}
+
+void Emulator::stop_machine() {
+    running_ = false;
+    clock_.stop();
+    vcpu_->request_stop();
+}
+
+void Emulator::continue_machine() {
+    running_ = true;
+    clock_.go();
+    deadline_set_ = 0;
+    vcpu_->kick();
+}
+
+void Emulator::quit(int status) {
+    exit_status_ = status;
+    vcpu_->request_stop();
+}
+
+bool Emulator::random(u64& value) {
+    return getrandom(&value, sizeof value, 0) == sizeof value;
+}
+
+bool Emulator::apic_read_msr(u32 msr, u64& value) {
+    hw::Lapic& apic = pc_->lapic();
+    if (msr == 0x1b) {
+        value = apic.apic_base();
+        return true;
+    }
+    if (msr == 0x6e0) {
+        value = apic.tsc_deadline();
+        return true;
+    }
+    return apic.read_msr(msr, value);
+}
+
+bool Emulator::apic_write_msr(u32 msr, u64 value) {
+    hw::Lapic& apic = pc_->lapic();
+    if (msr == 0x1b) return apic.write_apic_base(value);
+    if (msr == 0x6e0) {
+        apic.write_tsc_deadline(value);
+        return true;
+    }
+    return apic.write_msr(msr, value);
+}
+
+Status Emulator::open_display() {
+    if (options_.display != Options::Display::Sdl || !pc_->vga()) return Ok{};
+    hw::SdlDisplay::Callbacks hooks;
+    hooks.key = [this](hw::KeyCode key, bool down) { pc_->keyboard().key(key, down); };
+    hooks.mouse = [this](int dx, int dy, int wheel, unsigned buttons) {
+        pc_->mouse().buttons(u8(buttons));
+        pc_->mouse().move(dx, dy, wheel);
+    };
+    hooks.close = [this] { quit(0); };
+    auto display = hw::SdlDisplay::open("Dragoman", *pc_->vga(), std::move(hooks));
+    if (!display) return Error{"-display sdl: " + display.error().message};
+    display_ = std::move(*display);
+    display_timer_ = std::make_unique<hw::Timer>(scheduler_, [this] { refresh_display(); });
+    refresh_display();
+    return Ok{};
+}
+
+void Emulator::refresh_display() {
+    constexpr u64 kRefresh = 33'000'000; // ns
+    display_->refresh();
+    display_timer_->arm(scheduler_.now() + kRefresh);
+}
+
+Status Emulator::screendump(const std::string& file) {
+    if (!pc_->vga()) return Error{"screendump: the machine has no display (-vga none)"};
+    hw::Surface surface;
+    pc_->vga()->render(surface);
+    return hw::write_png(surface, file);
+}
+
+void Emulator::shutdown_report() {
+    std::fprintf(stderr, "dragoman: %s", vcpu_->describe_shutdown().c_str());
+}
+
+int Emulator::run() {
+    if (options_.start_stopped) {
+        running_ = false;
+        clock_.stop();
+    }
+    while (!exit_status_) {
+        if (!running_) {
+            wait();
+            std::atomic_ref<u32>(vcpu_->cpu().poll).store(0, std::memory_order_release);
+            service();
+            continue;
+        }
+        const StopReason reason = vcpu_->run();
+        if (exit_status_) break;
+        if (reason == StopReason::Shutdown) {
+            shutdown_report();
+            if (options_.no_reboot)
+                quit(0);
+            else
+                take(Request::Reset);
+        } else if (reason != StopReason::Requested && stop_listener_) {
+            stop_machine();
+            stop_listener_(reason);
+        }
+    }
+    return *exit_status_;
+}
+
+} // namespace dragoman::runtime

@@ -1,0 +1,111 @@
+// The whole emulator: the machine, its processor, and what connects both to the host.
+#pragma once
+
+#include "hw/core/png_writer.h"
+#include "hw/core/raw_image.h"
+#include "hw/machine/pc.h"
+#include "hw/sdl_display.h"
+#include "runtime/chardev.h"
+#include "runtime/clock.h"
+#include "runtime/loader.h"
+#include "runtime/options.h"
+#include "runtime/vcpu.h"
+#include "runtime/waker.h"
+
+#include <memory>
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dragoman::runtime {
+
+class Monitor;
+class GdbStub;
+
+class Emulator final : private x86::Platform {
+  public:
+    // Opens everything the options name; nothing has started when it fails. `options` is copied.
+    static Result<std::unique_ptr<Emulator>> create(const Options& options, Log& log);
+    ~Emulator() override;
+
+    // Runs until the machine is powered off or somebody quits: the exit status of the process.
+    int run();
+
+    // For the monitor and the debugger; on the vCPU's thread, between guest instructions.
+    void stop_machine(); // virtual time stands still
+    void continue_machine();
+    bool running() const { return running_; }
+    void quit(int status);
+    void request_reset() { take(Request::Reset); }
+    Status screendump(const std::string& file);
+
+    Vcpu& vcpu() { return *vcpu_; }
+    hw::Pc& pc() { return *pc_; }
+    softmmu::PhysicalMap& memory() { return *map_; }
+    Waker& waker() { return waker_; }
+    const Options& options() const { return options_; }
+    // What run() came back from the vCPU with last, for the debugger. It is asked after each stop that nobody
+    // requested.
+    void on_stop(std::function<void(StopReason)> listener) { stop_listener_ = std::move(listener); }
+
+  private:
+    // What guest accesses ask for; carried out between instructions.
+    enum class Request : u8 { None = 0, Init = 1, Reset = 2, PowerOff = 4, Exit = 8 };
+
+    Emulator(const Options& options, Log& log);
+    Status open_all();
+    Status open_drives(hw::PcConfig& config);
+    Status open_chardevs(hw::PcConfig& config);
+    Status open_firmware(hw::PcConfig& config);
+    Status open_display();
+    void boot(); // reset, and the kernel of -kernel
+    void service();
+    void wait();
+    void take(Request request);
+    void carry_out();
+    void shutdown_report();
+    void set_deadline();
+    void refresh_display();
+
+    // x86::Platform
+    u32 port_in(u16 port, unsigned size) override { return pc_->port_in(port, size); }
+    void port_out(u16 port, unsigned size, u32 value) override { pc_->port_out(port, size, value); }
+    u64 time_stamp() override { return clock_.now(); } // 1 GHz
+    u64 tsc_hz() override { return 1'000'000'000; }
+    bool random(u64& value) override;
+    u8 apic_tpr() override { return pc_->lapic().tpr(); }
+    void set_apic_tpr(u8 value) override { pc_->lapic().set_tpr(value); }
+    bool apic_read_msr(u32 msr, u64& value) override;
+    bool apic_write_msr(u32 msr, u64 value) override;
+    u8 apic_id() override { return u8(pc_->lapic().id()); }
+    int acknowledge_interrupt() override { return pc_->acknowledge_interrupt(); }
+    void fpu_error(bool level) override { pc_->fpu_error(level); }
+
+    Options options_;
+    Log& log_;
+    HostClock clock_;
+    hw::Scheduler scheduler_{clock_};
+    Waker waker_;
+    x86::CpuModel model_;
+    std::unique_ptr<softmmu::PhysicalMap> map_;
+    std::vector<std::unique_ptr<hw::RawImage>> images_;
+    std::unique_ptr<Terminal> terminal_;
+    std::vector<std::unique_ptr<Chardev>> chardevs_;
+    Chardev* monitor_chardev_ = nullptr;
+    hw::FunctionLine intr_;
+    std::unique_ptr<hw::Pc> pc_;
+    std::unique_ptr<Vcpu> vcpu_;
+    std::unique_ptr<hw::SdlDisplay> display_;
+    std::unique_ptr<hw::Timer> display_timer_;
+    std::unique_ptr<Monitor> monitor_;
+    std::unique_ptr<GdbStub> gdb_;
+    std::function<void(StopReason)> stop_listener_;
+    BoardFacts board_;
+
+    u8 requests_ = 0;
+    bool running_ = true;
+    std::optional<int> exit_status_;
+    u64 deadline_set_ = 0;
+};
+
+} // namespace dragoman::runtime

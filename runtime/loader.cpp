@@ -1,0 +1,81 @@
+#include "runtime/loader.h"
+
+#include "frontend/x86/mode.h"
+#include "frontend/x86/system_registers.h"
+
+#include <cerrno>
+#include <cstring>
+#include <fcntl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+namespace dragoman::runtime {
+
+Result<std::vector<u8>> read_file(const std::string& path, u64 limit) {
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return Error{path + ": " + std::strerror(errno)};
+    struct stat st {};
+    fstat(fd, &st);
+    Result<std::vector<u8>> result = std::vector<u8>();
+    if (S_ISDIR(st.st_mode)) {
+        result = Error{path + ": is a directory, expected a file"};
+    } else if (u64(st.st_size) > limit) {
+        result = Error{path + ": larger than the " + std::to_string(limit / MiB) + " MiB that fit"};
+    } else {
+        std::vector<u8>& bytes = *result;
+        bytes.resize(std::size_t(st.st_size));
+        std::size_t done = 0;
+        while (done < bytes.size()) {
+            const ssize_t n = read(fd, bytes.data() + done, bytes.size() - done);
+            if (n < 0 && errno == EINTR) continue;
+            if (n <= 0) break;
+            done += std::size_t(n);
+        }
+        if (done < bytes.size()) result = Error{path + ": cannot be read whole: " + std::strerror(errno)};
+    }
+    close(fd);
+    return result;
+}
+
+Result<FlatEntry> load_kernel(const KernelOption& option, const BoardFacts& board,
+                              softmmu::PhysicalMap& map) {
+    auto file = read_file(option.kernel, map.ram_below_4g());
+    if (!file) return Error{"-kernel " + file.error().message};
+    const KernelImage image{option, *file, board, map};
+    Result<FlatEntry> entry =
+        is_linux(*file)       ? load_linux(image)
+        : is_multiboot(*file) ? load_multiboot(image)
+        : is_pvh(*file)       ? load_pvh(image)
+                        : Error{option.kernel + ": not a kernel: expected a Linux bzImage, an ELF with a "
+                                                "PVH note or a multiboot header"};
+    if (!entry) return Error{"-kernel " + entry.error().message};
+    constexpr u64 flat_gdt[4] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
+    std::memcpy(map.ram() + entry->gdt, flat_gdt, sizeof flat_gdt);
+    return entry;
+}
+
+void enter_flat(x86::Cpu& cpu, const FlatEntry& entry) {
+    cpu.cr0 = x86::kCr0PE | x86::kCr0ET;
+    x86::update_paging(cpu);
+    cpu.gdtr = {entry.gdt, 31};
+    cpu.idtr = {0, 0};
+    constexpr u16 code = x86::kSegP | x86::kSegS | x86::kSegCode | x86::kSegReadable | x86::kSegAccessed |
+                         x86::kSegDB | x86::kSegG;
+    constexpr u16 data =
+        x86::kSegP | x86::kSegS | x86::kSegWritable | x86::kSegAccessed | x86::kSegDB | x86::kSegG;
+    for (unsigned s = 0; s < 6; ++s) {
+        const bool cs = s == unsigned(ir::Seg::CS);
+        cpu.seg[s] = {.base = 0,
+                      .limit = 0xffffffff,
+                      .selector = u16(cs ? 0x10 : 0x18),
+                      .attributes = cs ? code : data};
+    }
+    x86::set_cpl(cpu, 0);
+    cpu.rip = entry.eip;
+    cpu.gpr[0] = entry.eax;
+    cpu.gpr[3] = entry.ebx;
+    cpu.gpr[4] = entry.esp;
+    cpu.gpr[6] = entry.esi;
+}
+
+} // namespace dragoman::runtime

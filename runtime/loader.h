@@ -1,0 +1,62 @@
+// Starting kernels without firmware: what -kernel takes, put into memory, and the processor's state at its
+// entry.
+#pragma once
+
+#include "base/result.h"
+#include "frontend/x86/cpu.h"
+#include "softmmu/physical_map.h"
+
+#include <string>
+#include <vector>
+
+namespace dragoman::runtime {
+
+struct KernelOption {
+    std::string kernel, initrd, append; // file names; initrd may be empty
+};
+
+// Registers at the entry of a kernel started in flat 32-bit protected mode without paging: how Linux' 32-bit
+// boot protocol, PVH and multiboot all begin. CS, DS, ES, SS are flat; interrupts are off.
+struct FlatEntry {
+    u32 eip = 0;
+    u32 eax = 0, ebx = 0, esi = 0, esp = 0;
+    u32 gdt = 0; // where a GDT with the flat descriptors lies (CS 0x10, DS 0x18)
+};
+
+// One range of the memory map handed to kernels (ACPI 6.4, 15: 1 RAM, 2 reserved, 3 ACPI tables).
+struct MemoryRange {
+    u64 base, bytes;
+    u32 type;
+};
+
+// What kernels without firmware are told about the machine.
+struct BoardFacts {
+    std::vector<MemoryRange> memory;
+    u64 rsdp = 0; // guest-physical address of the ACPI root pointer; 0: none
+};
+
+// Recognises the kind of kernel by its header, puts kernel, initial RAM disk and command line into RAM.
+// Errors name the file and what is wrong with it.
+Result<FlatEntry> load_kernel(const KernelOption& option, const BoardFacts& board, softmmu::PhysicalMap& map);
+
+// Puts the processor into that state (after a reset).
+void enter_flat(x86::Cpu& cpu, const FlatEntry& entry);
+
+// A whole file. The error names it and says what is wrong: missing, not readable, a directory, too large.
+Result<std::vector<u8>> read_file(const std::string& path, u64 limit);
+
+// The loaders behind load_kernel; each is asked whether the file is of its kind.
+struct KernelImage {
+    const KernelOption& option;
+    const std::vector<u8>& file;
+    const BoardFacts& board;
+    softmmu::PhysicalMap& map;
+};
+bool is_linux(const std::vector<u8>& file);
+bool is_multiboot(const std::vector<u8>& file);
+bool is_pvh(const std::vector<u8>& file);
+Result<FlatEntry> load_linux(const KernelImage& image);
+Result<FlatEntry> load_multiboot(const KernelImage& image);
+Result<FlatEntry> load_pvh(const KernelImage& image);
+
+} // namespace dragoman::runtime

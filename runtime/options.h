@@ -1,0 +1,65 @@
+// The command line: what users of emulators type, checked whole before anything starts.
+#pragma once
+
+#include "base/result.h"
+#include "base/types.h"
+#include "ir/passes.h"
+
+#include <optional>
+#include <string>
+#include <vector>
+
+namespace dragoman::runtime {
+
+struct DriveOption {
+    std::string file;   // empty: an empty CD drive
+    unsigned index = 0; // IDE: 0 primary master .. 3 secondary slave
+    bool cd = false;
+    bool read_only = false;
+};
+
+struct Options {
+    u64 memory_bytes = 128 * MiB;
+    std::string cpu = "max";
+    bool interpret = false; // -accel interp
+    bool verify = false;
+    u64 cache_bytes = 256 * MiB;
+    ir::PassSwitches passes;
+
+    std::string kernel, initrd, append;
+    std::vector<DriveOption> drives;
+    std::string boot_order = "cd";
+    bool boot_menu = false;
+    std::string bios; // empty: SeaBIOS
+
+    std::vector<std::string>
+        serial;                   // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
+    std::string monitor = "none"; // stdio, none, unix:PATH,server...
+    enum class Display { None, Sdl } display = Display::None;
+    bool vga = true;
+    std::string debugcon; // character device of the debug console; empty: none
+    u16 debugcon_port = 0xe9;
+    struct DebugExit {
+        u16 iobase = 0x501;
+        u32 iosize = 2;
+    };
+    std::optional<DebugExit> debug_exit;
+
+    bool start_stopped = false;
+    std::string gdb; // "tcp:HOST:PORT" or "tcp::PORT"; empty: none
+    u32 log_items = 0;
+    std::string log_file;
+    bool no_reboot = false;
+    bool no_shutdown = false;
+    std::optional<i64> rtc_base; // seconds since 1970; nothing: now
+    bool rtc_localtime = false;
+
+    enum class Action { Run, Help, Version, CpuHelp, DeviceHelp } action = Action::Run;
+};
+
+// The error names the option, the value and what was expected.
+Result<Options> parse_options(int argc, const char* const* argv);
+std::string help_text();
+std::string device_help_text();
+
+} // namespace dragoman::runtime
