@@ -31,38 +31,40 @@ struct SidePoint {
 struct Compiled {
     u32 code_bytes = 0; // entry is offset 0
     std::vector<LinkSite> links;
-    std::vector<SidePoint> points;       // sorted by return_offset
-    std::vector<std::unique_ptr<ir::Inst>> kept; // instructions that the code refers to (ops emitted as calls of the interpreter)
+    std::vector<SidePoint> points; // sorted by return_offset
+    std::vector<std::unique_ptr<ir::Inst>>
+        kept; // instructions that the code refers to (ops emitted as calls of the interpreter)
 };
 
 struct Options {
-    i64 tlb_offset = 0;    // of the vCPU's softmmu::Tlb from its ir::Context
-    bool count_exact = false; // polls also test Context::budget (count clock, single-stepping)
-    bool use_bmi2 = true;  // if the host has it
-    bool inline_tlb = true;   // off: every access goes through the slow path
+    i64 tlb_offset = 0;        // of the vCPU's softmmu::Tlb from its ir::Context
+    bool count_exact = false;  // polls also test Context::budget (count clock, single-stepping)
+    bool use_bmi2 = true;      // if the host has it
+    bool inline_tlb = true;    // off: every access goes through the slow path
     bool inline_lookup = true; // off: indirect jumps leave to the run loop
 };
 
 class Backend {
   public:
-    // Generates the entry, exit and slow-path stubs at the start of `buffer` (borrowed). Error: the host lacks something.
+    // Generates the entry, exit and slow-path stubs at the start of `buffer` (borrowed). Error: the host
+    // lacks something.
     static Result<std::unique_ptr<Backend>> create(CodeBuffer& buffer, const Options& options, Log& log);
     virtual ~Backend() = default;
 
     // Bytes of `buffer` used by the stubs: blocks go after them.
     virtual u64 stub_bytes() const = 0;
 
-    // Compiles `block` to run at `at` (inside the buffer's executable view), into at most `room` bytes. False: it does not
-    // fit. The block and everything it points to may be dropped afterwards.
+    // Compiles `block` to run at `at` (inside the buffer's executable view), into at most `room` bytes.
+    // False: it does not fit. The block and everything it points to may be dropped afterwards.
     virtual bool compile(const ir::Block& block, const u8* at, u64 room, Compiled& out) = 0;
 
     // Patches a jump at run time (the code may not be running in another thread).
     virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry) = 0;
     virtual void unlink(const u8* entry, const LinkSite& site) = 0;
 
-    // Runs code from `entry` until it leaves: Context::exit, rip, registers, flags and budget are then at rest. When a memory
-    // access or a helper left it, Context::host_return names the SidePoint; rip is not set then for Fault and Restart
-    // raised by memory accesses (the caller sets it from the SidePoint).
+    // Runs code from `entry` until it leaves: Context::exit, rip, registers, flags and budget are then at
+    // rest. When a memory access or a helper left it, Context::host_return names the SidePoint; rip is not
+    // set then for Fault and Restart raised by memory accesses (the caller sets it from the SidePoint).
     virtual void run(ir::Context& ctx, const u8* entry) = 0;
 
     // Host code as text, one instruction a line (Capstone).

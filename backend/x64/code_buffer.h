@@ -1,5 +1,5 @@
-// Memory for generated code, mapped twice: written through one mapping, run through the other, so that no page is ever
-// writable and executable at once.
+// Memory for generated code, mapped twice: written through one mapping, run through the other, so that no
+// page is ever writable and executable at once.
 #pragma once
 
 #include "base/result.h"
@@ -15,7 +15,7 @@ class CodeBuffer {
     ~CodeBuffer();
 
     u64 bytes() const { return bytes_; }
-    u8* writable() { return rw_; }            // of offset 0
+    u8* writable() { return rw_; } // of offset 0
     const u8* executable() const { return rx_; }
     u8* writable_of(const u8* rx) { return rw_ + (rx - rx_); }
     bool contains(const void* rx) const {

@@ -1,0 +1,105 @@
+#include "backend/x64/backend.h"
+
+#include "backend/x64/emitter.h"
+#include "softmmu/tlb.h"
+
+#include <asm/prctl.h>
+#include <cstring>
+#include <sys/syscall.h>
+#include <thread>
+#include <unistd.h>
+
+namespace dragoman::backend {
+
+std::string list_host_code(const u8* code, u64 bytes, u64 address); // listing.cpp
+
+namespace {
+
+class X64Backend final : public Backend {
+  public:
+    X64Backend(CodeBuffer& buffer, const Options& options, const HostFeatures& features, const Stubs& stubs)
+        : buffer_(buffer), options_(options), features_(features), stubs_(stubs),
+          emitter_(options, features, stubs) {}
+
+    u64 stub_bytes() const override { return stubs_.bytes; }
+
+    bool compile(const ir::Block& block, const u8* at, u64 room, Compiled& out) override {
+        const u8* code = emitter_.compile(block, at, room, out);
+        if (!code) return false;
+        std::memcpy(buffer_.writable_of(at), code, out.code_bytes);
+        return true;
+    }
+
+    void link(const u8* entry, const LinkSite& site, const u8* target_entry) override {
+        patch(entry, site, target_entry);
+    }
+    void unlink(const u8* entry, const LinkSite& site) override {
+        patch(entry, site, entry + site.stub_offset);
+    }
+
+    void run(ir::Context& ctx, const u8* entry) override {
+        set_gs(&ctx);
+        ctx.exit = ir::Exit::None;
+        ctx.host_return = 0;
+        ctx.interpreted_block = nullptr;
+        reinterpret_cast<void (*)(ir::Context*, const u8*)>(stubs_.enter)(&ctx, entry);
+    }
+
+    std::string list(const u8* entry, u64 bytes) const override {
+        return list_host_code(entry, bytes, reinterpret_cast<u64>(entry));
+    }
+
+    std::string describe() const override {
+        return "host features: " + features_.describe() + (options_.inline_tlb ? "" : ", no inline TLB") +
+               (options_.inline_lookup ? "" : ", no inline lookup") +
+               (options_.count_exact ? ", exact count" : "");
+    }
+
+  private:
+    // JMP rel32, or Jcc rel32 with its two-byte opcode.
+    void patch(const u8* entry, const LinkSite& site, const u8* target) {
+        const u8* jump = entry + site.jump_offset;
+        const u8* displacement = jump + (*jump == 0x0f ? 2 : 1);
+        const i32 relative = i32(target - (displacement + 4));
+        std::memcpy(buffer_.writable_of(displacement), &relative, sizeof relative);
+    }
+
+    // GS belongs to us: nothing in user space uses it on x86-64 Linux.
+    void set_gs(ir::Context* ctx) {
+        if (features_.has(HostFeature::FsGsBase)) {
+            asm volatile("wrgsbase %0" ::"r"(ctx));
+            return;
+        }
+        if (gs_ == ctx && gs_thread_ == std::this_thread::get_id()) return;
+        syscall(SYS_arch_prctl, ARCH_SET_GS, ctx);
+        gs_ = ctx;
+        gs_thread_ = std::this_thread::get_id();
+    }
+
+    CodeBuffer& buffer_;
+    Options options_;
+    HostFeatures features_;
+    Stubs stubs_;
+    Emitter emitter_;
+    ir::Context* gs_ = nullptr;
+    std::thread::id gs_thread_;
+};
+
+} // namespace
+
+Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Options& options, Log&) {
+    HostFeatures features = HostFeatures::detect();
+    if (!options.use_bmi2) features.force_off(HostFeature::Bmi2);
+    for (HostFeature needed : {HostFeature::Sse42, HostFeature::Lahf64})
+        if (!features.has(needed))
+            return Error{"the host processor lacks SSE4.2 or LAHF in 64-bit mode; it has: " +
+                         features.describe()};
+    const i64 tlb_end = options.tlb_offset + i64(sizeof(softmmu::Tlb));
+    if (options.tlb_offset != i32(options.tlb_offset) || tlb_end != i32(tlb_end))
+        return Error{"the TLB is more than 2 GiB away from the vCPU's state"};
+    Result<Stubs> stubs = make_stubs(buffer.writable(), buffer.executable(), buffer.bytes());
+    if (!stubs) return stubs.error();
+    return std::unique_ptr<Backend>(new X64Backend(buffer, options, features, *stubs));
+}
+
+} // namespace dragoman::backend

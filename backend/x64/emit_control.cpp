@@ -1,0 +1,270 @@
+// Calls into C++, polls, and the ways out of a block.
+#include "backend/x64/emitter.h"
+
+#include "ir/interpreter.h"
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Context;
+
+namespace {
+
+u64 run_interpreter(Context& ctx, u64, u64, u64 inst) {
+    ir::execute(ctx, *reinterpret_cast<const ir::Inst*>(inst));
+    return 0;
+}
+
+} // namespace
+
+// ---- calls. R14 and frame::argument are set; the result comes in R14, flags are saved before and after.
+
+void Emitter::call(const void* fn, u64 imm) {
+    const Label record = a.newLabel();
+    records_.push_back({record, CallRecord{fn, imm, current_rip()}});
+    a.lea(x86::rcx, x86::ptr(record));
+    call_to(stubs_.call);
+    note_side_point();
+}
+
+void Emitter::emit_Call(const Inst& inst) {
+    clobber(needed_before_);
+    if (!inst.b.is_none())
+        a.mov(x86::ptr(x86::rsp, frame::argument, 8), gp(value(inst.b, 8, inst.imm, host::scratch), 8));
+    if (!inst.a.is_none()) load_value(host::address, inst.a, 8, inst.imm);
+    call(reinterpret_cast<const void*>(inst.helper->fn), u64(inst.imm));
+    at_ = needed_after_ ? FlagsAt::Saved : FlagsAt::Nowhere;
+    if (!inst.d.is_none()) define(inst.d, 8, host::address);
+}
+
+void Emitter::interpret(const Inst& inst) {
+    clobber(needed_before_);
+    bool uses_home = false;
+    for (Ref r : {inst.d, inst.a, inst.b, inst.c, inst.mem.base, inst.mem.index})
+        uses_home |= r.is_temp() && r.id() == home_;
+    if (uses_home) a.mov(slot(Ref::temp(home_ & 15), 8), gp(host::temp, 8));
+    out_->kept.push_back(std::make_unique<Inst>(inst));
+    call(reinterpret_cast<const void*>(run_interpreter), reinterpret_cast<u64>(out_->kept.back().get()));
+    if (inst.d.is_temp() && inst.d.id() == home_) a.mov(gp(host::temp, 8), slot(inst.d, 8));
+    at_ = needed_after_ ? FlagsAt::Saved : FlagsAt::Nowhere;
+}
+
+void Emitter::interpret_slowly(const OutOfLine& o) {
+    interpret(*o.inst);
+    a.jmp(o.back);
+}
+
+// Flags must be saved by now, and must be saved where `back` is bound.
+const Emitter::Label& Emitter::interpret_out_of_line(const Inst& inst, const Label& back) {
+    OutOfLine& o = out_of_line(&Emitter::interpret_slowly, inst);
+    o.back = back;
+    return o.entry;
+}
+
+// ---- polls: nothing here touches EFLAGS
+
+void Emitter::poll(const Inst& inst, OutOfLineFn leave) {
+    OutOfLine& o = out_of_line(leave, inst);
+    const Label out = o.entry;
+    const Label quiet = a.newLabel();
+    a.mov(x86::ecx, in_context(offsetof(Context, poll), 4));
+    a.jecxz(x86::rcx, quiet);
+    a.jmp(out);
+    a.bind(quiet);
+    if (!options_.count_exact) return;
+    const Label within = a.newLabel();
+    if (bmi2()) {
+        a.mov(x86::ecx, 63);
+        a.shrx(x86::rcx, x86::r15, x86::rcx);
+        a.jecxz(x86::rcx, within);
+        a.jmp(out);
+    } else {
+        const bool in_eflags = at_ == FlagsAt::Eflags || at_ == FlagsAt::Both;
+        clobber(needed_before_);
+        a.test(x86::r15, x86::r15);
+        a.jns(within);
+        if (in_eflags) want_eflags();
+        a.jmp(out);
+        a.bind(within);
+        if (in_eflags && at_ != FlagsAt::Nowhere) {
+            at_ = FlagsAt::Saved;
+            want_eflags();
+        }
+        return;
+    }
+    a.bind(within);
+}
+
+// RAX holds the flags from here on, as the exit stubs expect.
+void Emitter::saved_for_exit() {
+    if (at_ == FlagsAt::Eflags) {
+        a.lahf();
+        a.seto(x86::al);
+    }
+}
+
+void Emitter::event_to_target(const OutOfLine& o) {
+    saved_for_exit();
+    move_imm(host::scratch, u64(o.inst->imm));
+    jump_to(stubs_.exit_event);
+}
+void Emitter::event_of_branch(const OutOfLine& o) {
+    const Label taken = a.newLabel();
+    saved_for_exit();
+    move_imm(host::scratch, u64(o.inst->imm));
+    a.j(x86::CondCode(u8(o.inst->cond)), taken);
+    move_imm(host::scratch, u64(o.inst->imm2));
+    a.bind(taken);
+    jump_to(stubs_.exit_event);
+}
+void Emitter::event_of_value(const OutOfLine& o) {
+    const Label taken = a.newLabel();
+    saved_for_exit();
+    load_zero_extended(host::address, o.inst->a, o.inst->size, 0);
+    move_imm(host::scratch, u64(o.inst->imm));
+    a.test(x86::r14, x86::r14);
+    a.jnz(taken);
+    move_imm(host::scratch, u64(o.inst->imm2));
+    a.bind(taken);
+    jump_to(stubs_.exit_event);
+}
+void Emitter::event_of_register(const OutOfLine& o) {
+    saved_for_exit();
+    load_value(host::scratch, o.inst->a, 8, o.inst->imm);
+    jump_to(stubs_.exit_event);
+}
+// The instruction that polls has retired, unless it is polled for before it does anything.
+void Emitter::event_in_block(const OutOfLine& o) {
+    saved_for_exit();
+    move_imm(host::scratch, u64(o.inst->imm));
+    call_to(stubs_.exit_side);
+    if (u64(o.inst->imm) != current_rip()) ++instruction_index_;
+    note_side_point();
+}
+
+void Emitter::emit_PollIntr(const Inst& inst) {
+    const Label out = out_of_line(&Emitter::event_in_block, inst).entry;
+    const Label no_poll = a.newLabel(), quiet = a.newLabel();
+    a.mov(x86::ecx, in_context(offsetof(Context, poll), 4));
+    a.jecxz(x86::rcx, no_poll);
+    a.jmp(out);
+    a.bind(no_poll);
+    a.movzx(x86::ecx, in_context(offsetof(Context, interrupt_line), 1));
+    a.jecxz(x86::rcx, quiet);
+    a.movzx(x86::ecx, in_context(offsetof(Context, interrupt_flag), 1));
+    a.jecxz(x86::rcx, quiet);
+    a.jmp(out);
+    a.bind(quiet);
+}
+
+// ---- ends
+
+void Emitter::finish_flags() {
+    if (needed_before_) want_eflags();
+}
+
+void Emitter::link_stub(const OutOfLine& o) {
+    const u32 stub = u32(code_.labelOffset(o.entry));
+    move_imm(host::scratch, o.value);
+    call_to(stubs_.exit_link);
+    out_->links.push_back({.jump_offset = o.jump_offset,
+                           .stub_offset = stub,
+                           .return_offset = u32(a.offset()),
+                           .target = o.value});
+}
+
+void Emitter::link_jump(const Inst& inst, u64 target) {
+    OutOfLine& o = out_of_line(&Emitter::link_stub, inst);
+    o.value = target;
+    o.jump_offset = u32(a.offset());
+    a.jmp(o.entry);
+}
+void Emitter::link_jump_if(ir::Cond cond, const Inst& inst, u64 target) {
+    OutOfLine& o = out_of_line(&Emitter::link_stub, inst);
+    o.value = target;
+    o.jump_offset = u32(a.offset());
+    a.j(x86::CondCode(u8(cond)), o.entry);
+}
+
+void Emitter::emit_Jump(const Inst& inst) {
+    finish_flags();
+    if (u64(inst.imm) <= current_rip()) poll(inst, &Emitter::event_to_target);
+    link_jump(inst, u64(inst.imm));
+}
+
+void Emitter::emit_Branch(const Inst& inst) {
+    finish_flags();
+    if (u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip())
+        poll(inst, &Emitter::event_of_branch);
+    link_jump_if(inst.cond, inst, u64(inst.imm));
+    link_jump(inst, u64(inst.imm2));
+}
+
+void Emitter::emit_BranchNz(const Inst& inst) {
+    finish_flags();
+    if (u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip())
+        poll(inst, &Emitter::event_of_value);
+    const Label zero = a.newLabel();
+    load_zero_extended(host::scratch, inst.a, inst.size, inst.imm);
+    a.jecxz(x86::rcx, zero);
+    link_jump(inst, u64(inst.imm));
+    a.bind(zero);
+    link_jump(inst, u64(inst.imm2));
+}
+
+// ir::jump_cache_index, inline. R13 is free: the temporaries are dead once the target is read.
+void Emitter::emit_JumpInd(const Inst& inst) {
+    using Entry = Context::JumpCacheEntry;
+    static_assert(sizeof(Entry) == 32);
+    poll(inst, &Emitter::event_of_register);
+    load_value(host::address, inst.a, 8, inst.imm);
+    clobber(needed_before_);
+    if (!options_.inline_lookup) {
+        a.mov(x86::rcx, x86::r14);
+        return jump_to(stubs_.exit_lookup);
+    }
+    const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
+    Gp linear = x86::r14;
+    if (block_->mode_bits != 64) {
+        linear = x86::r13;
+        a.mov(x86::r13d, in_context(i64(offsetof(Context, seg) + unsigned(ir::Seg::CS) * sizeof(ir::Segment) +
+                                        offsetof(ir::Segment, base)),
+                                    4));
+        a.add(x86::r13d, x86::r14d);
+    }
+    if (bmi2()) {
+        a.rorx(x86::rcx, linear, Context::jump_cache_bits);
+    } else {
+        a.mov(x86::rcx, linear);
+        a.shr(x86::rcx, Context::jump_cache_bits);
+    }
+    a.xor_(x86::ecx, linear.r32());
+    a.and_(x86::ecx, (1 << Context::jump_cache_bits) - 1);
+    a.shl(x86::ecx, 5);
+    a.add(x86::rcx, in_context(offsetof(Context, jump_cache), 8));
+    a.cmp(linear, x86::ptr(x86::rcx, offsetof(Entry, pc)));
+    a.jne(miss);
+    a.mov(x86::r13, in_context(offsetof(Context, key), 8));
+    a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, key)));
+    a.jne(miss);
+    want_eflags();
+    a.jmp(x86::ptr(x86::rcx, offsetof(Entry, host)));
+}
+
+void Emitter::lookup_miss(const OutOfLine&) {
+    a.mov(x86::rcx, x86::r14);
+    jump_to(stubs_.exit_lookup);
+}
+
+void Emitter::emit_ExitTo(const Inst& inst) {
+    saved_for_exit();
+    move_imm(host::scratch, u64(inst.imm));
+    a.mov(in_context(offsetof(Context, rip), 8), x86::rcx);
+    jump_to(stubs_.exit_here);
+}
+void Emitter::emit_ExitHere(const Inst&) {
+    saved_for_exit();
+    jump_to(stubs_.exit_here);
+}
+
+} // namespace dragoman::backend

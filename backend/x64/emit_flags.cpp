@@ -1,0 +1,148 @@
+// The guest's flags: where they are, and the ops that are about nothing else.
+#include "backend/x64/emitter.h"
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+
+void Emitter::save_flags() {
+    if (at_ != FlagsAt::Eflags) return;
+    a.lahf();
+    a.seto(x86::al);
+    at_ = FlagsAt::Both;
+}
+
+void Emitter::clobber(Flags needed) {
+    if (needed) save_flags();
+    at_ = needed ? FlagsAt::Saved : FlagsAt::Nowhere;
+}
+
+void Emitter::want_eflags() {
+    if (at_ != FlagsAt::Saved) return;
+    a.cmp(x86::al, 0x81); // 1 - 0x81 overflows, 0 - 0x81 does not
+    a.sahf();
+    at_ = FlagsAt::Both;
+}
+
+void Emitter::guest_flags(Flags writes, bool maybe, Flags reads) {
+    const Flags produced = needed_after_ & writes;
+    const Flags kept = needed_after_ & (maybe ? ir::kAllFlags : ~writes);
+    if (reads || (produced && kept)) want_eflags();
+    if (produced)
+        at_ = FlagsAt::Eflags;
+    else if (!kept)
+        at_ = FlagsAt::Nowhere;
+    else if (at_ == FlagsAt::Both && writes)
+        at_ = FlagsAt::Saved;
+}
+
+void Emitter::guest_flags(const Inst& inst) {
+    const ir::Op op = inst.op == ir::Op::Rmw ? inst.sub : inst.op;
+    guest_flags(ir::flags_written(inst), ir::info(op).effects & ir::kFlagsMaybe, ir::flags_read(inst));
+}
+
+void Emitter::flags_to_value(unsigned to) {
+    a.movzx(x86::ecx, x86::ah);
+    a.and_(x86::ecx, ir::kAllFlags & 0xff);
+    a.and_(x86::eax, 1);
+    a.shl(x86::eax, 11);
+    a.or_(x86::ecx, x86::eax);
+    if (to != host::scratch) a.mov(gp(to, 4), x86::ecx);
+}
+
+void Emitter::value_to_flags() {
+    a.mov(x86::eax, x86::r14d);
+    a.mov(x86::ecx, x86::r14d);
+    a.shr(x86::ecx, 11);
+    a.and_(x86::ecx, 1);
+    a.mov(x86::ah, x86::al);
+    a.mov(x86::al, x86::cl);
+}
+
+void Emitter::emit_GetFlags(const Inst& inst) {
+    save_flags();
+    // Not flags_to_value(): the saved flags must stay.
+    a.movzx(x86::ecx, x86::ah);
+    a.and_(x86::ecx, ir::kAllFlags & 0xff);
+    a.movzx(x86::r14d, x86::al);
+    a.and_(x86::r14d, 1);
+    a.shl(x86::r14d, 11);
+    a.or_(x86::r14d, x86::ecx);
+    at_ = FlagsAt::Saved;
+    define(inst.d, inst.size, host::address);
+}
+
+void Emitter::emit_SetFlags(const Inst& inst) {
+    const Flags mask = Flags(inst.imm) & ir::kAllFlags;
+    if (mask == ir::kAllFlags) {
+        load_value(host::address, inst.a, 8, inst.imm2);
+    } else {
+        save_flags();
+        flags_to_value(host::address);
+        load_value(host::scratch, inst.a, 8, inst.imm2);
+        a.and_(x86::ecx, imm(mask));
+        a.and_(x86::r14d, imm(i32(~mask)));
+        a.or_(x86::r14d, x86::ecx);
+    }
+    value_to_flags();
+    at_ = FlagsAt::Saved;
+}
+
+void Emitter::emit_Cmc(const Inst& inst) {
+    guest_flags(inst);
+    a.cmc();
+}
+void Emitter::emit_Clc(const Inst& inst) {
+    guest_flags(inst);
+    a.clc();
+}
+void Emitter::emit_Stc(const Inst& inst) {
+    guest_flags(inst);
+    a.stc();
+}
+
+// A 1-byte result, and nothing of the flags is changed.
+void Emitter::emit_Setcc(const Inst& inst) {
+    want_eflags();
+    const auto cc = x86::CondCode(u8(inst.cond));
+    if (in_register(inst.d)) {
+        a.set(cc, gp(host_of(inst.d), 1));
+        narrow_temp(inst.d, 1);
+    } else if (inst.d.is_gpr()) {
+        a.set(cc, slot(inst.d, 1));
+    } else {
+        a.set(cc, x86::cl);
+        define(inst.d, 1, host::scratch);
+    }
+}
+
+// Not taken, a 4-byte destination is still zero-extended; other sizes keep all of it.
+void Emitter::emit_Cmov(const Inst& inst) {
+    want_eflags();
+    const auto cc = x86::CondCode(u8(inst.cond));
+    const unsigned size = inst.size;
+    if (inst.a.is_reg() && in_register(inst.d) && (size >= 4 || (size == 2 && inst.d.is_gpr()))) {
+        if (in_register(inst.a))
+            a.cmov(cc, gp(host_of(inst.d), size), gp(host_of(inst.a), size));
+        else
+            a.cmov(cc, gp(host_of(inst.d), size), slot(inst.a, size));
+        return;
+    }
+    // The whole new value to R14, the whole old one to RCX.
+    load_value(host::scratch, inst.d, 8, 0);
+    if (size >= 4) {
+        load_value(host::address, inst.a, size, inst.imm);
+        a.cmov(cc, gp(host::scratch, size), gp(host::address, size));
+        define(inst.d, 8, host::scratch);
+    } else if (inst.d.is_temp()) {
+        load_zero_extended(host::address, inst.a, size, inst.imm);
+        a.cmov(cc, x86::rcx, x86::r14);
+        define(inst.d, 8, host::scratch);
+    } else {
+        load_value(host::address, inst.a, size, inst.imm);
+        a.cmov(cc, x86::ecx, x86::r14d);
+        define(inst.d, size, host::scratch);
+    }
+}
+
+} // namespace dragoman::backend

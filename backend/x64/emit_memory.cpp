@@ -1,0 +1,438 @@
+// Addresses, the inline TLB check (softmmu/tlb.h), loads, stores and read-modify-writes.
+#include "backend/x64/emitter.h"
+
+#include "softmmu/tlb.h"
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Access;
+using ir::Context;
+using ir::Op;
+
+namespace {
+
+// A field of the TLB entry whose index is in RCX.
+x86::Mem indexed(i64 offset) {
+    x86::Mem m = x86::ptr(x86::rcx, i32(offset), 8);
+    m.setSegment(x86::gs);
+    return m;
+}
+
+} // namespace
+
+// ---- addresses
+
+// Simple: one instruction made it, from host registers that are still there. Direct: it is base +
+// displacement.
+Emitter::Shape Emitter::address(const ir::Address& m, bool linear) {
+    const Gp wide = m.size == 8 ? Gp(x86::r14) : Gp(x86::r14d);
+    Shape shape = Shape::Simple;
+    const bool has_base = !m.base.is_none(), has_index = !m.index.is_none();
+    const i32 disp = i32(m.disp);
+    if (!has_base && !has_index) {
+        move_imm(host::address, u64(m.disp) & (m.size == 8 ? ~u64{0} : (u64{1} << m.size * 8) - 1));
+    } else {
+        Gp base = x86::r14, index = x86::rcx;
+        if (has_base && in_register(m.base)) {
+            base = gp(host_of(m.base), 8);
+        } else if (has_base) {
+            a.mov(x86::r14, slot(m.base, 8));
+            shape = Shape::Complex;
+        }
+        if (has_index && in_register(m.index)) {
+            index = gp(host_of(m.index), 8);
+        } else if (has_index) {
+            a.mov(x86::rcx, slot(m.index, 8));
+            shape = Shape::Complex;
+        }
+        if (i64(disp) != m.disp && m.size == 8) { // the frontend should not make these
+            DRAGOMAN_ASSERT(!"a displacement of 32 bits");
+        }
+        if (has_base && has_index)
+            a.lea(wide, x86::ptr(base, index, m.scale, disp));
+        else if (has_index)
+            a.lea(wide, x86::ptr(u64(i64(disp)), index, m.scale));
+        else if (disp)
+            a.lea(wide, x86::ptr(base, disp));
+        else if (base.id() != host::address || m.size != 8)
+            a.mov(wide, gp(base.id(), wide.size()));
+        if (m.size == 2) {
+            a.movzx(x86::r14d, x86::r14w);
+            shape = Shape::Complex;
+        }
+    }
+    if (linear && m.seg != ir::Seg::None) {
+        a.mov(x86::rcx, in_context(i64(offsetof(Context, seg) + u8(m.seg) * sizeof(ir::Segment) +
+                                       offsetof(ir::Segment, base)),
+                                   8));
+        a.lea(m.linear_size == 8 ? Gp(x86::r14) : Gp(x86::r14d), x86::ptr(x86::r14, x86::rcx));
+        return Shape::Complex;
+    }
+    if (linear && m.linear_size < m.size) {
+        a.mov(x86::r14d, x86::r14d);
+        return Shape::Complex;
+    }
+    return shape == Shape::Simple && m.size == 8 && has_base && !has_index ? Shape::Direct : shape;
+}
+
+void Emitter::host_index() {
+    constexpr unsigned entry_bits = 5; // log2 sizeof(TlbEntry)
+    static_assert(sizeof(softmmu::TlbEntry) == 1u << entry_bits);
+    if (bmi2()) {
+        a.rorx(x86::ecx, x86::r14d, softmmu::kPageBits - entry_bits);
+    } else {
+        a.mov(x86::ecx, x86::r14d);
+        a.shr(x86::ecx, softmmu::kPageBits - entry_bits);
+    }
+    a.and_(x86::ecx, imm((softmmu::kTlbEntries - 1) << entry_bits));
+}
+
+// On the way to `miss` R14 is linear - tag, and RCX the index.
+Emitter::Mem Emitter::check(const Inst& inst, unsigned size, Access access, bool one_register,
+                            const Label& miss) {
+    using softmmu::TlbEntry;
+    const Shape shape = address(inst.mem, true);
+    clobber(needed_before_);
+    if (!options_.inline_tlb) {
+        a.jmp(miss);
+        return x86::ptr(x86::r14, 0, size);
+    }
+    const i64 table = i64(softmmu::Tlb::table_offset(block_->view));
+    const i64 tag = tlb_field(size_t(table) + (access == Access::Read ? offsetof(TlbEntry, read_tag)
+                                                                      : offsetof(TlbEntry, write_tag)));
+    const i64 addend = tlb_field(size_t(table) + offsetof(TlbEntry, addend));
+    host_index();
+    a.sub(x86::r14, indexed(tag));
+    a.cmp(x86::r14, imm(i64(softmmu::kPageSize - size)));
+    a.ja(miss);
+    switch (shape) {
+    case Shape::Direct: { // the address need not wait for the tag
+        a.mov(x86::rcx, indexed(addend));
+        const Mem m = x86::ptr(gp(host_of(inst.mem.base), 8), x86::rcx, 0, i32(inst.mem.disp), size);
+        if (!one_register) return m;
+        a.lea(x86::r14, m);
+        break;
+    }
+    case Shape::Simple:
+        address(inst.mem, true);
+        a.add(x86::r14, indexed(addend));
+        break;
+    case Shape::Complex:
+        a.add(x86::r14, indexed(tag));
+        a.add(x86::r14, indexed(addend));
+        break;
+    }
+    return x86::ptr(x86::r14, 0, size);
+}
+
+Emitter::Mem Emitter::begin_read(const Inst& inst, unsigned size, bool one_register, Label& back) {
+    OutOfLine& o = out_of_line(&Emitter::slow_access, inst);
+    const size_t number = out_of_line_.size() - 1;
+    const Label miss = o.entry;
+    const Mem m = check(inst, size, Access::Read, one_register, miss);
+    OutOfLine& again = out_of_line_[number];
+    again.flags_at = at_;
+    again.size = u8(size);
+    again.access = Access::Read;
+    again.direct = m.hasIndexReg();
+    again.back = back = a.newLabel();
+    a.bind(back);
+    return m;
+}
+
+void Emitter::write_access(const Inst& inst, unsigned size, Access access, AccessFn write) {
+    out_of_line(&Emitter::slow_access, inst);
+    const size_t number = out_of_line_.size() - 1;
+    const Label miss = out_of_line_[number].entry;
+    const Mem m = check(inst, size, access, true, miss);
+    OutOfLine& o = out_of_line_[number];
+    o.flags_at = at_;
+    o.size = u8(size);
+    o.access = access;
+    o.write = write;
+    const Label back = o.back = a.newLabel();
+    (this->*write)(inst, m);
+    a.bind(back);
+}
+
+void Emitter::slow_access(const OutOfLine& o) {
+    using softmmu::TlbEntry;
+    if (options_.inline_tlb) {
+        const i64 table = i64(softmmu::Tlb::table_offset(block_->view));
+        a.add(x86::r14,
+              indexed(tlb_field(size_t(table) + (o.access == Access::Read ? offsetof(TlbEntry, read_tag)
+                                                                          : offsetof(TlbEntry, write_tag)))));
+    }
+    a.mov(x86::ecx, imm(o.size));
+    call_to(stubs_.acquire[u8(o.access)]);
+    note_side_point();
+    if (o.write) {
+        (this->*o.write)(*o.inst, x86::ptr(x86::r14, 0, o.size));
+        call_to(stubs_.commit);
+    } else if (o.direct) { // the inline access adds RCX to the guest's address
+        a.lea(x86::rcx, x86::ptr(gp(host_of(o.inst->mem.base), 8), i32(o.inst->mem.disp)));
+        a.sub(x86::r14, x86::rcx);
+        a.mov(x86::rcx, x86::r14);
+    }
+    a.jmp(o.back);
+}
+
+// ---- loads and stores
+
+void Emitter::load_to(const Inst& inst, const Mem& m) {
+    const Ref d = inst.d;
+    const unsigned size = inst.size;
+    const bool extends = inst.op != Op::Load;
+    const unsigned size2 = extends ? inst.size2 : size;
+    if (!extends && size < 4 && d.is_gpr()) { // merges
+        if (in_register(d)) {
+            a.mov(gp(host_of(d), size), m);
+        } else {
+            a.mov(gp(host::scratch, size), m);
+            define(d, size, host::scratch);
+        }
+        return;
+    }
+    const bool straight = in_register(d) && (size2 >= 4 || (d.is_temp() && inst.op != Op::LoadSx));
+    const unsigned to = straight ? host_of(d) : host::scratch;
+    const unsigned wide = size2 == 8 ? 8 : 4;
+    if (inst.op == Op::LoadSx && size < wide)
+        a.emit(size == 4 ? x86::Inst::kIdMovsxd : x86::Inst::kIdMovsx, gp(to, wide), m);
+    else if (size < 4)
+        a.movzx(gp(to, 4), m);
+    else
+        a.mov(gp(to, size), m);
+    if (straight) return;
+    if (!in_register(d) && size2 >= 4)
+        a.mov(slot(d, 8), x86::rcx); // is zero-extended already
+    else
+        define(d, size2, host::scratch);
+}
+
+void Emitter::emit_Load(const Inst& inst) {
+    Label back;
+    load_to(inst, begin_read(inst, inst.size, false, back));
+}
+void Emitter::emit_LoadZx(const Inst& inst) {
+    emit_Load(inst);
+}
+void Emitter::emit_LoadSx(const Inst& inst) {
+    emit_Load(inst);
+}
+
+void Emitter::store_op(const Inst& inst, const Mem& m) {
+    const Operand from = source(inst.a, inst.size, inst.imm, host::scratch);
+    if (from.isMem()) {
+        load_value(host::scratch, inst.a, inst.size, 0);
+        a.mov(m, gp(host::scratch, inst.size));
+    } else {
+        a.emit(x86::Inst::kIdMov, m, from);
+    }
+}
+void Emitter::emit_Store(const Inst& inst) {
+    write_access(inst, inst.size, Access::Write, &Emitter::store_op);
+}
+
+// ---- read-modify-write
+
+void Emitter::rmw_op(const Inst& inst, const Mem& m) {
+    InstId id = 0;
+    bool has_source = true;
+    switch (inst.sub) {
+    case Op::Add: id = x86::Inst::kIdAdd; break;
+    case Op::Or: id = x86::Inst::kIdOr; break;
+    case Op::Adc: id = x86::Inst::kIdAdc; break;
+    case Op::Sbb: id = x86::Inst::kIdSbb; break;
+    case Op::And: id = x86::Inst::kIdAnd; break;
+    case Op::Sub: id = x86::Inst::kIdSub; break;
+    case Op::Xor: id = x86::Inst::kIdXor; break;
+    case Op::Inc: id = x86::Inst::kIdInc, has_source = false; break;
+    case Op::Dec: id = x86::Inst::kIdDec, has_source = false; break;
+    case Op::Neg: id = x86::Inst::kIdNeg, has_source = false; break;
+    case Op::Not: id = x86::Inst::kIdNot, has_source = false; break;
+    default: DRAGOMAN_ASSERT(!"an op of Rmw");
+    }
+    guest_flags(inst);
+    if (!has_source) {
+        if (inst.lock) a.lock();
+        a.emit(id, m);
+        return;
+    }
+    Operand from = source(inst.a, inst.size, inst.imm, host::scratch);
+    if (from.isMem()) {
+        load_value(host::scratch, inst.a, inst.size, 0);
+        from = gp(host::scratch, inst.size);
+    }
+    if (inst.lock) a.lock();
+    a.emit(id, m, from);
+}
+
+void Emitter::rmw_by_count(const Inst& inst, const Mem& m) {
+    guest_flags(inst);
+    const bool is_double = inst.sub == Op::Shld || inst.sub == Op::Shrd;
+    const Ref count = is_double ? inst.c : inst.a;
+    InstId id = 0;
+    switch (inst.sub) {
+    case Op::Shl: id = x86::Inst::kIdShl; break;
+    case Op::Shr: id = x86::Inst::kIdShr; break;
+    case Op::Sar: id = x86::Inst::kIdSar; break;
+    case Op::Rol: id = x86::Inst::kIdRol; break;
+    case Op::Ror: id = x86::Inst::kIdRor; break;
+    case Op::Rcl: id = x86::Inst::kIdRcl; break;
+    case Op::Rcr: id = x86::Inst::kIdRcr; break;
+    case Op::Shld: id = x86::Inst::kIdShld; break;
+    default: id = x86::Inst::kIdShrd; break;
+    }
+    if (count.is_reg()) load_value(host::scratch, count, 4, 0);
+    const Operand by = count.is_imm() ? Operand(imm(u8(inst.imm))) : Operand(x86::cl);
+    if (is_double)
+        a.emit(id, m, gp(value(inst.a, inst.size, inst.imm, host::scratch), inst.size), by);
+    else
+        a.emit(id, m, by);
+}
+
+// With a register the host instruction would look beyond the operand: the bit number is cut here.
+void Emitter::rmw_bit(const Inst& inst, const Mem& m) {
+    const InstId id = inst.sub == Op::Bts   ? x86::Inst::kIdBts
+                      : inst.sub == Op::Btr ? x86::Inst::kIdBtr
+                                            : x86::Inst::kIdBtc;
+    const int mask = inst.size * 8 - 1;
+    if (inst.a.is_imm()) {
+        guest_flags(inst);
+        if (inst.lock) a.lock();
+        a.emit(id, m, imm(inst.imm & mask));
+        return;
+    }
+    load_value(host::scratch, inst.a, 4, 0);
+    a.and_(x86::ecx, mask); // EFLAGS hold nothing after the check
+    guest_flags(inst);
+    if (inst.lock) a.lock();
+    a.emit(id, m, gp(host::scratch, inst.size));
+}
+
+void Emitter::rmw_exchange(const Inst& inst, const Mem& m) {
+    guest_flags(inst);
+    load_value(host::scratch, inst.a, inst.size, inst.imm);
+    if (inst.sub == Op::Xadd) {
+        if (inst.lock) a.lock();
+        a.xadd(m, gp(host::scratch, inst.size));
+    } else {
+        a.xchg(m, gp(host::scratch, inst.size));
+    }
+    if (!inst.d.is_none()) define(inst.d, inst.size, host::scratch);
+}
+
+void Emitter::rmw_compare(const Inst& inst, const Mem& m) {
+    guest_flags(inst); // all are written: RAX is free
+    const unsigned from = value(inst.a, inst.size, inst.imm, host::scratch);
+    const unsigned guest_rax = host::of_guest[0];
+    a.mov(x86::rax, gp(guest_rax, 8));
+    if (inst.lock) a.lock();
+    a.cmpxchg(m, gp(from, inst.size));
+    if (inst.size >= 4)
+        a.cmovnz(gp(guest_rax, 8), x86::rax);
+    else
+        a.mov(gp(guest_rax, inst.size), gp(host::rax, inst.size));
+}
+
+// Shapes that would need one more scratch register, or results that nothing asks for.
+bool Emitter::rmw_by_interpreter(const Inst& inst) const {
+    const bool gives_old = inst.sub == Op::Xadd || inst.sub == Op::Xchg || inst.sub == Op::Cmpxchg;
+    if (!gives_old && !inst.d.is_none()) return true;
+    if (inst.sub == Op::Cmpxchg) return !inst.d.is_none();
+    if (inst.sub == Op::Shld || inst.sub == Op::Shrd)
+        return inst.c.is_reg() && !(inst.a.is_reg() && in_register(inst.a));
+    const bool bit = inst.sub == Op::Bts || inst.sub == Op::Btr || inst.sub == Op::Btc;
+    return bit && inst.size == 1;
+}
+
+void Emitter::emit_Rmw(const Inst& inst) {
+    if (rmw_by_interpreter(inst)) return interpret(inst);
+    AccessFn op = &Emitter::rmw_op;
+    switch (inst.sub) {
+    case Op::Shl:
+    case Op::Shr:
+    case Op::Sar:
+    case Op::Rol:
+    case Op::Ror:
+    case Op::Rcl:
+    case Op::Rcr:
+    case Op::Shld:
+    case Op::Shrd: op = &Emitter::rmw_by_count; break;
+    case Op::Bts:
+    case Op::Btr:
+    case Op::Btc: op = &Emitter::rmw_bit; break;
+    case Op::Xadd:
+    case Op::Xchg: op = &Emitter::rmw_exchange; break;
+    case Op::Cmpxchg: op = &Emitter::rmw_compare; break;
+    default: break;
+    }
+    write_access(inst, inst.size, Access::ReadWrite, op);
+}
+
+// They exist as Inst::sub only.
+void Emitter::emit_Xadd(const Inst&) {
+    DRAGOMAN_ASSERT(!"Xadd is not an op of its own");
+}
+void Emitter::emit_Xchg(const Inst&) {
+    DRAGOMAN_ASSERT(!"Xchg is not an op of its own");
+}
+void Emitter::emit_Cmpxchg(const Inst&) {
+    DRAGOMAN_ASSERT(!"Cmpxchg is not an op of its own");
+}
+
+// ---- checks
+
+void Emitter::emit_CheckAlign(const Inst& inst) {
+    address(inst.mem, true);
+    clobber(needed_before_);
+    const Label back = a.newLabel();
+    a.test(x86::r14d, imm(i32(inst.imm)));
+    a.jnz(interpret_out_of_line(inst, back));
+    a.bind(back);
+}
+
+// Inline for a present, writable, expand-up data segment, or readable code for a read; the interpreter's
+// meaning decides all others.
+void Emitter::emit_SegAddr(const Inst& inst) {
+    const u8 number = u8(inst.mem.seg);
+    const auto field = [&](size_t f, unsigned bytes) {
+        return in_context(i64(offsetof(Context, seg) + number * sizeof(ir::Segment) + f), bytes);
+    };
+    address(inst.mem, false);
+    clobber(needed_before_);
+    const Label back = a.newLabel();
+    const Label slow = interpret_out_of_line(inst, back);
+    const bool code = inst.mem.seg == ir::Seg::CS && Access(inst.imm) == Access::Read;
+    a.movzx(x86::ecx, field(offsetof(ir::Segment, attributes), 2));
+    if (code) { // P, S, and readable code, or data that does not expand down
+        const Label ok = a.newLabel();
+        a.and_(x86::ecx, 0x9e);
+        a.cmp(x86::ecx, 0x92);
+        a.je(ok);
+        a.and_(x86::ecx, 0x9a);
+        a.cmp(x86::ecx, 0x9a);
+        a.jne(slow);
+        a.bind(ok);
+    } else {
+        a.and_(x86::ecx, 0x9e);
+        a.cmp(x86::ecx, 0x92);
+        a.jne(slow);
+    }
+    a.mov(x86::ecx, field(offsetof(ir::Segment, limit), 4));
+    if (inst.size > 1) {
+        a.sub(x86::rcx, inst.size - 1);
+        a.jb(slow);
+    }
+    a.cmp(x86::rcx, x86::r14);
+    a.jb(slow);
+    a.mov(x86::rcx, field(offsetof(ir::Segment, base), 8));
+    const unsigned wide = inst.mem.linear_size == 8 ? 8 : 4;
+    const unsigned to = in_register(inst.d) ? host_of(inst.d) : host::address;
+    a.lea(gp(to, wide), x86::ptr(x86::r14, x86::rcx));
+    if (!in_register(inst.d)) define(inst.d, 8, host::address);
+    a.bind(back);
+}
+
+} // namespace dragoman::backend

@@ -1,0 +1,86 @@
+// Vectors: XMM registers are the host's own, and an instruction is emitted as itself.
+#include "backend/x64/emitter.h"
+
+#include "ir/vec.h"
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Access;
+
+void Emitter::emit_VLoad(const Inst& inst) {
+    if (!inst.d.is_xmm()) return interpret(inst);
+    Label back;
+    const Mem m = begin_read(inst, inst.size, false, back);
+    const InstId id = inst.size == 4   ? x86::Inst::kIdMovss
+                      : inst.size == 8 ? x86::Inst::kIdMovsd
+                                       : x86::Inst::kIdMovups;
+    a.emit(id, x86::xmm(inst.d.index()), m);
+}
+
+void Emitter::vstore_op(const Inst& inst, const Mem& m) {
+    const InstId id = inst.size == 4   ? x86::Inst::kIdMovss
+                      : inst.size == 8 ? x86::Inst::kIdMovsd
+                                       : x86::Inst::kIdMovups;
+    a.emit(id, m, x86::xmm(inst.a.index()));
+}
+void Emitter::emit_VStore(const Inst& inst) {
+    if (!inst.a.is_xmm()) return interpret(inst);
+    write_access(inst, inst.size, Access::Write, &Emitter::vstore_op);
+}
+
+// An XMM register, or a general one in its register or in R14.
+Operand Emitter::vector_source(const Inst& inst, unsigned size) {
+    if (inst.a.is_xmm()) return x86::xmm(inst.a.index());
+    return gp(value(inst.a, 8, inst.imm, host::address), size);
+}
+
+void Emitter::emit_Vec(const Inst& inst) {
+    const ir::VecOp& op = ir::vec_op(inst.vec);
+    const InstId id = inst.vec < vec_ids_.size() ? vec_ids_[inst.vec] : InstId(0);
+    const bool operands =
+        (inst.d.is_xmm() || inst.d.is_reg()) && (inst.from_memory || inst.a.is_xmm() || inst.a.is_reg());
+    if (!id || !operands) return interpret(inst);
+    const unsigned size = inst.size == 8 ? 8 : 4; // of a general register
+    const bool sets_flags = op.flags != 0;
+
+    Operand from;
+    Label back;
+    if (inst.from_memory) {
+        back = a.newLabel();
+        // A miss or a misaligned operand: the whole instruction by the interpreter, with the flags saved
+        // before.
+        const size_t number = out_of_line_.size();
+        out_of_line(&Emitter::interpret_slowly, inst);
+        const Label miss = out_of_line_[number].entry;
+        const Mem m = check(inst, op.source_bytes, Access::Read, op.aligned, miss);
+        out_of_line_[number].flags_at = at_;
+        out_of_line_[number].back = back;
+        if (op.aligned) {
+            a.test(x86::r14b, 15);
+            a.jnz(miss);
+        }
+        from = m;
+    } else {
+        from = vector_source(inst, size);
+    }
+
+    if (sets_flags) guest_flags(inst);
+    const bool to_general = !inst.d.is_xmm();
+    const bool straight = to_general && in_register(inst.d);
+    const Operand to = to_general ? Operand(gp(straight ? host_of(inst.d) : host::scratch, size))
+                                  : Operand(x86::xmm(inst.d.index()));
+    if (op.has_imm)
+        a.emit(id, to, from, imm(u8(inst.imm)));
+    else
+        a.emit(id, to, from);
+    if (to_general && !straight) define(inst.d, size, host::scratch);
+    if (!inst.from_memory) return;
+    if (sets_flags && needed_after_) { // the slow way comes back with saved flags
+        save_flags();
+        at_ = FlagsAt::Saved;
+    }
+    a.bind(back);
+}
+
+} // namespace dragoman::backend

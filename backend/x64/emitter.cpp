@@ -1,0 +1,264 @@
+// The block, out-of-line code and operands.
+#include "backend/x64/emitter.h"
+
+#include "ir/vec.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Context;
+
+const Emitter::EmitFn Emitter::table_[] = {
+#define OP(name, ...) &Emitter::emit_##name,
+#include "ir/ops.inc"
+#undef OP
+};
+
+Emitter::Emitter(const Options& options, const HostFeatures& features, const Stubs& stubs)
+    : options_(options), features_(features), stubs_(stubs),
+      bmi2_(options.use_bmi2 && features.has(HostFeature::Bmi2)) {
+    for (unsigned i = 0; i < ir::vec_op_count(); ++i) {
+        const ir::VecOp& op = ir::vec_op(u16(i));
+        const std::string_view name = op.mnemonic;
+        const bool host_has = (!name.starts_with("aes") || features_.has(HostFeature::Aes)) &&
+                              (!name.starts_with("pclmul") || features_.has(HostFeature::Pclmul)) &&
+                              (!name.starts_with("sha") || features_.has(HostFeature::Sha));
+        vec_ids_.push_back(host_has && !op.implicit_registers && (!op.flags || op.flags == ir::kAllFlags)
+                               ? InstAPI::stringToInstId(Arch::kX64, name.data(), name.size())
+                               : InstId(x86::Inst::kIdNone));
+    }
+}
+
+void Emitter::handleError(asmjit::Error, const char* message, BaseEmitter*) {
+    std::fprintf(stderr, "dragoman: cannot emit (%s): %s\n", message,
+                 block_ && position_ < block_->insts.size() ? ir::print(block_->insts[position_]).c_str()
+                                                            : "");
+    DRAGOMAN_ASSERT(!"an instruction that asmjit accepts");
+}
+
+i64 Emitter::tlb_field(size_t field) const {
+    return options_.tlb_offset + i64(field);
+}
+
+// ---- the block
+
+const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compiled& out) {
+    code_.reset(ResetPolicy::kSoft);
+    code_.init(Environment(Arch::kX64), reinterpret_cast<u64>(at));
+    code_.setErrorHandler(this);
+    code_.attach(&a);
+    block_ = &block;
+    out_ = &out;
+    out = {};
+    prepare(block);
+
+    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
+    Flags live = ir::kAllFlags;
+    for (position_ = 0; position_ < block.insts.size(); ++position_) {
+        const Inst& inst = block.insts[position_];
+        const Flags writes = ir::flags_written(inst);
+        needed_before_ = needed_[position_] & live;
+        live = (live & ~writes) | (writes & inst.live);
+        needed_after_ = needed_[position_ + 1] & live;
+        if (inst.op == ir::Op::Insn) begin_instruction(position_);
+        (this->*table_[u8(inst.op)])(inst);
+        if (!needed_after_) at_ = FlagsAt::Nowhere;
+    }
+    emit_out_of_line();
+    if (!records_.empty()) a.align(AlignMode::kZero, 8);
+    for (const auto& [label, record] : records_) {
+        a.bind(label);
+        a.embed(&record, sizeof record);
+    }
+
+    const asmjit::CodeBuffer& made = code_.sectionById(0)->buffer();
+    if (made.size() > room) return nullptr;
+    DRAGOMAN_ASSERT(!code_.hasUnresolvedLinks() && code_.relocEntries().empty());
+    out.code_bytes = u32(made.size());
+    std::sort(out.points.begin(), out.points.end(),
+              [](const SidePoint& x, const SidePoint& y) { return x.return_offset < y.return_offset; });
+    return made.data();
+}
+
+// What is needed of the flags, from the end to the start: everything where the block may be left.
+void Emitter::prepare(const ir::Block& block) {
+    out_of_line_.clear();
+    records_.clear();
+    at_ = FlagsAt::Eflags;
+    home_ = 0xff;
+    guest_offset_ = 0;
+    instruction_index_ = ~0u; // the first Insn makes it 0
+    const size_t n = block.insts.size();
+    DRAGOMAN_ASSERT(n && (ir::info(block.insts[n - 1].op).effects & ir::kEndsBlock));
+    needed_.resize(n + 1);
+    Flags needed = needed_[n] = ir::kAllFlags;
+    for (size_t i = n; i-- > 0;) {
+        const Inst& inst = block.insts[i];
+        if (!(ir::info(inst.op).effects & ir::kFlagsMaybe)) needed &= ~ir::flags_written(inst);
+        needed |= ir::flags_read(inst);
+        if (ir::may_leave(inst) || i == n - 1) needed = ir::kAllFlags;
+        needed_[i] = needed;
+    }
+}
+
+// Gives the temporary that this guest instruction names most its host register.
+void Emitter::begin_instruction(size_t at) {
+    const std::vector<Inst>& insts = block_->insts;
+    ++instruction_index_;
+    guest_offset_ = u32(insts[at].imm);
+    u8 uses[ir::kTemps] = {};
+    unsigned best = 0;
+    home_ = 0xff;
+    const auto count = [&](Ref r) {
+        if (r.is_temp() && ++uses[r.index()] > best) best = uses[r.index()], home_ = r.id();
+    };
+    for (size_t i = at + 1; i < insts.size() && insts[i].op != ir::Op::Insn; ++i)
+        for (Ref r : {insts[i].d, insts[i].a, insts[i].b, insts[i].c, insts[i].mem.base, insts[i].mem.index})
+            count(r);
+}
+
+void Emitter::emit_Insn(const Inst&) {}
+
+u64 Emitter::current_rip() const {
+    const u64 rip = block_->pc + guest_offset_;
+    return block_->mode_bits == 64 ? rip : rip & ((u64{1} << block_->mode_bits) - 1);
+}
+
+void Emitter::note_side_point() {
+    out_->points.push_back({.return_offset = u32(a.offset()),
+                            .guest_offset = guest_offset_,
+                            .instruction_index = instruction_index_});
+}
+
+Emitter::OutOfLine& Emitter::out_of_line(OutOfLineFn emit, const Inst& inst) {
+    OutOfLine& o = out_of_line_.emplace_back();
+    o.emit = emit;
+    o.entry = a.newLabel();
+    o.inst = &inst;
+    o.flags_at = at_;
+    o.needed_before = needed_before_;
+    o.needed_after = needed_after_;
+    o.home = home_;
+    o.guest_offset = guest_offset_;
+    o.instruction_index = instruction_index_;
+    return o;
+}
+
+void Emitter::emit_out_of_line() {
+    for (size_t i = 0; i < out_of_line_.size(); ++i) {
+        const OutOfLine o = out_of_line_[i];
+        at_ = o.flags_at;
+        needed_before_ = o.needed_before;
+        needed_after_ = o.needed_after;
+        home_ = o.home;
+        guest_offset_ = o.guest_offset;
+        instruction_index_ = o.instruction_index;
+        a.bind(o.entry);
+        (this->*o.emit)(o);
+    }
+}
+
+// ---- operands
+
+bool Emitter::in_register(Ref r) const {
+    return r.is_gpr() ? host::of_guest[r.index()] != host::memory : r.id() == home_;
+}
+
+unsigned Emitter::host_of(Ref r) const {
+    return r.is_gpr() ? host::of_guest[r.index()] : host::temp;
+}
+
+Emitter::Mem Emitter::slot(Ref r, unsigned size) const {
+    DRAGOMAN_ASSERT(r.is_reg());
+    return in_context(i64((r.is_gpr() ? offsetof(Context, gpr) : offsetof(Context, tmp)) + 8 * r.index()),
+                      size);
+}
+
+void Emitter::move_imm(unsigned to, u64 value) {
+    if (value <= ~0u)
+        a.mov(gp(to, 4), imm(value));
+    else
+        a.mov(gp(to, 8), imm(i64(value)));
+}
+
+namespace {
+
+// An immediate as an instruction of this size takes it.
+i64 cut(i64 imm, unsigned size) {
+    switch (size) {
+    case 1: return i8(imm);
+    case 2: return i16(imm);
+    case 4: return i32(imm);
+    default: return imm;
+    }
+}
+
+} // namespace
+
+Operand Emitter::source(Ref r, unsigned size, i64 value, unsigned scratch) {
+    if (r.is_imm()) {
+        const i64 v = cut(value, size);
+        if (v == i32(v)) return imm(v);
+        move_imm(scratch, u64(v));
+        return gp(scratch, size);
+    }
+    if (in_register(r)) return gp(host_of(r), size);
+    return slot(r, size);
+}
+
+unsigned Emitter::value(Ref r, unsigned size, i64 imm, unsigned scratch) {
+    if (r.is_reg() && in_register(r)) return host_of(r);
+    load_value(scratch, r, size, imm);
+    return scratch;
+}
+
+void Emitter::load_value(unsigned to, Ref r, unsigned size, i64 imm) {
+    const unsigned wide = size == 8 ? 8 : 4;
+    if (r.is_imm())
+        move_imm(to, u64(imm) & (size == 8 ? ~u64{0} : (u64{1} << size * 8) - 1));
+    else if (in_register(r))
+        a.mov(gp(to, wide), gp(host_of(r), wide));
+    else
+        a.mov(gp(to, wide), slot(r, wide));
+}
+
+void Emitter::load_zero_extended(unsigned to, Ref r, unsigned size, i64 imm) {
+    if (size >= 4 || r.is_imm())
+        load_value(to, r, size, imm);
+    else if (in_register(r))
+        a.movzx(gp(to, 4), gp(host_of(r), size));
+    else
+        a.movzx(gp(to, 4), slot(r, size));
+}
+
+void Emitter::define(Ref d, unsigned size, unsigned from) {
+    if (in_register(d)) {
+        const unsigned to = host_of(d);
+        if (size >= 4) {
+            if (size == 4 || to != from) a.mov(gp(to, size), gp(from, size));
+        } else if (d.is_temp()) {
+            a.movzx(gp(to, 4), gp(from, size));
+        } else if (to != from) {
+            a.mov(gp(to, size), gp(from, size));
+        }
+    } else if (size == 8) {
+        a.mov(slot(d, 8), gp(from, 8));
+    } else if (size == 4 || d.is_temp()) {
+        if (size == 4)
+            a.mov(x86::ecx, gp(from, 4));
+        else
+            a.movzx(x86::ecx, gp(from, size));
+        a.mov(slot(d, 8), x86::rcx);
+    } else {
+        a.mov(slot(d, size), gp(from, size));
+    }
+}
+
+void Emitter::narrow_temp(Ref d, unsigned size) {
+    if (d.is_temp() && size < 4) a.movzx(gp(host::temp, 4), gp(host::temp, size));
+}
+
+} // namespace dragoman::backend

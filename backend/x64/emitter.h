@@ -1,0 +1,189 @@
+// Turns one block into host code. One emit_ function for each row of ir/ops.inc, grouped in emit_*.cpp as the
+// op table is; what they share is declared here and defined in emitter.cpp (the block, flags, operands) and
+// emit_memory.cpp (addresses).
+#pragma once
+
+#include "backend/x64/backend.h"
+#include "backend/x64/host_features.h"
+#include "backend/x64/stubs.h"
+#include "ir/memory.h"
+
+#include <asmjit/x86.h>
+
+namespace dragoman::backend {
+
+// Where the guest's flags are at a point of the code; fixed while the block is compiled.
+enum class FlagsAt : u8 {
+    Nowhere, // nobody needs them
+    Eflags,  // in EFLAGS
+    Saved,   // in RAX (see registers.h); EFLAGS holds something else
+    Both
+};
+
+class Emitter final : private asmjit::ErrorHandler {
+  public:
+    Emitter(const Options& options, const HostFeatures& features, const Stubs& stubs);
+
+    // Code for `block` to run at `at`. Null if it does not fit into `room` bytes. Valid until the next call.
+    const u8* compile(const ir::Block& block, const u8* at, u64 room, Compiled& out);
+
+  private:
+    using Inst = ir::Inst;
+    using Ref = ir::Ref;
+    using Flags = ir::Flags;
+    using Label = asmjit::Label;
+    using Gp = asmjit::x86::Gp;
+    using Mem = asmjit::x86::Mem;
+    using InstId = asmjit::InstId;
+
+#define OP(name, ...) void emit_##name(const Inst& inst);
+#include "ir/ops.inc"
+#undef OP
+    using EmitFn = void (Emitter::*)(const Inst&);
+    static const EmitFn table_[];
+
+    // ---- code that is rarely run, emitted after the block's end, in the state in which it was asked for
+    struct OutOfLine;
+    using OutOfLineFn = void (Emitter::*)(const OutOfLine&);
+    using AccessFn = void (Emitter::*)(const Inst&, const Mem&);
+    struct OutOfLine {
+        OutOfLineFn emit = nullptr;
+        Label entry, back;
+        const Inst* inst = nullptr;
+        AccessFn write = nullptr; // of an access for writing: the op, on the host pointer
+        u64 value = 0;            // target rip
+        u32 jump_offset = 0;      // of a link site
+        u8 size = 0;
+        ir::Access access = ir::Access::Read;
+        bool direct = false; // the inline access is relative to the guest's own base register
+
+        FlagsAt flags_at = FlagsAt::Nowhere;
+        Flags needed_before = 0, needed_after = 0;
+        u8 home = 0;
+        u32 guest_offset = 0, instruction_index = 0;
+    };
+    OutOfLine& out_of_line(OutOfLineFn emit, const Inst& inst);
+    void emit_out_of_line();
+
+    // ---- the block (emitter.cpp)
+    void prepare(const ir::Block& block);
+    void begin_instruction(size_t at);
+    void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
+    u64 current_rip() const;
+
+    // ---- flags (emit_flags.cpp)
+    void save_flags();          // EFLAGS may be lost afterwards; call clobber() when it is
+    void clobber(Flags needed); // EFLAGS will be overwritten by something that is not the guest's
+    void want_eflags();         // the guest's flags are needed in EFLAGS
+    // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
+    void guest_flags(const Inst& inst);
+    void guest_flags(Flags writes, bool maybe, Flags reads);
+    void flags_to_value(unsigned to); // saved flags -> EFLAGS positions; RAX and EFLAGS are lost
+    void value_to_flags();            // R14 -> saved flags; RCX and EFLAGS are lost
+
+    // ---- operands (emitter.cpp); none of these touches EFLAGS
+    bool in_register(Ref r) const;
+    unsigned host_of(Ref r) const;        // number of its host register
+    Mem slot(Ref r, unsigned size) const; // its place in Context
+    void move_imm(unsigned to, u64 value);
+    // The operand as an instruction's source: register, memory or an immediate that fits; through `scratch`
+    // otherwise.
+    asmjit::Operand source(Ref r, unsigned size, i64 imm, unsigned scratch);
+    // In a register: its own or `scratch`. Bits above `size` are undefined.
+    unsigned value(Ref r, unsigned size, i64 imm, unsigned scratch);
+    void load_value(unsigned to, Ref r, unsigned size, i64 imm); // bits above undefined for sizes 1 and 2
+    void load_zero_extended(unsigned to, Ref r, unsigned size, i64 imm);
+    // d = the low `size` bytes of a host register, with the merging and zero-extension of ir/inst.h.
+    void define(Ref d, unsigned size, unsigned from);
+    void
+    narrow_temp(Ref d,
+                unsigned size); // after a 1- or 2-byte host instruction wrote a temporary in its register
+
+    // ---- memory (emit_memory.cpp)
+    enum class Shape : u8 { Direct, Simple, Complex };
+    Shape address(const ir::Address& mem, bool linear); // to R14; RCX is lost
+    void host_index();                                  // the TLB index of R14 to RCX; EFLAGS lost
+    // The address, the TLB check and the way out of line; the host operand for the op itself. Saves flags.
+    // For writes, `write` is what emits the op; it is called here, and once more out of line.
+    Mem begin_read(const Inst& inst, unsigned size, bool one_register, Label& back);
+    void write_access(const Inst& inst, unsigned size, ir::Access access, AccessFn write);
+    Mem check(const Inst& inst, unsigned size, ir::Access access, bool one_register, const Label& miss);
+    void slow_access(const OutOfLine& o);
+    void store_op(const Inst& inst, const Mem& m);
+    void vstore_op(const Inst& inst, const Mem& m);
+    void rmw_op(const Inst& inst, const Mem& m);
+    void rmw_by_count(const Inst& inst, const Mem& m);
+    void rmw_bit(const Inst& inst, const Mem& m);
+    void rmw_exchange(const Inst& inst, const Mem& m);
+    void rmw_compare(const Inst& inst, const Mem& m);
+    void load_to(const Inst& inst, const Mem& m);
+    bool rmw_by_interpreter(const Inst& inst) const;
+
+    // ---- arithmetic (emit_arith.cpp)
+    void two_operands(InstId id, const Inst& inst, bool commutes);
+    void compare(InstId id, const Inst& inst);
+    void one_operand(InstId id, const Inst& inst);
+    void shift(InstId id, InstId by_register, const Inst& inst);
+    void double_shift(InstId id, const Inst& inst);
+    void bit_op(InstId id, const Inst& inst);
+    void scan(InstId id, const Inst& inst);
+    void multiply(InstId id, const Inst& inst);
+    void divide(InstId id, const Inst& inst);
+
+    // ---- calls and ends (emit_control.cpp)
+    void call(const void* fn, u64 imm);
+    void interpret(const Inst& inst);          // the interpreter's meaning of the instruction, in place
+    void interpret_slowly(const OutOfLine& o); // the same out of line, then back
+    const Label& interpret_out_of_line(const Inst& inst, const Label& back);
+    void poll(const Inst& inst, OutOfLineFn leave);
+    void event_to_target(const OutOfLine& o);
+    void event_of_branch(const OutOfLine& o);
+    void event_of_value(const OutOfLine& o);
+    void event_of_register(const OutOfLine& o);
+    void event_in_block(const OutOfLine& o);
+    void saved_for_exit();
+    void link_jump(const Inst& inst, u64 target);
+    void link_jump_if(ir::Cond cond, const Inst& inst, u64 target);
+    void link_stub(const OutOfLine& o);
+    void lookup_miss(const OutOfLine& o);
+    void finish_flags(); // the guest's flags to EFLAGS, as every block expects them
+
+    // ---- vectors (emit_vector.cpp)
+    asmjit::Operand vector_source(const Inst& inst, unsigned size);
+
+    void jump_to(const u8* stub) {
+        a.jmp(asmjit::imm(reinterpret_cast<u64>(stub)));
+    }
+    void call_to(const u8* stub) {
+        a.call(asmjit::imm(reinterpret_cast<u64>(stub)));
+    }
+    bool bmi2() const {
+        return bmi2_;
+    }
+    i64 tlb_field(size_t field) const;
+
+    void handleError(asmjit::Error error, const char* message, asmjit::BaseEmitter* origin) override;
+
+    Options options_;
+    HostFeatures features_;
+    Stubs stubs_;
+    bool bmi2_;
+    std::vector<InstId> vec_ids_; // by Inst::vec; 0: not emitted directly
+
+    asmjit::CodeHolder code_;
+    asmjit::x86::Assembler a;
+
+    // Of the block being compiled.
+    const ir::Block* block_ = nullptr;
+    Compiled* out_ = nullptr;
+    std::vector<OutOfLine> out_of_line_;
+    std::vector<std::pair<Label, CallRecord>> records_;
+    std::vector<Flags> needed_; // by instruction: flags that somebody later may look at
+    FlagsAt at_ = FlagsAt::Eflags;
+    Flags needed_before_ = 0, needed_after_ = 0; // of the current IR instruction
+    u8 home_ = 0xff;                             // the temporary in host::temp
+    u32 guest_offset_ = 0, instruction_index_ = 0;
+    size_t position_ = 0;
+};
+
+} // namespace dragoman::backend

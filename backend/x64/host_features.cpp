@@ -1,0 +1,47 @@
+#include "backend/x64/host_features.h"
+
+#include <asmjit/x86.h>
+#include <sys/auxv.h>
+
+namespace dragoman::backend {
+
+namespace {
+
+using asmjit::CpuFeatures;
+
+struct Row {
+    HostFeature feature;
+    const char* name;
+    u32 id; // asmjit's
+};
+constexpr Row rows[] = {
+    {HostFeature::Sse42, "sse4.2", CpuFeatures::X86::kSSE4_2},
+    {HostFeature::Popcnt, "popcnt", CpuFeatures::X86::kPOPCNT},
+    {HostFeature::Bmi2, "bmi2", CpuFeatures::X86::kBMI2},
+    {HostFeature::Aes, "aes", CpuFeatures::X86::kAESNI},
+    {HostFeature::Pclmul, "pclmul", CpuFeatures::X86::kPCLMULQDQ},
+    {HostFeature::Sha, "sha", CpuFeatures::X86::kSHA},
+    {HostFeature::Lahf64, "lahf64", CpuFeatures::X86::kLAHFSAHF},
+    {HostFeature::FsGsBase, "fsgsbase", CpuFeatures::X86::kFSGSBASE},
+};
+
+} // namespace
+
+HostFeatures HostFeatures::detect() {
+    HostFeatures found;
+    const CpuFeatures& cpu = asmjit::CpuInfo::host().features();
+    for (const Row& row : rows)
+        if (cpu.has(row.id)) found.bits_ |= static_cast<u32>(row.feature);
+    constexpr unsigned long kernel_allows = 2; // HWCAP2_FSGSBASE
+    if (!(getauxval(AT_HWCAP2) & kernel_allows)) found.force_off(HostFeature::FsGsBase);
+    return found;
+}
+
+std::string HostFeatures::describe() const {
+    std::string text;
+    for (const Row& row : rows)
+        if (has(row.feature)) text += (text.empty() ? "" : " ") + std::string(row.name);
+    return text;
+}
+
+} // namespace dragoman::backend

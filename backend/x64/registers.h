@@ -1,0 +1,54 @@
+// The roles of the host's registers in generated code, in one table (docs/host-code.md).
+#pragma once
+
+#include "base/types.h"
+
+#include <asmjit/x86.h>
+
+namespace dragoman::backend {
+
+namespace host {
+inline constexpr unsigned rax = 0, rcx = 1, rdx = 2, rbx = 3, rsp = 4, rbp = 5, rsi = 6, rdi = 7, r8 = 8,
+                          r9 = 9, r10 = 10, r11 = 11, r12 = 12, r13 = 13, r14 = 14, r15 = 15;
+inline constexpr u8 memory = 0xff; // the guest register lives in Context::gpr
+
+inline constexpr unsigned flags = rax;   // saved guest flags: AH = LAHF image, AL = OF
+inline constexpr unsigned scratch = rcx; // TLB index, shift counts
+inline constexpr unsigned address = r14; // effective address, host pointer, second scratch
+inline constexpr unsigned temp = r13;    // the temporary of the guest instruction that is used most
+inline constexpr unsigned budget = r15;  // Context::budget
+
+// Where each guest register lives while generated code runs. XMM0-15 live in the host's own.
+inline constexpr u8 of_guest[16] = {
+    r10, r11, rdx,    rbx,    r12,    rbp,    rsi,    rdi,   // RAX RCX RDX RBX RSP RBP RSI RDI
+    r8,  r9,  memory, memory, memory, memory, memory, memory // R8..R15
+};
+} // namespace host
+
+// What run() keeps on the host stack; offsets from RSP in generated code.
+namespace frame {
+inline constexpr int context = 0;  // Context*
+inline constexpr int argument = 8; // second argument of a call; the entry while entering
+inline constexpr int mxcsr = 16;   // to move MXCSR through
+inline constexpr int bytes = 40;   // keeps RSP aligned to 16
+} // namespace frame
+
+// A general register by number and size in bytes.
+inline asmjit::x86::Gp gp(unsigned number, unsigned bytes) {
+    switch (bytes) {
+    case 1: return asmjit::x86::gpb(number);
+    case 2: return asmjit::x86::gpw(number);
+    case 4: return asmjit::x86::gpd(number);
+    default: return asmjit::x86::gpq(number);
+    }
+}
+
+// Memory at a byte offset from Context.
+inline asmjit::x86::Mem in_context(i64 offset, unsigned bytes) {
+    asmjit::x86::Mem m(u64(offset), bytes);
+    m.setSegment(asmjit::x86::gs);
+    m.setAddrType(asmjit::x86::Mem::AddrType::kAbs);
+    return m;
+}
+
+} // namespace dragoman::backend

@@ -1,0 +1,266 @@
+#include "backend/x64/stubs.h"
+
+#include "ir/context.h"
+#include "ir/memory.h"
+
+#include <cstring>
+#include <initializer_list>
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Context;
+using ir::Exit;
+
+namespace {
+
+constexpr u32 kMxcsrFlags = 0x3f, kMxcsrMasks = 0x1f80;
+
+#define FIELD(name, bytes) in_context(offsetof(Context, name), bytes)
+
+u8* acquire_memory(Context* ctx, u64 linear, u32 size, u32 access) {
+    return ctx->memory->acquire(*ctx, linear, size, ir::Access(access));
+}
+void commit_memory(Context* ctx) {
+    ctx->memory->commit(*ctx);
+}
+
+class StubWriter {
+  public:
+    explicit StubWriter(x86::Assembler& assembler) : a(assembler) {}
+
+    void enter() {
+        for (unsigned r : {host::rbx, host::rbp, host::r12, host::r13, host::r14, host::r15})
+            a.push(gp(r, 8));
+        a.sub(x86::rsp, frame::bytes);
+        a.mov(stack(frame::context), x86::rdi);
+        a.mov(stack(frame::argument), x86::rsi);
+        a.stmxcsr(FIELD(host_mxcsr, 4));
+        load_mxcsr(0);
+        load_flags();
+        load_registers();
+        a.cmp(x86::al, 0x81); // OF = AL
+        a.sahf();
+        a.jmp(stack(frame::argument));
+    }
+
+    void acquire(ir::Access access) {
+        spill_registers();
+        a.mov(x86::edx, x86::ecx);
+        a.mov(x86::r12, x86::rax); // kept by the callee
+        spill_flags();
+        a.mov(x86::rax, x86::ptr(x86::rsp));
+        a.mov(FIELD(host_return, 8), x86::rax);
+        to_host_mxcsr(8);
+        a.mov(x86::rdi, stack(8 + frame::context));
+        a.mov(x86::rsi, x86::r14);
+        a.mov(x86::ecx, imm(int(access)));
+        call_cpp(reinterpret_cast<const void*>(acquire_memory), 8);
+        a.test(x86::rax, x86::rax);
+        a.jz(leave_called_);
+        a.mov(x86::r14, x86::rax);
+        load_mxcsr(8);
+        a.mov(x86::rax, x86::r12);
+        load_registers();
+        a.ret();
+    }
+
+    void commit() {
+        a.pushfq();
+        a.push(x86::rax);
+        spill_registers();
+        to_host_mxcsr(24);
+        a.mov(x86::rdi, stack(24 + frame::context));
+        call_cpp(reinterpret_cast<const void*>(commit_memory), 8);
+        load_mxcsr(24);
+        load_registers();
+        a.pop(x86::rax);
+        a.popfq();
+        a.ret();
+    }
+
+    void call() {
+        spill_registers();
+        a.mov(x86::r12, x86::rcx);
+        spill_flags();
+        a.mov(x86::rax, x86::ptr(x86::rsp));
+        a.mov(FIELD(host_return, 8), x86::rax);
+        a.mov(x86::rax, x86::ptr(x86::r12, offsetof(CallRecord, rip)));
+        a.mov(FIELD(rip, 8), x86::rax);
+        to_host_mxcsr(8);
+        a.mov(x86::rdi, stack(8 + frame::context));
+        a.mov(x86::rsi, x86::r14);
+        a.mov(x86::rdx, stack(8 + frame::argument));
+        a.mov(x86::rcx, x86::ptr(x86::r12, offsetof(CallRecord, imm)));
+        a.sub(x86::rsp, 8);
+        a.call(x86::ptr(x86::r12, offsetof(CallRecord, fn)));
+        a.add(x86::rsp, 8);
+        a.cmp(FIELD(exit, 4), 0);
+        a.jne(leave_called_);
+        a.mov(x86::r14, x86::rax);
+        load_mxcsr(8);
+        load_flags();
+        load_registers();
+        a.ret();
+    }
+
+    void exit_link() {
+        a.lahf();
+        a.seto(x86::al);
+        a.pop(x86::r14);
+        a.mov(FIELD(host_return, 8), x86::r14);
+        exit_with(Exit::Lookup);
+    }
+    void exit_lookup() {
+        a.mov(FIELD(host_return, 8), 0);
+        exit_with(Exit::Lookup);
+    }
+    void exit_event() {
+        a.mov(FIELD(host_return, 8), 0);
+        exit_with(Exit::Event);
+    }
+    void exit_side() {
+        a.pop(x86::r14);
+        a.mov(FIELD(host_return, 8), x86::r14);
+        exit_with(Exit::Event);
+    }
+    void exit_here() {
+        const Label set = a.newLabel();
+        a.mov(FIELD(host_return, 8), 0);
+        a.cmp(FIELD(exit, 4), 0);
+        a.jne(set);
+        a.mov(FIELD(exit, 4), imm(int(Exit::Lookup)));
+        a.bind(set);
+        leave_live();
+    }
+
+    void begin() {
+        leave_called_ = a.newLabel();
+        leave_spilled_ = a.newLabel();
+    }
+    // The common tail: Context is at rest, MXCSR is the host's.
+    void end() {
+        a.bind(leave_called_);
+        a.add(x86::rsp, 8); // the return address
+        a.bind(leave_spilled_);
+        a.add(x86::rsp, frame::bytes);
+        for (unsigned r : {host::r15, host::r14, host::r13, host::r12, host::rbp, host::rbx})
+            a.pop(gp(r, 8));
+        a.ret();
+    }
+
+  private:
+    x86::Mem stack(int offset) { return x86::ptr(x86::rsp, offset, 8); }
+
+    void exit_with(Exit why) {
+        a.mov(FIELD(rip, 8), x86::rcx);
+        a.mov(FIELD(exit, 4), imm(int(why)));
+        leave_live();
+    }
+    void leave_live() {
+        spill_registers();
+        spill_flags();
+        to_host_mxcsr(0);
+        a.jmp(leave_spilled_);
+    }
+
+    // `pad`: what makes RSP a multiple of 16.
+    void call_cpp(const void* fn, int pad) {
+        a.sub(x86::rsp, pad);
+        a.mov(x86::rax, imm(reinterpret_cast<u64>(fn)));
+        a.call(x86::rax);
+        a.add(x86::rsp, pad);
+    }
+
+    // No flags, no other register touched.
+    void spill_registers() {
+        for (unsigned i = 0; i < 16; ++i)
+            if (host::of_guest[i] != host::memory)
+                a.mov(in_context(i64(offsetof(Context, gpr) + 8 * i), 8), gp(host::of_guest[i], 8));
+        a.mov(FIELD(budget, 8), x86::r15);
+        for (unsigned i = 0; i < 16; ++i)
+            a.movaps(in_context(i64(offsetof(Context, vec) + 16 * i), 16), x86::xmm(i));
+    }
+    void load_registers() {
+        for (unsigned i = 0; i < 16; ++i)
+            if (host::of_guest[i] != host::memory)
+                a.mov(gp(host::of_guest[i], 8), in_context(i64(offsetof(Context, gpr) + 8 * i), 8));
+        a.mov(x86::r15, FIELD(budget, 8));
+        for (unsigned i = 0; i < 16; ++i)
+            a.movaps(x86::xmm(i), in_context(i64(offsetof(Context, vec) + 16 * i), 16));
+    }
+    // RAX to Context::flags; RAX and RCX are lost.
+    void spill_flags() {
+        a.movzx(x86::ecx, x86::ah);
+        a.and_(x86::ecx, ir::kCF | ir::kPF | ir::kAF | ir::kZF | ir::kSF);
+        a.and_(x86::eax, 1);
+        a.shl(x86::eax, 11);
+        a.or_(x86::eax, x86::ecx);
+        a.mov(FIELD(flags, 4), x86::eax);
+    }
+    void load_flags() {
+        a.mov(x86::eax, FIELD(flags, 4));
+        a.mov(x86::ecx, x86::eax);
+        a.shr(x86::ecx, 11);
+        a.and_(x86::ecx, 1);
+        a.mov(x86::ah, x86::al);
+        a.mov(x86::al, x86::cl);
+    }
+    // Generated code runs with the guest's rounding and denormal controls and with all exceptions masked; the
+    // flags that it raises are merged into the guest's MXCSR.
+    void to_host_mxcsr(int depth) {
+        const x86::Mem slot = x86::ptr(x86::rsp, depth + frame::mxcsr, 4);
+        a.stmxcsr(slot);
+        a.mov(x86::ecx, slot);
+        a.and_(x86::ecx, kMxcsrFlags);
+        a.or_(FIELD(mxcsr, 4), x86::ecx);
+        a.ldmxcsr(FIELD(host_mxcsr, 4));
+    }
+    void load_mxcsr(int depth) {
+        const x86::Mem slot = x86::ptr(x86::rsp, depth + frame::mxcsr, 4);
+        a.mov(x86::ecx, FIELD(mxcsr, 4));
+        a.or_(x86::ecx, kMxcsrMasks);
+        a.mov(slot, x86::ecx);
+        a.ldmxcsr(slot);
+    }
+
+    x86::Assembler& a;
+    Label leave_called_, leave_spilled_;
+};
+
+#undef FIELD
+
+} // namespace
+
+Result<Stubs> make_stubs(u8* writable, const u8* at, u64 room) {
+    CodeHolder code;
+    code.init(Environment(Arch::kX64), reinterpret_cast<u64>(at));
+    x86::Assembler a(&code);
+    StubWriter w(a);
+    Stubs stubs;
+    const auto here = [&] {
+        a.align(AlignMode::kCode, 16);
+        return at + a.offset();
+    };
+    w.begin();
+    stubs.enter = here(), w.enter();
+    for (unsigned i = 0; i < 3; ++i)
+        stubs.acquire[i] = here(), w.acquire(ir::Access(i));
+    stubs.commit = here(), w.commit();
+    stubs.call = here(), w.call();
+    stubs.exit_link = here(), w.exit_link();
+    stubs.exit_lookup = here(), w.exit_lookup();
+    stubs.exit_event = here(), w.exit_event();
+    stubs.exit_side = here(), w.exit_side();
+    stubs.exit_here = here(), w.exit_here();
+    w.end();
+    here();
+    const asmjit::CodeBuffer& made = code.sectionById(0)->buffer();
+    stubs.bytes = made.size();
+    if (stubs.bytes > room) return Error{"code buffer: too small for the stubs"};
+    DRAGOMAN_ASSERT(!code.hasUnresolvedLinks() && code.relocEntries().empty());
+    std::memcpy(writable, made.data(), made.size());
+    return stubs;
+}
+
+} // namespace dragoman::backend

@@ -1,0 +1,43 @@
+// The code that all blocks share: entering and leaving generated code, and the ways into C++ and back.
+#pragma once
+
+#include "backend/x64/registers.h"
+#include "base/result.h"
+
+namespace dragoman::backend {
+
+// What CallHelper finds beside the code: see Stubs::call.
+struct CallRecord {
+    const void* fn; // u64 (*)(Context&, u64 a, u64 b, u64 imm)
+    u64 imm;
+    u64 rip; // of the guest instruction
+};
+
+// Addresses in the code buffer. "Saved" flags: in RAX, see registers.h.
+struct Stubs {
+    const u8* enter = nullptr; // void (*)(Context*, const u8* entry)
+
+    // Called with the linear address in R14, the size in ECX, flags saved. Returns the host pointer in R14,
+    // everything else as before but RCX and EFLAGS; or leaves. By ir::Access.
+    const u8* acquire[3] = {};
+    // Called after a write through R14. Everything as before, EFLAGS too.
+    const u8* commit = nullptr;
+    // Called with a in R14, b in frame::argument, a CallRecord* in RCX, flags saved. The result in R14, flags
+    // saved, RCX and EFLAGS lost; or leaves.
+    const u8* call = nullptr;
+
+    // Leaving; rip in RCX.
+    const u8* exit_link = nullptr;   // called; flags in EFLAGS; Exit::Lookup
+    const u8* exit_lookup = nullptr; // jumped to; flags saved; Exit::Lookup
+    const u8* exit_event = nullptr;  // jumped to; flags saved; Exit::Event
+    const u8* exit_side = nullptr;   // called from the middle of a block; flags saved; Exit::Event
+    const u8* exit_here =
+        nullptr; // jumped to; flags saved; Context::rip is set; Exit::Lookup if there is none
+
+    u64 bytes = 0;
+};
+
+// Writes the stubs to run at `at`.
+Result<Stubs> make_stubs(u8* writable, const u8* at, u64 room);
+
+} // namespace dragoman::backend
