@@ -1,0 +1,149 @@
+// Far JMP, CALL and RET, INT, IRET and the fast system calls as instructions; the work is in far_transfer.h and
+// exception.h.
+#include "frontend/x86/system_helpers.h"
+
+namespace dragoman::x86 {
+
+using ir::Ref;
+
+namespace {
+
+constexpr ir::Flags kAll = ir::kAllFlags;
+
+// a: selector, b: offset
+u64 far_jump_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
+    Cpu& cpu = cpu_of(ctx);
+    far_jump(cpu, u16(a), b, size_in(imm), next_rip_in(cpu, imm));
+    return 0;
+}
+u64 far_call_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
+    Cpu& cpu = cpu_of(ctx);
+    far_call(cpu, u16(a), b, size_in(imm), next_rip_in(cpu, imm));
+    return 0;
+}
+// imm: size | bytes to release << 8
+u64 far_return_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    far_return(cpu_of(ctx), size_in(imm), u16(imm >> 8));
+    return 0;
+}
+u64 iret_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    Cpu& cpu = cpu_of(ctx);
+    interrupt_return(cpu, size_in(imm), next_rip_in(cpu, imm));
+    return 0;
+}
+// Task switches load and store EFLAGS.
+constexpr ir::Helper far_jump_info{"far_jump", far_jump_helper, kAll, kAll},
+    far_call_info{"far_call", far_call_helper, kAll, kAll}, far_return_info{"far_return", far_return_helper, 0, kAll},
+    iret_info{"iret", iret_helper, kAll, kAll};
+
+// Direct (ptr16:32) or through memory (m16:64).
+bool far_transfer(Translation& t, const Instruction& insn, const ir::Helper& helper) {
+    const unsigned size = insn.operand_size();
+    const ZydisDecodedOperand& op = insn.operands[0];
+    const Ref selector = t.ir.temp(), offset = t.ir.temp();
+    if (op.type == ZYDIS_OPERAND_TYPE_POINTER) {
+        t.ir.mov_imm(8, selector, op.ptr.segment);
+        t.ir.mov_imm(8, offset, i64(u64{op.ptr.offset}));
+    } else {
+        t.ir.load(size, offset, t.address(insn, 0, size, ir::Access::Read));
+        t.ir.load(2, selector, t.address(insn, 0, 2, ir::Access::Read, size));
+    }
+    return call_and_leave(t, helper, selector, offset, size_and_length(size, insn));
+}
+
+} // namespace
+
+bool is_far(const Instruction& insn) { return insn.zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
+bool far_jump(Translation& t, const Instruction& insn) { return far_transfer(t, insn, far_jump_info); }
+bool far_call(Translation& t, const Instruction& insn) { return far_transfer(t, insn, far_call_info); }
+
+bool far_return(Translation& t, const Instruction& insn) {
+    u64 release = 0;
+    for (unsigned n = 0; n < insn.zydis.operand_count_visible; ++n)
+        if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) release = insn.operands[n].imm.value.u & 0xffff;
+    return call_and_leave(t, far_return_info, {}, {}, i64(insn.operand_size() | release << 8));
+}
+
+bool IRET(Translation& t, const Instruction& insn) {
+    return call_and_leave(t, iret_info, {}, {}, size_and_length(insn.operand_size(), insn));
+}
+
+// ---- INT -----------------------------------------------------------------------------------------------------------
+namespace {
+
+// a: vector, imm: rip of the next instruction
+u64 int_helper(ir::Context& ctx, u64 a, u64, u64 imm) {
+    interrupt_n(cpu_of(ctx), u8(a), imm);
+    return 0;
+}
+u64 int1_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    software_interrupt(cpu_of(ctx), kDB, imm, EventKind::Icebp);
+    return 0;
+}
+u64 int3_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    software_interrupt(cpu_of(ctx), kBP, imm, EventKind::Software);
+    return 0;
+}
+u64 into_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    Cpu& cpu = cpu_of(ctx);
+    if (cpu.flags & ir::kOF)
+        software_interrupt(cpu, kVectorOF, imm, EventKind::Software);
+    else
+        cpu.rip = imm;
+    return 0;
+}
+constexpr ir::Helper int_info{"int", int_helper, kAll, kAll}, int1_info{"int1", int1_helper, kAll, kAll},
+    int3_info{"int3", int3_helper, kAll, kAll}, into_info{"into", into_helper, kAll, kAll};
+
+} // namespace
+
+bool INT(Translation& t, const Instruction& insn) {
+    const Ref vector = t.ir.temp();
+    t.ir.mov_imm(8, vector, i64(insn.operands[0].imm.value.u & 0xff));
+    return call_and_leave(t, int_info, vector, {}, i64(insn.next_rip));
+}
+bool INT1(Translation& t, const Instruction& insn) { return call_and_leave(t, int1_info, {}, {}, i64(insn.next_rip)); }
+bool INT3(Translation& t, const Instruction& insn) { return call_and_leave(t, int3_info, {}, {}, i64(insn.next_rip)); }
+bool INTO(Translation& t, const Instruction& insn) { return call_and_leave(t, into_info, {}, {}, i64(insn.next_rip)); }
+
+// ---- fast system calls ---------------------------------------------------------------------------------------------
+namespace {
+
+u64 syscall_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    syscall(cpu_of(ctx), imm);
+    return 0;
+}
+u64 sysret_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    sysret(cpu_of(ctx), unsigned(imm));
+    return 0;
+}
+u64 sysenter_helper(ir::Context& ctx, u64, u64, u64) {
+    sysenter(cpu_of(ctx));
+    return 0;
+}
+u64 sysexit_helper(ir::Context& ctx, u64, u64, u64 imm) {
+    sysexit(cpu_of(ctx), unsigned(imm));
+    return 0;
+}
+constexpr ir::Helper syscall_info{"syscall", syscall_helper, kAll, kAll}, sysret_info{"sysret", sysret_helper, kAll, kAll},
+    sysenter_info{"sysenter", sysenter_helper, 0, kAll}, sysexit_info{"sysexit", sysexit_helper, 0, kAll};
+
+bool has_rex_w(const Instruction& insn) { return insn.zydis.attributes & ZYDIS_ATTRIB_HAS_REX && insn.zydis.raw.rex.W; }
+
+} // namespace
+
+// Outside 64-bit mode #UD, as Intel's processors do (SDM vol. 2, SYSCALL).
+bool SYSCALL(Translation& t, const Instruction& insn) {
+    if (!t.mode.long64()) return t.raise(kUD);
+    return call_and_leave(t, syscall_info, {}, {}, i64(insn.next_rip));
+}
+bool SYSRET(Translation& t, const Instruction& insn) {
+    if (!t.mode.long64()) return t.raise(kUD);
+    return call_and_leave(t, sysret_info, {}, {}, has_rex_w(insn) ? 8 : 4);
+}
+bool SYSENTER(Translation& t, const Instruction&) { return call_and_leave(t, sysenter_info); }
+bool SYSEXIT(Translation& t, const Instruction& insn) {
+    return call_and_leave(t, sysexit_info, {}, {}, has_rex_w(insn) ? 8 : 4);
+}
+
+} // namespace dragoman::x86
