@@ -134,6 +134,20 @@ TEST_F(I8042Test, Mouse) {
     EXPECT_EQ(all(), "");
 }
 
+TEST_F(I8042Test, EachByteTakesItsTimeAfterTheOneBeforeWasRead) {
+    command(0xd4, 0xf4);
+    all();
+    mouse.move(1, 0, 0);
+    mouse.move(2, 0, 0); // a packet of its own, made when the first has gone
+    for (int i = 0; i < 6; i++) {
+        bench.run_for(I8042::byte_ns - 1);
+        ASSERT_EQ(status() & 1, 0) << "byte " << i;
+        bench.run_for(I8042::byte_ns / 2); // there, but the host takes its time
+        ASSERT_EQ(status() & 1, 1) << "byte " << i;
+        data();
+    }
+}
+
 TEST_F(I8042Test, WriteBuffers) {
     command(0x60, 0x03);
     command(0xd2, 0x1e);

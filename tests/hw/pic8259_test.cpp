@@ -290,6 +290,28 @@ TEST_F(PicTest, WithoutIcw4ItsFunctionsAreOff) {
     EXPECT_EQ(isr(), 0x02) << "no automatic EOI any more";
 }
 
+TEST_F(PicTest, Icw1PutsPrioritiesAndModesBack) {
+    init(0x03);
+    out(0x20, 0xc5); // set priority
+    out(0x20, 0x80); // rotate in AEOI mode
+    out(0x20, 0x6b); // special mask mode, read ISR
+    out(0x21, 0xff);
+    init();
+    EXPECT_EQ(bench.in(0x21), 0x00);
+    pulse(6);
+    pulse(0);
+    EXPECT_EQ(bench.in(0x20), 0x41) << "reads the IRR again";
+    EXPECT_EQ(pair.acknowledge(), 0x08);
+    out(0x21, 0x01);
+    EXPECT_FALSE(intr.level) << "special mask mode is off";
+    out(0x20, 0xc5);
+    pair.reset();
+    init();
+    pulse(6);
+    pulse(0);
+    EXPECT_EQ(pair.acknowledge(), 0x08);
+}
+
 TEST_F(PicTest, SlaveWithWrongIdentityDrivesNothing) {
     init();
     out(0xa0, 0x11), out(0xa1, 0x70), out(0xa1, 0x05), out(0xa1, 0x01);

@@ -60,6 +60,15 @@ TEST_F(RtcTest, CountsOverMonthAndYear) {
     EXPECT_EQ(time(), "2000-01-01 7 00:00:00");
 }
 
+TEST_F(RtcTest, LeapYears) {
+    rtc.set_time(1709164799); // 2024-02-28 23:59:59
+    bench.run_for(second);
+    EXPECT_EQ(time(), "2024-02-29 5 00:00:00");
+    rtc.set_time(1677628799); // 2023-02-28 23:59:59
+    bench.run_for(second);
+    EXPECT_EQ(time(), "2023-03-01 4 00:00:00");
+}
+
 TEST_F(RtcTest, CatchesUpAfterALongWait) {
     bench.clock.set(40 * 86400 * second);
     EXPECT_EQ(time(), "2024-04-09 3 23:59:55");
