@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 
 import memtest
 from console import Console, Failure, Shell, report
@@ -42,8 +43,9 @@ class Test:
         self.console = Console(command, self.arguments.log, self.arguments.timeout)
         return self.console
 
-    def linux(self, arch, command_line="", *options):
-        return self.start("-kernel", self.guest(f"vmlinuz-{arch}"), "-initrd", self.guest(f"initrd-{arch}.cpio"),
+    def linux(self, arch, command_line="", *options, initrd=None):
+        return self.start("-kernel", self.guest(f"vmlinuz-{arch}"),
+                          "-initrd", self.guest(initrd or f"initrd-{arch}.cpio"),
                           "-append", f"console=ttyS0 {command_line}".strip(), *options)
 
     def ends(self, wanted=0, timeout=30.0):
@@ -81,6 +83,15 @@ def use_shell(shell, machine):
     shell.check("cat /proc/interrupts", "timer|Local")
     shell.check("a=$(cut -d. -f1 /proc/uptime); sleep 2; b=$(cut -d. -f1 /proc/uptime); "
                 "test $((b - a)) -ge 1 -a $((b - a)) -le 20 && echo clock goes", "^clock goes$")
+    output, _ = shell.run("date +%s")
+    if abs(int(output) - time.time()) > 900:
+        raise Failure(f"the guest's clock says {output.strip()}, the host's {time.time():.0f}")
+    shell.console.say("ok: date")
+    typed = "".join(f"{n:04} the quick brown fox jumps over the lazy dog {n * n}\n" for n in range(60))
+    output, _ = shell.run("head -n 60 | md5sum", typed=typed)
+    if md5(typed.encode()) not in output:
+        raise Failure(f"{len(typed)} bytes typed quickly did not arrive as they were:\n{output}")
+    shell.console.say(f"ok: {len(typed)} bytes typed quickly")
     output, status = shell.run("(exit 7)")
     if status != 7:
         raise Failure(f"(exit 7) gave exit status {status}")
@@ -89,18 +100,43 @@ def use_shell(shell, machine):
         raise Failure(f"the kernel complains:\n{output}")
 
 
-def linux(test, arch, machine):
-    console = test.linux(arch)
+def linux(test, arch, machine, initrd=None, more=None):
+    console = test.linux(arch, initrd=initrd)
     console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
     console.say("init runs")
     shell = Shell(console)
     use_shell(shell, machine)
+    if more:
+        more(shell)
     console.send("poweroff -f\n")
     test.ends()
 
 
+def use_32_bit_programs(shell):
+    """Compatibility mode: a 32-bit program on the 64-bit kernel."""
+    shell.check("head -c 5 /bin/busybox32 | tail -c 1 | od -An -tx1", r"^\s*01$")
+    shell.check("seq 1 20000 | busybox32 sha512sum", "^" + hashlib.sha512(
+        "".join(f"{n}\n" for n in range(1, 20001)).encode()).hexdigest())
+    shell.check("busybox32 awk 'BEGIN { printf \"%.3f\\n\", 355 / 113 * 1000000 }'", f"^{355 / 113 * 1000000:.3f}$")
+    shell.check("busybox32 sh -c 'echo $((1 << 40)); busybox32 uname -m'", "^1099511627776$")
+
+
 def linux_amd64(test):
-    linux(test, "amd64", "x86_64")
+    linux(test, "amd64", "x86_64", "initrd-test-amd64.cpio", use_32_bit_programs)
+
+
+def smp(test):
+    """Two processors: both come up, and both are given work."""
+    console = test.linux("amd64", "", "-smp", "2")
+    shell = Shell(console)
+    shell.check("nproc", "^2$")
+    wanted = hashlib.sha512("".join(f"{n}\n" for n in range(1, 20001)).encode()).hexdigest()
+    for processor in (0, 1):
+        shell.check(f"seq 1 20000 | taskset {1 << processor} sha512sum", f"^{wanted}")
+    shell.check("for i in 1 2 3 4; do (seq 1 5000 | gzip | gunzip | md5sum > /tmp/$i) & done; wait; "
+                "cat /tmp/[1-4] | sort -u | wc -l", "^1$")
+    console.send("poweroff -f\n")
+    test.ends()
 
 
 def linux_i386(test):
@@ -196,6 +232,7 @@ def cd(test):
 SCENARIOS = {
     "linux-amd64": linux_amd64,
     "linux-i386": linux_i386,
+    "smp": smp,
     "script-amd64": script,
     "script-i386": script_i386,
     "reboot": reboot,

@@ -100,9 +100,16 @@ class Console:
             alive = self.read(min(left, 1.0))
 
     def send(self, text):
+        """Type this, taking in what is written meanwhile, so that neither side waits for the other for ever."""
         data = text.encode()
         while data:
-            data = data[os.write(self.master, data):]
+            readable, writable, _ = select.select([self.master], [self.master], [], 5.0)
+            if readable and not self.read(0):
+                raise Failure(f"the emulator ended while we typed (exit status {self.wait(5)})")
+            if writable:
+                data = data[os.write(self.master, data[:64]):]
+            elif self.overdue():
+                raise Failure("the emulator does not take what is typed")
 
     def wait(self, timeout):
         """The exit status of the emulator (negative: killed by that signal)."""
@@ -141,12 +148,13 @@ class Shell:
         console.expect(self.PROMPT, timeout)
         self.run("dmesg -n 1")
 
-    def run(self, command, timeout=120.0):
-        """Run a command; returns (output, exit status)."""
+    def run(self, command, timeout=120.0, typed=""):
+        """Run a command, type this at it; returns (output, exit status)."""
         # The quotes keep the echo of what we type from looking like the result.
         self.console.send(f'echo @"begin"; {command}; echo @"end" $?\n')
         self.console.expect(r"^@begin\n", timeout)
         start = self.console.seen
+        self.console.send(typed)
         match = self.console.expect(r"^@end (\d+)\n", timeout)
         # What we type before the prompt would be echoed twice.
         self.console.expect(self.PROMPT, timeout)
