@@ -53,20 +53,43 @@ void write_vec(Context& ctx, Ref d, const Vec128& v, unsigned size) {
 
 // Runs a row under the guest's MXCSR with all exceptions masked, so that the host never traps. False: an
 // exception that the guest does not mask came up; its flag is set and `d` is to be dropped.
-bool run_numeric(Context& ctx, const VecOp& op, Vec128& d, const Vec128& s, u8 imm, u8 size) {
+bool run_numeric(Context& ctx, VecFn fn, Vec128& d, const Vec128& s, u8 imm, u8 size) {
 #if defined(__x86_64__)
     constexpr u32 flags = 0x3f, masks = 0x1f80;
     const u32 host = _mm_getcsr();
     _mm_setcsr((ctx.mxcsr | masks) & ~flags);
-    op.fn(ctx, d, s, imm, size);
+    fn(ctx, d, s, imm, size);
     const u32 raised = _mm_getcsr() & flags;
     _mm_setcsr(host);
     ctx.mxcsr |= raised;
     return !(raised & ~(ctx.mxcsr >> 7));
 #else
-    op.fn(ctx, d, s, imm, size);
+    fn(ctx, d, s, imm, size);
     return true;
 #endif
+}
+
+// The value of the source. False: its access faulted.
+bool read_source(Context& ctx, const Inst& inst, const VecOp& op, Vec128& s) {
+    if (!inst.from_memory) {
+        if (inst.a.is_imm())
+            s.bytes[0] = u8(inst.imm); // a shift's count
+        else
+            s = read_vec(ctx, inst.a);
+        return true;
+    }
+    const u64 linear = linear_address(ctx, inst.mem);
+    const bool mmx = inst.d.is_mm() && op.mmx;
+    if (op.aligned && !mmx && (linear & 15)) return raise_fault(ctx, kVectorGP, true);
+    const unsigned bytes = vec_source_bytes(inst);
+    const u8* host = ctx.memory->acquire(ctx, linear, bytes, Access::Read);
+    if (!host) return false;
+    std::memcpy(s.bytes, host, bytes);
+    // INSERTPS picks any element of a register, but memory has only the one.
+    if (bytes == 4)
+        for (unsigned n = 4; n < 16; n += 4)
+            std::memcpy(s.bytes + n, s.bytes, 4);
+    return true;
 }
 
 } // namespace
@@ -93,27 +116,24 @@ bool run_VStore(Context& ctx, const Inst& inst) {
 
 bool run_Vec(Context& ctx, const Inst& inst) {
     const VecOp& op = vec_op(inst.vec);
+    const bool mmx = uses_mmx(inst);
+    if (mmx && !inst.from_memory) enter_mmx(ctx);
     Vec128 s{};
-    if (inst.from_memory) {
-        const u64 linear = linear_address(ctx, inst.mem);
-        if (op.aligned && (linear & 15)) return raise_fault(ctx, kVectorGP, true);
-        const u8* host = ctx.memory->acquire(ctx, linear, op.source_bytes, Access::Read);
-        if (!host) return false;
-        std::memcpy(s.bytes, host, op.source_bytes);
-    }
-    if (uses_mmx(inst)) enter_mmx(ctx);
-    if (!inst.from_memory) s = read_vec(ctx, inst.a);
+    if (!read_source(ctx, inst, op, s)) return false;
+    if (mmx) enter_mmx(ctx);
     Vec128 d = read_vec(ctx, inst.d);
+    const bool all_mmx = mmx && op.mmx && !inst.d.is_xmm() && !inst.a.is_xmm();
+    const VecFn fn = all_mmx ? op.mmx : op.fn;
     if (!op.numeric) {
-        op.fn(ctx, d, s, u8(inst.imm), inst.size);
+        fn(ctx, d, s, u8(inst.imm), inst.size);
     } else {
         const Flags before = ctx.flags;
-        if (!run_numeric(ctx, op, d, s, u8(inst.imm), inst.size)) {
+        if (!run_numeric(ctx, fn, d, s, u8(inst.imm), inst.size)) {
             ctx.flags = before;
             return raise_fault(ctx, kVectorXM, false);
         }
     }
-    write_vec(ctx, inst.d, d, inst.size);
+    if (op.writes_d) write_vec(ctx, inst.d, d, inst.size);
     return true;
 }
 

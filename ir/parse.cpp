@@ -296,14 +296,18 @@ class InstParser {
         fail("expected read, write or readwrite");
     }
     void vector() {
+        if (!more()) return;
         i_.d = ref();
         const VecOp& op = vec_op(i_.vec);
         if (more()) {
-            const std::string_view w = line_.rest(); // ", source" or ", imm"
+            const std::string_view w = line_.rest(); // ", source" or ", imm8"
             const std::size_t start = w.find_first_not_of(", ");
-            const bool number_next =
+            const bool is_number =
                 start != std::string_view::npos && std::isdigit(static_cast<unsigned char>(w[start]));
-            if (!number_next) source();
+            if (!is_number)
+                source();
+            else if (!op.has_imm)
+                i_.a = ref(i_.imm);
         }
         if (op.has_imm) i_.imm = number();
     }

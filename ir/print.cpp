@@ -145,7 +145,7 @@ class Printer {
         }
     }
     void vector() {
-        ref(inst_.d, inst_.size, 0);
+        if (!inst_.d.is_none() || inst_.from_memory || !inst_.a.is_none()) ref(inst_.d, inst_.size, 0);
         if (inst_.from_memory)
             memory();
         else if (!inst_.a.is_none())

@@ -247,7 +247,7 @@ class Verifier {
             memory(i);
         else if (i.a.is_reg())
             source(i.a);
-        check(!i.a.is_imm(), "a is an immediate");
+        check(!i.a.is_imm() || !vec_op(i.vec).has_imm, "a and the imm8 are both immediates");
         if (i.d.is_reg()) destination(i.d);
         check(!i.d.is_imm(), "d is an immediate");
         check(i.imm >= -128 && i.imm <= 255, "imm is wider than a byte");
