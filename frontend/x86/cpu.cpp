@@ -33,7 +33,9 @@ void Cpu::set_eflags(u32 value) {
     if (interrupt_flag && interrupt_line) request_poll(*this);
 }
 
-void request_poll(ir::Context& ctx) { std::atomic_ref<u32>(ctx.poll).store(1, std::memory_order_relaxed); }
+void request_poll(ir::Context& ctx) {
+    std::atomic_ref<u32>(ctx.poll).store(1, std::memory_order_relaxed);
+}
 
 softmmu::View access_view(const Cpu& cpu) {
     if (cpu.cpl == 3) return softmmu::View::User;
@@ -64,7 +66,8 @@ void reset(Cpu& cpu) {
     fresh.translation_epoch = cpu.translation_epoch;
 
     constexpr u16 data = kSegP | kSegS | kSegWritable | kSegAccessed;
-    for (unsigned i = 0; i < 6; ++i) fresh.seg[i] = reset_segment(0, 0, data);
+    for (unsigned i = 0; i < 6; ++i)
+        fresh.seg[i] = reset_segment(0, 0, data);
     fresh.seg[1] = reset_segment(0xf000, 0xffff0000, data);
     fresh.ldtr = reset_segment(0, 0, kSegP | 0x2);
     fresh.tr = reset_segment(0, 0, kSegP | 0xb);

@@ -65,7 +65,7 @@ struct Cpu : ir::Context {
 
     u64 efer = 0, star = 0, lstar = 0, cstar = 0, sfmask = 0, kernel_gs_base = 0;
     u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
-    u64 tsc_offset = 0, tsc_aux = 0;
+    u64 tsc_offset = 0, tsc_adjust = 0, tsc_aux = 0;
     u64 pat = 0x0007040600070406, misc_enable = 1;
     u64 mtrr_def_type = 0, mtrr_fixed[11] = {}, mtrr_variable[16] = {};
     u64 pdpte[4] = {};

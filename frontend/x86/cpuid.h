@@ -5,6 +5,7 @@
 #include "frontend/x86/instruction.h"
 
 #include <bitset>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -16,16 +17,29 @@ struct CpuModel {
     std::bitset<static_cast<std::size_t>(Feature::Count)> features;
     u8 family = 6, model = 0, stepping = 0;
     std::string vendor = "GenuineIntel"; // 12 characters
-    std::string brand;                   // up to 48 characters; empty: no brand leaves
+    std::string brand;                   // up to 47 characters
+    u32 basic_leaves = 1;                // highest basic leaf
+    bool extended_leaves = false;        // 0x80000000 and on
     u64 tsc_hz = 1'000'000'000;          // reported in leaf 0x15/0x16 where the model has it
 
     bool has(Feature f) const { return features.test(static_cast<std::size_t>(f)); }
 };
 
-// `spec` is the argument of -cpu: a model name, then ,+feature ,-feature ,feature=on|off. The error names what is unknown
-// or what the host lacks.
+// `spec` is the argument of -cpu: a model name, then ,+feature ,-feature ,feature=on|off. The error names
+// what is unknown or what the host lacks.
 Result<CpuModel> make_model(std::string_view spec);
 std::vector<std::string> model_names();
+
+// One row for each feature that has a CPUID bit.
+struct FeatureInfo {
+    Feature feature;
+    std::string_view name; // as in -cpu ...,+name
+    u32 leaf;
+    u8 reg; // 0 EAX .. 3 EDX
+    u8 bit;
+    bool implemented; // no model may offer others
+};
+std::span<const FeatureInfo> feature_table();
 
 struct CpuidRegisters {
     u32 eax = 0, ebx = 0, ecx = 0, edx = 0;

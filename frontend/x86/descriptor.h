@@ -5,10 +5,21 @@
 
 namespace dragoman::x86 {
 
-// Types of system descriptors (SDM vol. 3, table 3-2). In long mode 0x9, 0xb, 0xc, 0xe and 0xf are the 64-bit forms.
+// Types of system descriptors (SDM vol. 3, table 3-2). In long mode 0x9, 0xb, 0xc, 0xe and 0xf are the 64-bit
+// forms.
 enum SystemType : u8 {
-    kTss16 = 0x1, kLdt = 0x2, kTss16Busy = 0x3, kCallGate16 = 0x4, kTaskGate = 0x5, kInterruptGate16 = 0x6,
-    kTrapGate16 = 0x7, kTss32 = 0x9, kTss32Busy = 0xb, kCallGate32 = 0xc, kInterruptGate32 = 0xe, kTrapGate32 = 0xf,
+    kTss16 = 0x1,
+    kLdt = 0x2,
+    kTss16Busy = 0x3,
+    kCallGate16 = 0x4,
+    kTaskGate = 0x5,
+    kInterruptGate16 = 0x6,
+    kTrapGate16 = 0x7,
+    kTss32 = 0x9,
+    kTss32Busy = 0xb,
+    kCallGate32 = 0xc,
+    kInterruptGate32 = 0xe,
+    kTrapGate32 = 0xf,
 };
 
 struct Descriptor {
@@ -25,7 +36,7 @@ struct Descriptor {
 
     bool is_code() const { return is_segment() && (type() & kSegCode); }
     bool is_data() const { return is_segment() && !(type() & kSegCode); }
-    bool conforming() const { return type() & kSegConforming; }  // of code
+    bool conforming() const { return type() & kSegConforming; } // of code
     bool readable() const { return !is_code() || (type() & kSegReadable); }
     bool writable() const { return is_data() && (type() & kSegWritable); }
     bool accessed() const { return type() & kSegAccessed; }
@@ -48,23 +59,29 @@ struct Descriptor {
     unsigned gate_ist() const { return (low >> 32) & 7; }
 };
 
-constexpr bool is_null(u16 selector) { return (selector & 0xfffc) == 0; }
-constexpr unsigned rpl(u16 selector) { return selector & 3; }
-constexpr u16 with_rpl(u16 selector, unsigned level) { return u16((selector & 0xfffc) | level); }
+constexpr bool is_null(u16 selector) {
+    return (selector & 0xfffc) == 0;
+}
+constexpr unsigned rpl(u16 selector) {
+    return selector & 3;
+}
+constexpr u16 with_rpl(u16 selector, unsigned level) {
+    return u16((selector & 0xfffc) | level);
+}
 
 // Can `size` bytes at `offset` be accessed in this segment (SDM vol. 3, 5.3)? Not for 64-bit mode.
 bool inside_limit(const ir::Segment& s, u64 offset, u64 size);
 
-// Reads the descriptor that `selector` names from the GDT or the LDT; outside the table raises `vector` with the selector as
-// error code. With `wide`, system descriptors of long mode are read in full (16 bytes).
+// Reads the descriptor that `selector` names from the GDT or the LDT; outside the table raises `vector` with
+// the selector as error code. With `wide`, system descriptors of long mode are read in full (16 bytes).
 bool read_descriptor(Cpu& cpu, u16 selector, Descriptor& d, Vector vector, bool wide = false);
 // Sets the accessed bit in memory and in `d`. False: fault raised.
 bool set_accessed(Cpu& cpu, Descriptor& d);
 
 // ES..GS from a selector: MOV, POP, LxS and the like, in every mode. `vector`: #GP, or #TS for a task switch.
 bool load_segment(Cpu& cpu, ir::Seg which, u16 selector, Vector vector = kGP);
-// The checks for a stack segment at `cpl` (SDM vol. 2, MOV; vol. 3, 6.12.1): faults are `vector` (#GP or #TS), or #SS when
-// not present. `d` is filled in.
+// The checks for a stack segment at `cpl` (SDM vol. 2, MOV; vol. 3, 6.12.1): faults are `vector` (#GP or
+// #TS), or #SS when not present. `d` is filled in.
 bool check_stack_segment(Cpu& cpu, u16 selector, unsigned cpl, Vector vector, Descriptor& d);
 bool load_ldtr(Cpu& cpu, u16 selector, Vector vector = kGP);
 bool load_tr(Cpu& cpu, u16 selector);

@@ -1,5 +1,5 @@
-// Exceptions and interrupts on their way to the guest's handler (SDM vol. 3, ch. 6; 20.1.4 and 20.3 for real and
-// virtual-8086 mode).
+// Exceptions and interrupts on their way to the guest's handler (SDM vol. 3, ch. 6; 20.1.4 and 20.3 for real
+// and virtual-8086 mode).
 #include "frontend/x86/exception.h"
 
 #include "base/bits.h"
@@ -25,9 +25,13 @@ bool fail(Cpu& cpu, Vector vector, u32 error) {
     return false;
 }
 
-u32 idt_error(u8 vector) { return u32{vector} * 8 + 2; }
+u32 idt_error(u8 vector) {
+    return u32{vector} * 8 + 2;
+}
 
-u32 saved_flags(const Cpu& cpu, const Event& e) { return (cpu.eflags() & ~u32(kRF)) | (e.fault ? u32(kRF) : 0); }
+u32 saved_flags(const Cpu& cpu, const Event& e) {
+    return (cpu.eflags() & ~u32(kRF)) | (e.fault ? u32(kRF) : 0);
+}
 
 // IF is cleared by interrupt gates only; the view follows from the new CPL (EFLAGS.AC stays).
 void enter_handler(Cpu& cpu, bool interrupt_gate) {
@@ -126,7 +130,8 @@ bool deliver_by_task_gate(Cpu& cpu, const Event& e, u16 selector) {
     if (selector & 4) return fail(cpu, kGP, selector & 0xfffc);
     Descriptor tss;
     if (!read_descriptor(cpu, selector, tss, kGP)) return false;
-    if (tss.is_segment() || (tss.type() != kTss16 && tss.type() != kTss32)) return fail(cpu, kGP, selector & 0xfffc);
+    if (tss.is_segment() || (tss.type() != kTss16 && tss.type() != kTss32))
+        return fail(cpu, kGP, selector & 0xfffc);
     if (!tss.present()) return fail(cpu, kNP, selector & 0xfffc);
     const u32 before = cpu.system_flags;
     const u16 old_task = cpu.tr.selector;
@@ -176,7 +181,8 @@ bool deliver_protected(Cpu& cpu, const Event& e) {
 
     Frame frame(size);
     if (v86)
-        for (const unsigned i : {5u, 4u, 3u, 0u}) frame.push(cpu.seg[i].selector);
+        for (const unsigned i : {5u, 4u, 3u, 0u})
+            frame.push(cpu.seg[i].selector);
     if (inner) {
         frame.push(cpu.seg[2].selector);
         frame.push(cpu.gpr[4]);
@@ -191,7 +197,8 @@ bool deliver_protected(Cpu& cpu, const Event& e) {
     if (inner) cpu.seg[2] = ss.segment(new_ss);
     set_stack_pointer(cpu, stack);
     if (v86)
-        for (const unsigned i : {0u, 3u, 4u, 5u}) cpu.seg[i] = null_segment(0);
+        for (const unsigned i : {0u, 3u, 4u, 5u})
+            cpu.seg[i] = null_segment(0);
     cpu.seg[1] = code.segment(with_rpl(selector, level));
     cpu.cpl = u8(level);
     cpu.rip = target;
@@ -221,17 +228,24 @@ bool deliver(Cpu& cpu, Event e) {
 }
 
 // SDM vol. 3, table 6-4.
-bool contributory(u8 v) { return v == kDE || (v >= kTS && v <= kGP); }
+bool contributory(u8 v) {
+    return v == kDE || (v >= kTS && v <= kGP);
+}
 bool doubles(u8 first, u8 second) {
     if (contributory(first)) return contributory(second);
     return first == kPF && (contributory(second) || second == kPF);
 }
 
-bool is_fault_class(u8 v) { return v != kDB && v != kBP && v != kVectorOF && v != kDoubleFault && v != kMC; }
+bool is_fault_class(u8 v) {
+    return v != kDB && v != kBP && v != kVectorOF && v != kDoubleFault && v != kMC;
+}
 
 void note(Cpu& cpu, const ir::Fault& f) {
     if (cpu.chain_length < 3)
-        cpu.chain[cpu.chain_length++] = {.vector = f.vector, .has_error = f.has_error, .error = f.error, .rip = cpu.rip,
+        cpu.chain[cpu.chain_length++] = {.vector = f.vector,
+                                         .has_error = f.has_error,
+                                         .error = f.error,
+                                         .rip = cpu.rip,
                                          .cr2 = f.vector == kPF ? f.address : cpu.cr2};
 }
 
@@ -259,7 +273,8 @@ void raise_page_fault(ir::Context& ctx, const softmmu::PageFault& fault) {
 
 void deliver_fault(Cpu& cpu) {
     cpu.chain_length = 0;
-    // Each turn either delivers, or moves on to a graver fault; benign ones that follow one another are bounded too.
+    // Each turn either delivers, or moves on to a graver fault; benign ones that follow one another are
+    // bounded too.
     for (unsigned turn = 0; turn < 8; ++turn) {
         const ir::Fault f = cpu.fault;
         note(cpu, f);

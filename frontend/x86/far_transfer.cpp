@@ -15,9 +15,13 @@ bool fail(Cpu& cpu, Vector vector, u16 selector) {
     return false;
 }
 
-bool real_addressing(const Cpu& cpu) { return cpu.real_mode() || cpu.v86(); }
+bool real_addressing(const Cpu& cpu) {
+    return cpu.real_mode() || cpu.v86();
+}
 
-bool is_64bit_code(const Cpu& cpu, const Descriptor& code) { return cpu.long_mode() && code.long_code(); }
+bool is_64bit_code(const Cpu& cpu, const Descriptor& code) {
+    return cpu.long_mode() && code.long_code();
+}
 
 // Is `rip` one that this code segment can run?
 bool check_target(Cpu& cpu, const Descriptor& code, u64 rip) {
@@ -28,8 +32,8 @@ bool check_target(Cpu& cpu, const Descriptor& code, u64 rip) {
 // A code segment reached without a gate, at the same CPL.
 bool check_direct_code(Cpu& cpu, const Descriptor& code) {
     if (is_64bit_code(cpu, code) && code.default_big()) return fail(cpu, kGP, code.selector);
-    const bool level_ok = code.conforming() ? code.dpl() <= cpu.cpl
-                                            : rpl(code.selector) <= cpu.cpl && code.dpl() == cpu.cpl;
+    const bool level_ok =
+        code.conforming() ? code.dpl() <= cpu.cpl : rpl(code.selector) <= cpu.cpl && code.dpl() == cpu.cpl;
     if (!level_ok) return fail(cpu, kGP, code.selector);
     return code.present() || fail(cpu, kNP, code.selector);
 }
@@ -82,7 +86,9 @@ Way way_of(const Cpu& cpu, const Descriptor& d) {
 }
 
 // The 16-byte call gate of long mode must have a 0 type in its upper half.
-bool sane_wide_gate(const Cpu& cpu, const Descriptor& d) { return !cpu.long_mode() || !((d.high >> 40) & 0x1f); }
+bool sane_wide_gate(const Cpu& cpu, const Descriptor& d) {
+    return !cpu.long_mode() || !((d.high >> 40) & 0x1f);
+}
 
 bool call_inner(Cpu& cpu, const Descriptor& gate, Descriptor& code, u64 target, u64 next_rip) {
     const unsigned level = code.dpl();
@@ -110,7 +116,8 @@ bool call_inner(Cpu& cpu, const Descriptor& gate, Descriptor& code, u64 target, 
         u64 parameters[31];
         const unsigned count = gate.gate_parameters();
         if (count && !read_stack(cpu, current_stack(cpu), 0, size, count, parameters)) return false;
-        for (unsigned i = count; i-- > 0;) frame.push(parameters[i]);
+        for (unsigned i = count; i-- > 0;)
+            frame.push(parameters[i]);
     }
     frame.push(cpu.seg[1].selector);
     frame.push(next_rip);
@@ -153,7 +160,8 @@ bool far_jump(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
     if (!read_descriptor(cpu, selector, d, kGP, true)) return false;
     if (d.is_segment()) {
         if (!d.is_code()) return fail(cpu, kGP, selector);
-        if (!check_direct_code(cpu, d) || !check_target(cpu, d, offset) || !set_accessed(cpu, d)) return false;
+        if (!check_direct_code(cpu, d) || !check_target(cpu, d, offset) || !set_accessed(cpu, d))
+            return false;
         enter(cpu, d, cpu.cpl, offset);
         return true;
     }
@@ -189,7 +197,8 @@ bool far_call(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
     if (!read_descriptor(cpu, selector, d, kGP, true)) return false;
     if (d.is_segment()) {
         if (!d.is_code()) return fail(cpu, kGP, selector);
-        if (!check_direct_code(cpu, d) || !check_target(cpu, d, offset) || !set_accessed(cpu, d)) return false;
+        if (!check_direct_code(cpu, d) || !check_target(cpu, d, offset) || !set_accessed(cpu, d))
+            return false;
         if (!push_return(cpu, stack, size, next_rip)) return false;
         set_stack_pointer(cpu, stack);
         enter(cpu, d, cpu.cpl, offset);

@@ -1,5 +1,6 @@
-// Transfers between code segments, privilege levels and tasks. Each returns false when a fault was raised; then the state
-// is that before the instruction (or, where the manual says so, that at the first instruction of the new task).
+// Transfers between code segments, privilege levels and tasks. Each returns false when a fault was raised;
+// then the state is that before the instruction (or, where the manual says so, that at the first instruction
+// of the new task).
 #pragma once
 
 #include "frontend/x86/descriptor.h"
@@ -12,8 +13,8 @@ bool far_call(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip);
 bool far_return(Cpu& cpu, unsigned size, u16 release);
 bool interrupt_return(Cpu& cpu, unsigned size, u64 next_rip);
 
-// The last step of RET and IRET, to the code segment already checked: with a new stack, or with the present one (whose
-// pointer the caller moves).
+// The last step of RET and IRET, to the code segment already checked: with a new stack, or with the present
+// one (whose pointer the caller moves).
 bool return_to_outer(Cpu& cpu, Descriptor& code, u64 rip, u64 rsp, u16 ss, u16 release);
 bool return_to_same(Cpu& cpu, Descriptor& code, u64 rip);
 
@@ -23,12 +24,13 @@ bool sysenter(Cpu& cpu);
 bool sysexit(Cpu& cpu, unsigned size);
 
 enum class TaskSwitch : u8 { Jump, Call, Return, Gate /* exception or interrupt */ };
-// `selector` names a TSS; its descriptor has passed the checks of the way it was reached, except for type and presence.
+// `selector` names a TSS; its descriptor has passed the checks of the way it was reached, except for type and
+// presence.
 bool task_switch(Cpu& cpu, u16 selector, TaskSwitch how, u64 next_rip, bool has_error = false, u32 error = 0);
 
 // Stack pointers that the TSS holds for an inner level (SDM vol. 3, 8.2, 8.7).
-bool inner_stack(Cpu& cpu, unsigned level, u16& ss, u64& sp);             // 16- and 32-bit TSS
-bool inner_stack64(Cpu& cpu, unsigned level, unsigned ist, u64& rsp);     // `ist` 0: RSP0..2
+bool inner_stack(Cpu& cpu, unsigned level, u16& ss, u64& sp);         // 16- and 32-bit TSS
+bool inner_stack64(Cpu& cpu, unsigned level, unsigned ist, u64& rsp); // `ist` 0: RSP0..2
 // RIP cut to what the mode of CS can hold.
 u64 instruction_pointer_mask(const Cpu& cpu);
 

@@ -1,4 +1,5 @@
-// SYSCALL, SYSRET, SYSENTER, SYSEXIT (SDM vol. 2; vol. 3, 5.8.7, 5.8.8): segments are fixed values, nothing is read.
+// SYSCALL, SYSRET, SYSENTER, SYSEXIT (SDM vol. 2; vol. 3, 5.8.7, 5.8.8): segments are fixed values, nothing
+// is read.
 #include "frontend/x86/exception.h"
 #include "frontend/x86/far_transfer.h"
 #include "frontend/x86/system_registers.h"

@@ -1,5 +1,5 @@
-// CLI, STI, PUSHF, POPF with the rules of IOPL, virtual-8086 mode extensions and protected-mode virtual interrupts
-// (SDM vol. 2; vol. 3, 20.3 and 20.4).
+// CLI, STI, PUSHF, POPF with the rules of IOPL, virtual-8086 mode extensions and protected-mode virtual
+// interrupts (SDM vol. 2; vol. 3, 20.3 and 20.4).
 #include "frontend/x86/system_helpers.h"
 
 namespace dragoman::x86 {
@@ -33,7 +33,8 @@ void emit_set_if(Translation& t, bool on) {
         t.ir.call(set_if_info, {}, {}, {}, on);
 }
 
-constexpr u32 kImage = ir::kAllFlags | kTF | kIF | kDF | kIOPL | kNT | kAC | kVIF | kVIP | kID | 2; // not RF and VM
+constexpr u32 kImage =
+    ir::kAllFlags | kTF | kIF | kDF | kIOPL | kNT | kAC | kVIF | kVIP | kID | 2; // not RF and VM
 
 // The image that PUSHF pushes in virtual-8086 mode.
 u64 v86_image(ir::Context& ctx, u64, u64, u64 imm) {
@@ -58,7 +59,8 @@ Ref compose_flags(Translation& t) {
     t.ir.load_state(1, high, offsetof(ir::Context, interrupt_flag));
     t.ir.load_state(1, direction, offsetof(ir::Context, direction_flag));
     t.ir.lea(8, high, {.base = high, .index = direction, .scale = 1});
-    for (unsigned i = 0; i < 3; ++i) t.ir.lea(8, high, {.index = high, .scale = 3}); // to bits 9 and 10
+    for (unsigned i = 0; i < 3; ++i)
+        t.ir.lea(8, high, {.index = high, .scale = 3}); // to bits 9 and 10
     t.ir.lea(8, flags, {.base = flags, .index = system, .disp = 2});
     t.ir.lea(8, flags, {.base = flags, .index = high});
     return flags;
@@ -72,7 +74,9 @@ u32 popf_mask(const Cpu& cpu, unsigned size) {
     return mask;
 }
 
-void apply(Cpu& cpu, u32 value, u32 mask) { cpu.set_eflags((cpu.eflags() & ~mask & ~u32(kRF)) | (value & mask)); }
+void apply(Cpu& cpu, u32 value, u32 mask) {
+    cpu.set_eflags((cpu.eflags() & ~mask & ~u32(kRF)) | (value & mask));
+}
 
 // Outside virtual-8086 mode POPF ignores what it may not change; it never faults. a: value.
 u64 popf_helper(ir::Context& ctx, u64 a, u64, u64 imm) {

@@ -87,8 +87,7 @@ enum class Feature : u8 {
     Pse36,
     Ss,
     Htt,
-    Aes,
-    Pclmulqdq,
+    Aes, Pclmulqdq, InvariantTsc, Hypervisor, ArchCapabilities,
     Count
 };
 

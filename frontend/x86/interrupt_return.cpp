@@ -74,7 +74,8 @@ bool return_to_v86(Cpu& cpu, const u64* frame) {
     if ((frame[0] & 0xffffffff) > 0xffff) return fail(cpu, kGP, 0);
     cpu.set_eflags(u32(frame[2]) & ~u32(kRF));
     constexpr ir::Seg order[] = {ir::Seg::SS, ir::Seg::ES, ir::Seg::DS, ir::Seg::FS, ir::Seg::GS};
-    for (unsigned i = 0; i < 5; ++i) load_real_segment(cpu, order[i], u16(rest[i + 1]));
+    for (unsigned i = 0; i < 5; ++i)
+        load_real_segment(cpu, order[i], u16(rest[i + 1]));
     load_real_segment(cpu, ir::Seg::CS, u16(frame[1]));
     cpu.gpr[4] = rest[0];
     cpu.rip = frame[0] & 0xffff;

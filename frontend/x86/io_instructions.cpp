@@ -69,9 +69,7 @@ struct StringIo {
     static StringIo unpack(u64 v) {
         return {unsigned(v & 0xf), unsigned(v >> 4 & 0xf), ir::Seg(v >> 8 & 0xf), bit(v, 12), bit(v, 13)};
     }
-    u64 pack() const {
-        return size | address_size << 4 | u64(seg) << 8 | u64{repeat} << 12 | u64{out} << 13;
-    }
+    u64 pack() const { return size | address_size << 4 | u64(seg) << 8 | u64{repeat} << 12 | u64{out} << 13; }
 };
 
 // The linear address of an element, checked as SegAddr does.
@@ -81,8 +79,9 @@ bool element_address(Cpu& cpu, const StringIo& io, u64 offset, u64& linear) {
         linear = offset + (io.seg >= ir::Seg::FS ? s.base : 0);
         return true;
     }
-    const bool usable = (s.attributes & kSegP) && (io.out ? !(s.attributes & kSegCode) || (s.attributes & kSegReadable)
-                                                          : !(s.attributes & kSegCode) && (s.attributes & kSegWritable));
+    const bool usable =
+        (s.attributes & kSegP) && (io.out ? !(s.attributes & kSegCode) || (s.attributes & kSegReadable)
+                                          : !(s.attributes & kSegCode) && (s.attributes & kSegWritable));
     if (!usable || !inside_limit(s, offset, io.size)) {
         raise(cpu, io.seg == ir::Seg::SS ? kSS : kGP, 0);
         return false;
@@ -169,7 +168,11 @@ bool OUT(Translation& t, const Instruction& insn) {
     return true;
 }
 
-bool INS(Translation& t, const Instruction& insn) { return emit_string_io(t, insn, false); }
-bool OUTS(Translation& t, const Instruction& insn) { return emit_string_io(t, insn, true); }
+bool INS(Translation& t, const Instruction& insn) {
+    return emit_string_io(t, insn, false);
+}
+bool OUTS(Translation& t, const Instruction& insn) {
+    return emit_string_io(t, insn, true);
+}
 
 } // namespace dragoman::x86

@@ -13,12 +13,22 @@ constexpr u16 kDataRights = kSegP | kSegS | kSegCode | kSegExpandDown | kSegWrit
 constexpr u16 kFlatData = kSegP | kSegS | kSegWritable;
 constexpr u16 kCodeRights = kSegP | kSegS | kSegCode | kSegReadable;
 
-bool spans_all(const ir::Segment& s) { return s.base == 0 && s.limit == 0xffffffff; }
-bool flat_data(const ir::Segment& s) { return spans_all(s) && (s.attributes & kDataRights) == kFlatData; }
-bool flat_code(const ir::Segment& s) { return spans_all(s) && (s.attributes & kCodeRights) == kCodeRights; }
+bool spans_all(const ir::Segment& s) {
+    return s.base == 0 && s.limit == 0xffffffff;
+}
+bool flat_data(const ir::Segment& s) {
+    return spans_all(s) && (s.attributes & kDataRights) == kFlatData;
+}
+bool flat_code(const ir::Segment& s) {
+    return spans_all(s) && (s.attributes & kCodeRights) == kCodeRights;
+}
 
-constexpr u8 code_of(u8 bits) { return bits == 64 ? 2 : bits == 32 ? 1 : 0; }
-constexpr u8 bits_of(u32 code) { return code == 2 ? 64 : code == 1 ? 32 : 16; }
+constexpr u8 code_of(u8 bits) {
+    return bits == 64 ? 2 : bits == 32 ? 1 : 0;
+}
+constexpr u8 bits_of(u32 code) {
+    return code == 2 ? 64 : code == 1 ? 32 : 16;
+}
 
 } // namespace
 
@@ -35,8 +45,10 @@ u32 pack(const Mode& m) {
     put(m.protected_mode, 1);
     put(m.v86, 1);
     put(m.view, 2);
-    for (bool f : m.flat) put(f, 1);
-    for (bool f : m.fs_gs_flat) put(f, 1);
+    for (bool f : m.flat)
+        put(f, 1);
+    for (bool f : m.fs_gs_flat)
+        put(f, 1);
     put(m.fpu_traps, 1);
     put(m.sse_undefined, 1);
     put(m.sse_traps, 1);
@@ -60,8 +72,10 @@ Mode unpack(u32 packed) {
     m.protected_mode = get(1);
     m.v86 = get(1);
     m.view = u8(get(2));
-    for (bool& f : m.flat) f = get(1);
-    for (bool& f : m.fs_gs_flat) f = get(1);
+    for (bool& f : m.flat)
+        f = get(1);
+    for (bool& f : m.fs_gs_flat)
+        f = get(1);
     m.fpu_traps = get(1);
     m.sse_undefined = get(1);
     m.sse_traps = get(1);
@@ -82,10 +96,13 @@ Mode current_mode(const Cpu& cpu) {
     m.view = u8(access_view(cpu));
     if (long64) {
         // ES, CS, SS and DS are treated as flat; FS and GS keep their base (SDM vol. 1, 3.4.4).
-        for (bool& f : m.flat) f = true;
+        for (bool& f : m.flat)
+            f = true;
     } else {
-        for (unsigned i = 0; i < 4; ++i) m.flat[i] = i == 1 ? flat_code(cpu.seg[i]) : flat_data(cpu.seg[i]);
-        for (unsigned i = 0; i < 2; ++i) m.fs_gs_flat[i] = flat_data(cpu.seg[4 + i]);
+        for (unsigned i = 0; i < 4; ++i)
+            m.flat[i] = i == 1 ? flat_code(cpu.seg[i]) : flat_data(cpu.seg[i]);
+        for (unsigned i = 0; i < 2; ++i)
+            m.fs_gs_flat[i] = flat_data(cpu.seg[4 + i]);
     }
     m.fpu_traps = cpu.cr0 & (kCr0EM | kCr0TS);
     m.sse_undefined = (cpu.cr0 & kCr0EM) || !(cpu.cr4 & kCr4OSFXSR);

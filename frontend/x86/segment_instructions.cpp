@@ -1,5 +1,5 @@
-// MOV, PUSH and POP of segment registers, far pointers, descriptor table registers, and the instructions that look at
-// descriptors (SDM vol. 2; vol. 3, 2.8 and 5.10).
+// MOV, PUSH and POP of segment registers, far pointers, descriptor table registers, and the instructions that
+// look at descriptors (SDM vol. 2; vol. 3, 2.8 and 5.10).
 #include "frontend/x86/system_helpers.h"
 
 #include "base/bits.h"
@@ -12,8 +12,12 @@ using ir::Ref;
 
 namespace {
 
-bool is_segment_register(ZydisRegister r) { return r >= ZYDIS_REGISTER_ES && r <= ZYDIS_REGISTER_GS; }
-unsigned segment_number(ZydisRegister r) { return unsigned(r - ZYDIS_REGISTER_ES); }
+bool is_segment_register(ZydisRegister r) {
+    return r >= ZYDIS_REGISTER_ES && r <= ZYDIS_REGISTER_GS;
+}
+unsigned segment_number(ZydisRegister r) {
+    return unsigned(r - ZYDIS_REGISTER_ES);
+}
 
 u64 load_segment_helper(ir::Context& ctx, u64 a, u64, u64 imm) {
     load_segment(cpu_of(ctx), ir::Seg(imm), u16(a));
@@ -36,13 +40,14 @@ u64 after_stack_segment_load(ir::Context& ctx, u64, u64, u64 imm) {
 }
 constexpr ir::Helper after_stack_segment_load_info{"after_stack_segment_load", after_stack_segment_load};
 
-// Code that took a segment for one with a base and a limit stays right whatever is loaded; code that took it for a flat
-// one, or whose stack width may change, has to look.
+// Code that took a segment for one with a base and a limit stays right whatever is loaded; code that took it
+// for a flat one, or whose stack width may change, has to look.
 bool finish_segment_load(Translation& t, const Instruction& insn, unsigned seg) {
     const Mode& m = t.mode;
     if (seg == unsigned(ir::Seg::SS)) {
         t.shadow_next();
-        if (!m.long64() && m.protected_mode) t.ir.call(after_stack_segment_load_info, {}, {}, {}, i64(insn.next_rip));
+        if (!m.long64() && m.protected_mode)
+            t.ir.call(after_stack_segment_load_info, {}, {}, {}, i64(insn.next_rip));
         return true;
     }
     const bool was_flat = seg < 4 ? m.flat[seg] : m.fs_gs_flat[seg - 4];
@@ -113,13 +118,24 @@ bool load_far_pointer(Translation& t, const Instruction& insn, ir::Seg seg) {
 
 } // namespace
 
-bool LDS(Translation& t, const Instruction& insn) { return load_far_pointer(t, insn, ir::Seg::DS); }
-bool LES(Translation& t, const Instruction& insn) { return load_far_pointer(t, insn, ir::Seg::ES); }
-bool LFS(Translation& t, const Instruction& insn) { return load_far_pointer(t, insn, ir::Seg::FS); }
-bool LGS(Translation& t, const Instruction& insn) { return load_far_pointer(t, insn, ir::Seg::GS); }
-bool LSS(Translation& t, const Instruction& insn) { return load_far_pointer(t, insn, ir::Seg::SS); }
+bool LDS(Translation& t, const Instruction& insn) {
+    return load_far_pointer(t, insn, ir::Seg::DS);
+}
+bool LES(Translation& t, const Instruction& insn) {
+    return load_far_pointer(t, insn, ir::Seg::ES);
+}
+bool LFS(Translation& t, const Instruction& insn) {
+    return load_far_pointer(t, insn, ir::Seg::FS);
+}
+bool LGS(Translation& t, const Instruction& insn) {
+    return load_far_pointer(t, insn, ir::Seg::GS);
+}
+bool LSS(Translation& t, const Instruction& insn) {
+    return load_far_pointer(t, insn, ir::Seg::SS);
+}
 
-// ---- descriptor table registers ----------------------------------------------------------------------------------
+// ---- descriptor table registers
+// ----------------------------------------------------------------------------------
 namespace {
 
 // imm: bit 0 IDTR instead of GDTR, bit 1 the base has 24 bits (16-bit operand size)
@@ -191,12 +207,24 @@ bool store_selector(Translation& t, const Instruction& insn, u32 segment) {
 
 } // namespace
 
-bool LGDT(Translation& t, const Instruction& insn) { return load_table_from(t, insn, false); }
-bool LIDT(Translation& t, const Instruction& insn) { return load_table_from(t, insn, true); }
-bool SGDT(Translation& t, const Instruction& insn) { return store_table(t, insn, at::gdtr); }
-bool SIDT(Translation& t, const Instruction& insn) { return store_table(t, insn, at::idtr); }
-bool SLDT(Translation& t, const Instruction& insn) { return store_selector(t, insn, at::ldtr); }
-bool STR(Translation& t, const Instruction& insn) { return store_selector(t, insn, at::tr); }
+bool LGDT(Translation& t, const Instruction& insn) {
+    return load_table_from(t, insn, false);
+}
+bool LIDT(Translation& t, const Instruction& insn) {
+    return load_table_from(t, insn, true);
+}
+bool SGDT(Translation& t, const Instruction& insn) {
+    return store_table(t, insn, at::gdtr);
+}
+bool SIDT(Translation& t, const Instruction& insn) {
+    return store_table(t, insn, at::idtr);
+}
+bool SLDT(Translation& t, const Instruction& insn) {
+    return store_selector(t, insn, at::ldtr);
+}
+bool STR(Translation& t, const Instruction& insn) {
+    return store_selector(t, insn, at::tr);
+}
 
 bool LLDT(Translation& t, const Instruction& insn) {
     if (refused_above_ring0(t)) return false;
@@ -209,12 +237,14 @@ bool LTR(Translation& t, const Instruction& insn) {
     return true;
 }
 
-// ---- looking at descriptors: ZF says whether it may be seen ------------------------------------------------------
+// ---- looking at descriptors: ZF says whether it may be seen
+// ------------------------------------------------------
 namespace {
 
 enum class Look : u8 { Lar, Lsl, Verr, Verw };
 
-// Which system types LAR and LSL accept (SDM vol. 2, tables of LAR and LSL), by bit; outside and inside long mode.
+// Which system types LAR and LSL accept (SDM vol. 2, tables of LAR and LSL), by bit; outside and inside long
+// mode.
 constexpr u16 kLarTypes[2] = {1 << 1 | 1 << 2 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 9 | 1 << 0xb | 1 << 0xc,
                               1 << 2 | 1 << 9 | 1 << 0xb | 1 << 0xc};
 constexpr u16 kLslTypes[2] = {1 << 1 | 1 << 2 | 1 << 3 | 1 << 9 | 1 << 0xb, 1 << 2 | 1 << 9 | 1 << 0xb};
@@ -276,7 +306,9 @@ u16 adjust(ir::Context& ctx, u16 to, u16 from) {
     ctx.flags = lower ? ctx.flags | ir::kZF : ctx.flags & ~ir::kZF;
     return lower ? with_rpl(to, rpl(from)) : to;
 }
-u64 arpl_register(ir::Context& ctx, u64 a, u64 b, u64) { return adjust(ctx, u16(a), u16(b)); }
+u64 arpl_register(ir::Context& ctx, u64 a, u64 b, u64) {
+    return adjust(ctx, u16(a), u16(b));
+}
 u64 arpl_memory(ir::Context& ctx, u64 a, u64 b, u64) {
     u8* host = ctx.memory->acquire(ctx, a, 2, ir::Access::ReadWrite);
     if (!host) return 0;
@@ -291,10 +323,18 @@ constexpr ir::Helper arpl_memory_info{"arpl", arpl_memory, ir::kZF, ir::kAllFlag
 
 } // namespace
 
-bool LAR(Translation& t, const Instruction& insn) { return look_into_register(t, insn, Look::Lar); }
-bool LSL(Translation& t, const Instruction& insn) { return look_into_register(t, insn, Look::Lsl); }
-bool VERR(Translation& t, const Instruction& insn) { return verify(t, insn, Look::Verr); }
-bool VERW(Translation& t, const Instruction& insn) { return verify(t, insn, Look::Verw); }
+bool LAR(Translation& t, const Instruction& insn) {
+    return look_into_register(t, insn, Look::Lar);
+}
+bool LSL(Translation& t, const Instruction& insn) {
+    return look_into_register(t, insn, Look::Lsl);
+}
+bool VERR(Translation& t, const Instruction& insn) {
+    return verify(t, insn, Look::Verr);
+}
+bool VERW(Translation& t, const Instruction& insn) {
+    return verify(t, insn, Look::Verw);
+}
 
 bool ARPL(Translation& t, const Instruction& insn) {
     const Ref from = Translation::gpr(insn.operands[1].reg.value);

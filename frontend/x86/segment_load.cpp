@@ -10,7 +10,9 @@ namespace {
 
 constexpr u16 kV86Attributes = kSegP | 3u << 5 | kSegS | kSegWritable | kSegAccessed;
 
-u16 error_of(u16 selector) { return selector & 0xfffc; }
+u16 error_of(u16 selector) {
+    return selector & 0xfffc;
+}
 
 bool fail(Cpu& cpu, Vector vector, u16 selector) {
     raise(cpu, vector, error_of(selector));
@@ -140,7 +142,8 @@ bool load_tr(Cpu& cpu, u16 selector) {
 void drop_inner_segments(Cpu& cpu) {
     for (const unsigned i : {0u, 3u, 4u, 5u}) {
         ir::Segment& s = cpu.seg[i];
-        const bool conforming_code = (s.attributes & (kSegCode | kSegConforming)) == (kSegCode | kSegConforming);
+        const bool conforming_code =
+            (s.attributes & (kSegCode | kSegConforming)) == (kSegCode | kSegConforming);
         if (((s.attributes & kSegDplMask) >> 5) < cpu.cpl && !conforming_code) {
             // In 64-bit mode the base of FS and GS is left as it is.
             const u64 base = i >= 4 && cpu.long_mode() ? s.base : 0;

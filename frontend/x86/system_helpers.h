@@ -10,25 +10,34 @@
 
 namespace dragoman::x86 {
 
-inline Cpu& cpu_of(ir::Context& ctx) { return static_cast<Cpu&>(ctx); }
+inline Cpu& cpu_of(ir::Context& ctx) {
+    return static_cast<Cpu&>(ctx);
+}
 
 // Offsets for LoadState and StoreState. Context is Cpu's first base, so they count from it.
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Winvalid-offsetof"
 namespace at {
-inline constexpr u32 system_flags = offsetof(Cpu, system_flags), cr0 = offsetof(Cpu, cr0), cr2 = offsetof(Cpu, cr2),
-                     cr3 = offsetof(Cpu, cr3), cr4 = offsetof(Cpu, cr4), gdtr = offsetof(Cpu, gdtr),
-                     idtr = offsetof(Cpu, idtr), ldtr = offsetof(Cpu, ldtr), tr = offsetof(Cpu, tr),
-                     kernel_gs_base = offsetof(Cpu, kernel_gs_base);
-constexpr u32 segment(unsigned n) { return u32(offsetof(Cpu, seg) + n * sizeof(ir::Segment)); }
+inline constexpr u32 system_flags = offsetof(Cpu, system_flags), cr0 = offsetof(Cpu, cr0),
+                     cr2 = offsetof(Cpu, cr2), cr3 = offsetof(Cpu, cr3), cr4 = offsetof(Cpu, cr4),
+                     gdtr = offsetof(Cpu, gdtr), idtr = offsetof(Cpu, idtr), ldtr = offsetof(Cpu, ldtr),
+                     tr = offsetof(Cpu, tr), kernel_gs_base = offsetof(Cpu, kernel_gs_base);
+constexpr u32 segment(unsigned n) {
+    return u32(offsetof(Cpu, seg) + n * sizeof(ir::Segment));
+}
 inline constexpr u32 base = offsetof(ir::Segment, base), selector = offsetof(ir::Segment, selector);
-inline constexpr u32 table_base = offsetof(DescriptorTable, base), table_limit = offsetof(DescriptorTable, limit);
+inline constexpr u32 table_base = offsetof(DescriptorTable, base),
+                     table_limit = offsetof(DescriptorTable, limit);
 } // namespace at
 #pragma GCC diagnostic pop
 
 // The immediate of helpers that need the operand size and the rip of the next instruction.
-inline i64 size_and_length(unsigned size, const Instruction& insn) { return i64(size | insn.length() << 8); }
-inline unsigned size_in(u64 imm) { return imm & 0xff; }
+inline i64 size_and_length(unsigned size, const Instruction& insn) {
+    return i64(size | insn.length() << 8);
+}
+inline unsigned size_in(u64 imm) {
+    return imm & 0xff;
+}
 inline u64 next_rip_in(const Cpu& cpu, u64 imm) {
     return (cpu.rip + (imm >> 8 & 0xff)) & instruction_pointer_mask(cpu);
 }
@@ -48,7 +57,8 @@ inline bool refused_above_ring0(Translation& t) {
 }
 
 // A helper that has set rip, and the mode may be another one.
-inline bool call_and_leave(Translation& t, const ir::Helper& helper, ir::Ref a = {}, ir::Ref b = {}, i64 imm = 0) {
+inline bool call_and_leave(Translation& t, const ir::Helper& helper, ir::Ref a = {}, ir::Ref b = {},
+                           i64 imm = 0) {
     t.ir.call(helper, {}, a, b, imm);
     t.ir.exit_here();
     return false;

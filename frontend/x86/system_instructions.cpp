@@ -23,7 +23,9 @@ u64 write_cr(ir::Context& ctx, u64 a, u64, u64 imm) {
 }
 constexpr ir::Helper write_cr_info{"write_cr", write_cr};
 
-u64 read_cr8(ir::Context& ctx, u64, u64, u64) { return cpu_of(ctx).platform->apic_tpr() >> 4; }
+u64 read_cr8(ir::Context& ctx, u64, u64, u64) {
+    return cpu_of(ctx).platform->apic_tpr() >> 4;
+}
 u64 write_cr8(ir::Context& ctx, u64 a, u64, u64) {
     if (a >> 4)
         raise(ctx, kGP, 0);
@@ -56,7 +58,8 @@ bool mov_to_cr(Translation& t, const Instruction& insn, unsigned n, Ref from) {
     }
     if (n == 8) {
         t.ir.call(write_cr8_info, {}, value);
-        t.ir.add({.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)}); // a pending interrupt may be let through
+        t.ir.add(
+            {.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)}); // a pending interrupt may be let through
         return true;
     }
     return t.call_and_exit(insn, write_cr_info, value, {}, n);
@@ -154,7 +157,8 @@ bool mov_system(Translation& t, const Instruction& insn) {
     return mov_segment(t, insn);
 }
 
-// ---- CR0 by its old names ------------------------------------------------------------------------------------------
+// ---- CR0 by its old names
+// ------------------------------------------------------------------------------------------
 namespace {
 
 u64 lmsw_helper(ir::Context& ctx, u64 a, u64, u64) {
@@ -194,7 +198,8 @@ bool CLTS(Translation& t, const Instruction& insn) {
     return t.call_and_exit(insn, clts_info);
 }
 
-// ---- caches and TLB ------------------------------------------------------------------------------------------------
+// ---- caches and TLB
+// ------------------------------------------------------------------------------------------------
 namespace {
 
 u64 invlpg_helper(ir::Context& ctx, u64 a, u64, u64) {
@@ -213,16 +218,21 @@ bool INVLPG(Translation& t, const Instruction& insn) {
 }
 
 // INVD, WBINVD: there is no cache to write back.
-bool WBINVD(Translation& t, const Instruction&) { return !refused_above_ring0(t); }
+bool WBINVD(Translation& t, const Instruction&) {
+    return !refused_above_ring0(t);
+}
 
-// ---- MSRs, time stamps, CPUID --------------------------------------------------------------------------------------
+// ---- MSRs, time stamps, CPUID
+// --------------------------------------------------------------------------------------
 namespace {
 
 void set_pair(Cpu& cpu, u64 value) {
     cpu.gpr[0] = u32(value);
     cpu.gpr[2] = u32(value >> 32);
 }
-u64 get_pair(const Cpu& cpu) { return u32(cpu.gpr[0]) | cpu.gpr[2] << 32; }
+u64 get_pair(const Cpu& cpu) {
+    return u32(cpu.gpr[0]) | cpu.gpr[2] << 32;
+}
 
 u64 rdmsr_helper(ir::Context& ctx, u64, u64, u64) {
     Cpu& cpu = cpu_of(ctx);
@@ -308,7 +318,9 @@ bool RDTSCP(Translation& t, const Instruction&) {
     return true;
 }
 // There are no performance counters: every number is out of range.
-bool RDPMC(Translation& t, const Instruction&) { return t.raise(kGP, 0); }
+bool RDPMC(Translation& t, const Instruction&) {
+    return t.raise(kGP, 0);
+}
 
 bool CPUID(Translation& t, const Instruction&) {
     t.ir.call(cpuid_info);
@@ -318,9 +330,12 @@ bool XGETBV(Translation& t, const Instruction&) {
     t.ir.call(xgetbv_info);
     return true;
 }
-bool XSETBV(Translation& t, const Instruction& insn) { return t.call_and_exit(insn, xsetbv_info); }
+bool XSETBV(Translation& t, const Instruction& insn) {
+    return t.call_and_exit(insn, xsetbv_info);
+}
 
-// ---- FS and GS bases -----------------------------------------------------------------------------------------------
+// ---- FS and GS bases
+// -----------------------------------------------------------------------------------------------
 namespace {
 
 u64 check_fsgsbase(ir::Context& ctx, u64, u64, u64) {
@@ -338,7 +353,8 @@ u64 write_base(ir::Context& ctx, u64 a, u64, u64 imm) {
         cpu.seg[imm].base = a;
     return 0;
 }
-constexpr ir::Helper check_fsgsbase_info{"check_fsgsbase", check_fsgsbase}, write_base_info{"write_base", write_base};
+constexpr ir::Helper check_fsgsbase_info{"check_fsgsbase", check_fsgsbase},
+    write_base_info{"write_base", write_base};
 
 bool read_base_of(Translation& t, const Instruction& insn, unsigned seg) {
     if (!t.mode.long64()) return t.raise(kUD);
@@ -361,10 +377,18 @@ bool write_base_of(Translation& t, const Instruction& insn, unsigned seg) {
 
 } // namespace
 
-bool RDFSBASE(Translation& t, const Instruction& insn) { return read_base_of(t, insn, 4); }
-bool RDGSBASE(Translation& t, const Instruction& insn) { return read_base_of(t, insn, 5); }
-bool WRFSBASE(Translation& t, const Instruction& insn) { return write_base_of(t, insn, 4); }
-bool WRGSBASE(Translation& t, const Instruction& insn) { return write_base_of(t, insn, 5); }
+bool RDFSBASE(Translation& t, const Instruction& insn) {
+    return read_base_of(t, insn, 4);
+}
+bool RDGSBASE(Translation& t, const Instruction& insn) {
+    return read_base_of(t, insn, 5);
+}
+bool WRFSBASE(Translation& t, const Instruction& insn) {
+    return write_base_of(t, insn, 4);
+}
+bool WRGSBASE(Translation& t, const Instruction& insn) {
+    return write_base_of(t, insn, 5);
+}
 
 bool SWAPGS(Translation& t, const Instruction&) {
     if (!t.mode.long64()) return t.raise(kUD);
@@ -377,7 +401,8 @@ bool SWAPGS(Translation& t, const Instruction&) {
     return true;
 }
 
-// ---- randomness ----------------------------------------------------------------------------------------------------
+// ---- randomness
+// ----------------------------------------------------------------------------------------------------
 namespace {
 
 u64 random_helper(ir::Context& ctx, u64, u64, u64) {
@@ -397,7 +422,8 @@ bool RDRAND(Translation& t, const Instruction& insn) { // and RDSEED
     return true;
 }
 
-// ---- the rest ------------------------------------------------------------------------------------------------------
+// ---- the rest
+// ------------------------------------------------------------------------------------------------------
 namespace {
 
 u64 hlt_helper(ir::Context& ctx, u64, u64, u64 imm) {
@@ -429,9 +455,15 @@ bool HLT(Translation& t, const Instruction& insn) {
     return call_and_leave(t, hlt_info, {}, {}, i64(insn.next_rip));
 }
 
-bool STAC(Translation& t, const Instruction& insn) { return change_ac(t, insn, true); }
-bool CLAC(Translation& t, const Instruction& insn) { return change_ac(t, insn, false); }
+bool STAC(Translation& t, const Instruction& insn) {
+    return change_ac(t, insn, true);
+}
+bool CLAC(Translation& t, const Instruction& insn) {
+    return change_ac(t, insn, false);
+}
 
-bool RSM(Translation& t, const Instruction&) { return t.raise(kUD); } // outside system management mode
+bool RSM(Translation& t, const Instruction&) {
+    return t.raise(kUD);
+} // outside system management mode
 
 } // namespace dragoman::x86

@@ -49,7 +49,9 @@ bool inside_stack(Cpu& cpu, const Stack& stack, u64 offset, u64 size) {
     return ok;
 }
 
-u64 stack_base(const Stack& stack) { return stack.bits == 64 ? 0 : stack.segment.base; }
+u64 stack_base(const Stack& stack) {
+    return stack.bits == 64 ? 0 : stack.segment.base;
+}
 
 } // namespace
 
@@ -98,7 +100,8 @@ bool Frame::write(Cpu& cpu, Stack& stack) const {
     if (in_one_piece) {
         if (!inside_stack(cpu, stack, low, total)) return false;
         u8 image[sizeof values_];
-        for (unsigned i = 0; i < count_; ++i) std::memcpy(image + (count_ - 1 - i) * size_, &values_[i], size_);
+        for (unsigned i = 0; i < count_; ++i)
+            std::memcpy(image + (count_ - 1 - i) * size_, &values_[i], size_);
         const u64 linear = stack_base(stack) + low;
         if (total > kMost && !check_write(cpu, linear, total, stack.view)) return false;
         for (u64 at = 0; at < total; at += kMost) {

@@ -27,7 +27,8 @@ bool load_pdptes(Cpu& cpu, u64 cr3) {
         loaded[i] = cpu.mmu->map().load(((cr3 & 0xffffffe0) + i * 8) & cpu.mmu->map().a20_mask(), 8);
         if ((loaded[i] & 1) && (loaded[i] & reserved)) return fail(cpu);
     }
-    for (unsigned i = 0; i < 4; ++i) cpu.pdpte[i] = loaded[i];
+    for (unsigned i = 0; i < 4; ++i)
+        cpu.pdpte[i] = loaded[i];
     return true;
 }
 
@@ -36,21 +37,11 @@ constexpr struct {
     u64 bits;
     Feature feature;
 } kCr4Offered[] = {
-    {kCr4VME | kCr4PVI, Feature::Vme},
-    {kCr4TSD, Feature::Tsc},
-    {kCr4DE, Feature::De},
-    {kCr4PSE, Feature::Pse},
-    {kCr4PAE, Feature::Pae},
-    {kCr4MCE, Feature::Mce},
-    {kCr4PGE, Feature::Pge},
-    {kCr4PCE, Feature::Mmx},
-    {kCr4OSFXSR, Feature::Fxsr},
-    {kCr4OSXMMEXCPT, Feature::Sse},
-    {kCr4UMIP, Feature::Umip},
-    {kCr4FSGSBASE, Feature::Fsgsbase},
-    {kCr4OSXSAVE, Feature::Xsave},
-    {kCr4SMEP, Feature::Smep},
-    {kCr4SMAP, Feature::Smap},
+    {kCr4VME | kCr4PVI, Feature::Vme}, {kCr4TSD, Feature::Tsc},   {kCr4DE, Feature::De},
+    {kCr4PSE, Feature::Pse},           {kCr4PAE, Feature::Pae},   {kCr4MCE, Feature::Mce},
+    {kCr4PGE, Feature::Pge},           {kCr4PCE, Feature::Mmx},   {kCr4OSFXSR, Feature::Fxsr},
+    {kCr4OSXMMEXCPT, Feature::Sse},    {kCr4UMIP, Feature::Umip}, {kCr4FSGSBASE, Feature::Fsgsbase},
+    {kCr4OSXSAVE, Feature::Xsave},     {kCr4SMEP, Feature::Smep}, {kCr4SMAP, Feature::Smap},
 };
 
 u64 cr4_offered(const Cpu& cpu) {
@@ -76,7 +67,8 @@ void update_paging(Cpu& cpu) {
     s.smap = cpu.cr4 & kCr4SMAP;
     s.long_mode = cpu.efer & kEferLMA;
     s.nxe = cpu.efer & kEferNXE;
-    for (unsigned i = 0; i < 4; ++i) s.pdpte[i] = cpu.pdpte[i];
+    for (unsigned i = 0; i < 4; ++i)
+        s.pdpte[i] = cpu.pdpte[i];
     cpu.mmu->set_paging(s);
 }
 
@@ -86,8 +78,8 @@ void flush_translations(Cpu& cpu, bool keep_global) {
 }
 
 bool write_cr0(Cpu& cpu, u64 value) {
-    constexpr u64 defined = kCr0PE | kCr0MP | kCr0EM | kCr0TS | kCr0ET | kCr0NE | kCr0WP | kCr0AM | kCr0NW | kCr0CD |
-                            kCr0PG;
+    constexpr u64 defined =
+        kCr0PE | kCr0MP | kCr0EM | kCr0TS | kCr0ET | kCr0NE | kCr0WP | kCr0AM | kCr0NW | kCr0CD | kCr0PG;
     if (value >> 32) return fail(cpu);
     value = (value & defined) | kCr0ET;
     if ((value & kCr0PG) && !(value & kCr0PE)) return fail(cpu);

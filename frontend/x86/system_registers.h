@@ -1,5 +1,5 @@
-// Control registers with their checks and what follows from a change: paging state, TLB, mode (SDM vol. 3, 2.5, 4.3,
-// 10.8.5).
+// Control registers with their checks and what follows from a change: paging state, TLB, mode (SDM vol.
+// 3, 2.5, 4.3, 10.8.5).
 #pragma once
 
 #include "frontend/x86/cpu.h"
@@ -27,6 +27,8 @@ bool write_cr3(Cpu& cpu, u64 value);
 bool write_cr4(Cpu& cpu, u64 value);
 bool write_efer(Cpu& cpu, u64 value);
 
-constexpr bool canonical(u64 address) { return u64(i64(address << 16) >> 16) == address; }
+constexpr bool canonical(u64 address) {
+    return u64(i64(address << 16) >> 16) == address;
+}
 
 } // namespace dragoman::x86

@@ -21,7 +21,9 @@ constexpr Layout kLayout16 = {2, 0x0e, 0x10, 0x22, 2, 4, 0x2a, 0x2b};
 constexpr Layout kLayout32 = {4, 0x20, 0x24, 0x48, 4, 6, 0x60, 0x67};
 constexpr unsigned kCr3At = 0x1c, kTrapAt = 0x64;
 
-const Layout& layout_of(unsigned type) { return type & 8 ? kLayout32 : kLayout16; }
+const Layout& layout_of(unsigned type) {
+    return type & 8 ? kLayout32 : kLayout16;
+}
 
 bool fail(Cpu& cpu, Vector vector, u32 error) {
     raise(cpu, vector, error);
@@ -41,7 +43,8 @@ bool read_image(Cpu& cpu, u64 base, const Layout& l, Image& image) {
         return read_memory(cpu, base + at, &value, l.word, system_view(cpu));
     };
     bool ok = word(l.ip, image.ip) && word(l.flags, image.flags);
-    for (unsigned i = 0; ok && i < 8; ++i) ok = word(l.flags + (i + 1) * l.word, image.gpr[i]);
+    for (unsigned i = 0; ok && i < 8; ++i)
+        ok = word(l.flags + (i + 1) * l.word, image.gpr[i]);
     for (unsigned i = 0; ok && i < l.selector_count; ++i)
         ok = read_system(cpu, base + l.selectors + i * l.selector_step, image.selector[i]);
     ok = ok && read_system(cpu, base + l.ldt, image.ldt);
@@ -60,7 +63,8 @@ void save_image(Cpu& cpu, u64 base, const Layout& l, u64 next_rip, u32 flags) {
     };
     word(l.ip, next_rip);
     word(l.flags, flags);
-    for (unsigned i = 0; i < 8; ++i) word(l.flags + (i + 1) * l.word, cpu.gpr[i]);
+    for (unsigned i = 0; i < 8; ++i)
+        word(l.flags + (i + 1) * l.word, cpu.gpr[i]);
     for (unsigned i = 0; i < l.selector_count; ++i)
         write_system(cpu, base + l.selectors + i * l.selector_step, cpu.seg[i].selector);
 }
@@ -87,7 +91,8 @@ bool enter_task(Cpu& cpu, const Image& image) {
     constexpr unsigned order[] = {2, 0, 3, 4, 5}; // SS, then ES DS FS GS
     if (!load_ldtr(cpu, image.ldt, kTS)) return false;
     if (cpu.v86()) {
-        for (unsigned i = 0; i < 6; ++i) load_real_segment(cpu, ir::Seg(i), image.selector[i]);
+        for (unsigned i = 0; i < 6; ++i)
+            load_real_segment(cpu, ir::Seg(i), image.selector[i]);
     } else {
         if (!load_code_segment(cpu, image.selector[1])) return false;
         for (const unsigned i : order)
@@ -140,8 +145,10 @@ bool task_switch(Cpu& cpu, u16 selector, TaskSwitch how, u64 next_rip, bool has_
     u32 new_flags = to.word == 2 ? image.flags & 0xffff : image.flags;
     if (nests) new_flags |= kNT;
     cpu.set_eflags(new_flags & ~u32(kRF));
-    for (unsigned i = 0; i < 8; ++i) cpu.gpr[i] = to.word == 4 ? image.gpr[i] : 0xffff0000 | image.gpr[i];
-    for (unsigned i = 0; i < 6; ++i) cpu.seg[i] = null_segment(image.selector[i]);
+    for (unsigned i = 0; i < 8; ++i)
+        cpu.gpr[i] = to.word == 4 ? image.gpr[i] : 0xffff0000 | image.gpr[i];
+    for (unsigned i = 0; i < 6; ++i)
+        cpu.seg[i] = null_segment(image.selector[i]);
     cpu.seg[1].attributes = kSegP | kSegS | kSegCode; // whatever happens, a code segment of some width
     set_cpl(cpu, cpu.v86() ? 3 : rpl(image.selector[1]));
     cpu.ldtr = null_segment(image.ldt);
@@ -159,7 +166,8 @@ bool task_switch(Cpu& cpu, u16 selector, TaskSwitch how, u64 next_rip, bool has_
         cpu.fault = {.vector = kDB, .address = 1 << 15};
         cpu.exit = ir::Exit::Fault;
     } else if (image.trap && cpu.log) {
-        cpu.log->once("debug trap (T flag) of a task entered through an interrupt's task gate is not emulated");
+        cpu.log->once(
+            "debug trap (T flag) of a task entered through an interrupt's task gate is not emulated");
     }
     return true;
 }

@@ -1,5 +1,5 @@
-// Far JMP, CALL and RET, INT, IRET and the fast system calls as instructions; the work is in far_transfer.h and
-// exception.h.
+// Far JMP, CALL and RET, INT, IRET and the fast system calls as instructions; the work is in far_transfer.h
+// and exception.h.
 #include "frontend/x86/system_helpers.h"
 
 namespace dragoman::x86 {
@@ -33,8 +33,8 @@ u64 iret_helper(ir::Context& ctx, u64, u64, u64 imm) {
 }
 // Task switches load and store EFLAGS.
 constexpr ir::Helper far_jump_info{"far_jump", far_jump_helper, kAll, kAll},
-    far_call_info{"far_call", far_call_helper, kAll, kAll}, far_return_info{"far_return", far_return_helper, 0, kAll},
-    iret_info{"iret", iret_helper, kAll, kAll};
+    far_call_info{"far_call", far_call_helper, kAll, kAll},
+    far_return_info{"far_return", far_return_helper, 0, kAll}, iret_info{"iret", iret_helper, kAll, kAll};
 
 // Direct (ptr16:32) or through memory (m16:64).
 bool far_transfer(Translation& t, const Instruction& insn, const ir::Helper& helper) {
@@ -53,14 +53,21 @@ bool far_transfer(Translation& t, const Instruction& insn, const ir::Helper& hel
 
 } // namespace
 
-bool is_far(const Instruction& insn) { return insn.zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR; }
-bool far_jump(Translation& t, const Instruction& insn) { return far_transfer(t, insn, far_jump_info); }
-bool far_call(Translation& t, const Instruction& insn) { return far_transfer(t, insn, far_call_info); }
+bool is_far(const Instruction& insn) {
+    return insn.zydis.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR;
+}
+bool far_jump(Translation& t, const Instruction& insn) {
+    return far_transfer(t, insn, far_jump_info);
+}
+bool far_call(Translation& t, const Instruction& insn) {
+    return far_transfer(t, insn, far_call_info);
+}
 
 bool far_return(Translation& t, const Instruction& insn) {
     u64 release = 0;
     for (unsigned n = 0; n < insn.zydis.operand_count_visible; ++n)
-        if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_IMMEDIATE) release = insn.operands[n].imm.value.u & 0xffff;
+        if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
+            release = insn.operands[n].imm.value.u & 0xffff;
     return call_and_leave(t, far_return_info, {}, {}, i64(insn.operand_size() | release << 8));
 }
 
@@ -68,7 +75,8 @@ bool IRET(Translation& t, const Instruction& insn) {
     return call_and_leave(t, iret_info, {}, {}, size_and_length(insn.operand_size(), insn));
 }
 
-// ---- INT -----------------------------------------------------------------------------------------------------------
+// ---- INT
+// -----------------------------------------------------------------------------------------------------------
 namespace {
 
 // a: vector, imm: rip of the next instruction
@@ -102,11 +110,18 @@ bool INT(Translation& t, const Instruction& insn) {
     t.ir.mov_imm(8, vector, i64(insn.operands[0].imm.value.u & 0xff));
     return call_and_leave(t, int_info, vector, {}, i64(insn.next_rip));
 }
-bool INT1(Translation& t, const Instruction& insn) { return call_and_leave(t, int1_info, {}, {}, i64(insn.next_rip)); }
-bool INT3(Translation& t, const Instruction& insn) { return call_and_leave(t, int3_info, {}, {}, i64(insn.next_rip)); }
-bool INTO(Translation& t, const Instruction& insn) { return call_and_leave(t, into_info, {}, {}, i64(insn.next_rip)); }
+bool INT1(Translation& t, const Instruction& insn) {
+    return call_and_leave(t, int1_info, {}, {}, i64(insn.next_rip));
+}
+bool INT3(Translation& t, const Instruction& insn) {
+    return call_and_leave(t, int3_info, {}, {}, i64(insn.next_rip));
+}
+bool INTO(Translation& t, const Instruction& insn) {
+    return call_and_leave(t, into_info, {}, {}, i64(insn.next_rip));
+}
 
-// ---- fast system calls ---------------------------------------------------------------------------------------------
+// ---- fast system calls
+// ---------------------------------------------------------------------------------------------
 namespace {
 
 u64 syscall_helper(ir::Context& ctx, u64, u64, u64 imm) {
@@ -125,10 +140,13 @@ u64 sysexit_helper(ir::Context& ctx, u64, u64, u64 imm) {
     sysexit(cpu_of(ctx), unsigned(imm));
     return 0;
 }
-constexpr ir::Helper syscall_info{"syscall", syscall_helper, kAll, kAll}, sysret_info{"sysret", sysret_helper, kAll, kAll},
-    sysenter_info{"sysenter", sysenter_helper, 0, kAll}, sysexit_info{"sysexit", sysexit_helper, 0, kAll};
+constexpr ir::Helper syscall_info{"syscall", syscall_helper, kAll, kAll},
+    sysret_info{"sysret", sysret_helper, kAll, kAll}, sysenter_info{"sysenter", sysenter_helper, 0, kAll},
+    sysexit_info{"sysexit", sysexit_helper, 0, kAll};
 
-bool has_rex_w(const Instruction& insn) { return insn.zydis.attributes & ZYDIS_ATTRIB_HAS_REX && insn.zydis.raw.rex.W; }
+bool has_rex_w(const Instruction& insn) {
+    return insn.zydis.attributes & ZYDIS_ATTRIB_HAS_REX && insn.zydis.raw.rex.W;
+}
 
 } // namespace
 
@@ -141,7 +159,9 @@ bool SYSRET(Translation& t, const Instruction& insn) {
     if (!t.mode.long64()) return t.raise(kUD);
     return call_and_leave(t, sysret_info, {}, {}, has_rex_w(insn) ? 8 : 4);
 }
-bool SYSENTER(Translation& t, const Instruction&) { return call_and_leave(t, sysenter_info); }
+bool SYSENTER(Translation& t, const Instruction&) {
+    return call_and_leave(t, sysenter_info);
+}
 bool SYSEXIT(Translation& t, const Instruction& insn) {
     return call_and_leave(t, sysexit_info, {}, {}, has_rex_w(insn) ? 8 : 4);
 }

@@ -1,5 +1,5 @@
-// Forms of general mnemonics that belong to the system side. The translate functions of MOV, PUSH, POP, JMP, CALL and RET
-// hand these forms over; the rows of instructions_system.inc need no declaration here.
+// Forms of general mnemonics that belong to the system side. The translate functions of MOV, PUSH, POP, JMP,
+// CALL and RET hand these forms over; the rows of instructions_system.inc need no declaration here.
 #pragma once
 
 #include "frontend/x86/translation.h"
@@ -8,7 +8,7 @@ namespace dragoman::x86 {
 
 // Does an operand of this MOV, PUSH or POP name a segment, control or debug register?
 bool names_system_register(const Instruction& insn);
-bool mov_system(Translation& t, const Instruction& insn);  // MOV to or from Sreg, CRn, DRn
+bool mov_system(Translation& t, const Instruction& insn);   // MOV to or from Sreg, CRn, DRn
 bool push_segment(Translation& t, const Instruction& insn); // PUSH Sreg
 bool pop_segment(Translation& t, const Instruction& insn);  // POP Sreg
 

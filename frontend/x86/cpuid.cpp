@@ -1,0 +1,144 @@
+// CPUID (SDM vol. 2, CPUID).
+#include "frontend/x86/cpuid.h"
+
+#include "frontend/x86/cpu.h"
+#include "frontend/x86/platform.h"
+
+#include <cstring>
+
+namespace dragoman::x86 {
+
+namespace {
+
+constexpr u32 kHypervisorBase = 0x40000000, kHypervisorTiming = 0x40000010;
+constexpr u32 kExtendedBase = 0x80000000, kExtendedLast = 0x80000008;
+constexpr u32 kApicTimerKhz = 1000000;
+
+u32 four(const char* text) {
+    u32 v;
+    std::memcpy(&v, text, 4);
+    return v;
+}
+
+u32 tsc_khz(const Cpu& cpu) {
+    const u64 hz = cpu.platform ? cpu.platform->tsc_hz() : cpu.model->tsc_hz;
+    return u32(hz / 1000);
+}
+
+u32 apic_id(const Cpu& cpu) {
+    return cpu.platform ? cpu.platform->apic_id() : 0;
+}
+
+u32 signature(const CpuModel& m) {
+    const u32 family = m.family > 15 ? 15 : m.family, extended_family = m.family > 15 ? m.family - 15u : 0;
+    return m.stepping | (m.model & 15u) << 4 | family << 8 | u32(m.model >> 4) << 16 | extended_family << 20;
+}
+
+// A cache for leaf 4: type 1 data, 2 code, 3 unified; 64-byte lines, one vCPU.
+CpuidRegisters cache(u32 type, u32 level, u32 ways, u32 sets) {
+    return {.eax = type | level << 5 | 1 << 8, .ebx = 63 | (ways - 1) << 22, .ecx = sets - 1, .edx = 0};
+}
+
+CpuidRegisters basic(const Cpu& cpu, u32 leaf, u32 subleaf) {
+    const CpuModel& m = *cpu.model;
+    switch (leaf) {
+    case 0:
+        return {.eax = m.basic_leaves,
+                .ebx = four(m.vendor.data()),
+                .ecx = four(m.vendor.data() + 8),
+                .edx = four(m.vendor.data() + 4)};
+    case 1: {
+        CpuidRegisters r{.eax = signature(m)};
+        r.ebx = (m.has(Feature::Clflush) ? 8u << 8 : 0) | 1u << 16 | apic_id(cpu) << 24;
+        if (cpu.cr4 & kCr4OSXSAVE) r.ecx |= 1u << 27;
+        return r;
+    }
+    case 2:
+        return m.basic_leaves >= 4 ? CpuidRegisters{.eax = 0xff01} // see leaf 4
+                                   : CpuidRegisters{.eax = 0x03020101, .edx = 0x0c040841};
+    case 4:
+        switch (subleaf) {
+        case 0: return cache(1, 1, 8, 64);    // 32 KiB
+        case 1: return cache(2, 1, 8, 64);    // 32 KiB
+        case 2: return cache(3, 2, 16, 2048); // 2 MiB
+        default: return {};
+        }
+    case 6: return {.eax = 1 << 2}; // ARAT: the APIC timer never stops
+    case 0xb: {
+        if (!m.has(Feature::X2apic)) return {};
+        CpuidRegisters r{.ecx = subleaf & 0xff, .edx = apic_id(cpu)};
+        if (subleaf < 2) {
+            r.ebx = 1;
+            r.ecx |= (subleaf + 1) << 8; // thread, core
+        }
+        return r;
+    }
+    case 0xd: // x87 and SSE state, in the 576 bytes of legacy area and header
+        if (!m.has(Feature::Xsave) || subleaf != 0) return {};
+        return {.eax = 3, .ebx = 576, .ecx = 576};
+    case 0x15: // the crystal is the APIC timer's clock
+        if (!m.has(Feature::InvariantTsc)) return {};
+        return {.eax = kApicTimerKhz / 1000, .ebx = tsc_khz(cpu) / 1000, .ecx = kApicTimerKhz * 1000};
+    case 0x16: {
+        const u32 mhz = tsc_khz(cpu) / 1000;
+        return {.eax = mhz, .ebx = mhz, .ecx = 100};
+    }
+    default: return {};
+    }
+}
+
+CpuidRegisters extended(const Cpu& cpu, u32 leaf) {
+    const CpuModel& m = *cpu.model;
+    switch (leaf) {
+    case kExtendedBase: return {.eax = kExtendedLast};
+    case 0x80000002:
+    case 0x80000003:
+    case 0x80000004: {
+        char text[48] = {};
+        std::memcpy(text, m.brand.data(), std::min<std::size_t>(m.brand.size(), 47));
+        const char* part = text + (leaf - 0x80000002) * 16;
+        return {four(part), four(part + 4), four(part + 8), four(part + 12)};
+    }
+    case 0x80000006: return {.ecx = 2048u << 16 | 8u << 12 | 64}; // L2: 2 MiB, 16 ways
+    case 0x80000008:
+        return {.eax = softmmu::PhysicalMap::address_bits | (m.has(Feature::LongMode) ? 48u : 32u) << 8};
+    default: return {};
+    }
+}
+
+CpuidRegisters hypervisor(const Cpu& cpu, u32 leaf) {
+    static constexpr char name[13] = "DragomanVM\0\0";
+    switch (leaf) {
+    case kHypervisorBase: return {kHypervisorTiming, four(name), four(name + 4), four(name + 8)};
+    case kHypervisorTiming: return {.eax = tsc_khz(cpu), .ebx = kApicTimerKhz};
+    default: return {};
+    }
+}
+
+} // namespace
+
+CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {
+    const CpuModel& m = *cpu.model;
+    const bool is_hypervisor =
+        leaf >= kHypervisorBase && leaf <= kHypervisorTiming && m.has(Feature::Hypervisor);
+    const bool is_extended = leaf >= kExtendedBase && leaf <= kExtendedLast && m.extended_leaves;
+    if (!is_hypervisor && !is_extended && leaf > m.basic_leaves) leaf = m.basic_leaves;
+
+    CpuidRegisters r = is_hypervisor ? hypervisor(cpu, leaf)
+                       : is_extended ? extended(cpu, leaf)
+                                     : basic(cpu, leaf, subleaf);
+    if (leaf != 7 || subleaf == 0) {
+        u32* const registers[] = {&r.eax, &r.ebx, &r.ecx, &r.edx};
+        for (const FeatureInfo& f : feature_table())
+            if (f.leaf == leaf && m.has(f.feature)) *registers[f.reg] |= 1u << f.bit;
+    }
+    if (leaf == 1 && m.has(Feature::Apic) && cpu.platform) {
+        // The APIC is reported only while IA32_APIC_BASE enables it.
+        u64 base = 0;
+        Platform& platform = *cpu.platform;
+        if (platform.apic_read_msr(0x1b, base) && !(base & 1 << 11)) r.edx &= ~(1u << 9);
+    }
+    return r;
+}
+
+} // namespace dragoman::x86
