@@ -5,18 +5,20 @@
 
 namespace dragoman::hw {
 
-void ApicBus::send(const ApicMessage& message) {
+bool ApicBus::send(const ApicMessage& message) {
     if (message.mode != DeliveryMode::LowestPriority) {
+        bool taken = false;
         for (Lapic* lapic : lapics_)
-            if (lapic->is_destination(message)) lapic->deliver(message.vector, message.trigger, message.mode);
-        return;
+            if (lapic->is_destination(message))
+                taken |= lapic->deliver(message.vector, message.trigger, message.mode);
+        return taken;
     }
     Lapic* lowest = nullptr; // of equal ones the first, so that a run repeats exactly
     for (Lapic* lapic : lapics_) {
         if (!lapic->is_destination(message) || !lapic->enabled()) continue;
         if (!lowest || lapic->ppr() < lowest->ppr()) lowest = lapic;
     }
-    if (lowest) lowest->deliver(message.vector, message.trigger, DeliveryMode::Fixed);
+    return lowest && lowest->deliver(message.vector, message.trigger, DeliveryMode::Fixed);
 }
 
 void ApicBus::end_of_interrupt(u8 vector) {

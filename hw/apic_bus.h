@@ -16,7 +16,7 @@ class ApicBus final : public ApicSink {
     void attach(Lapic& lapic) { lapics_.push_back(&lapic); } // borrowed
     void on_eoi(std::function<void(u8 vector)> listener) { listeners_.push_back(std::move(listener)); }
 
-    void send(const ApicMessage& message) override;
+    bool send(const ApicMessage& message) override;
     void end_of_interrupt(u8 vector) override;
 
     // A bus master wrote `data` to `address` in 0xfeexxxxx.

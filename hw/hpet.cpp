@@ -35,7 +35,10 @@ Hpet::Hpet(Scheduler& scheduler, const std::array<IrqLine*, 24>& routes, IrqLine
           drive();
       }) {
     for (unsigned n = 0; n < timer_count; n++)
-        timers_[n] = std::make_unique<Timer>(scheduler, [this, n] { fired(n); });
+        timers_[n] = std::make_unique<Timer>(scheduler, [this, n] {
+            take_time();
+            fired(n);
+        });
     Hpet::reset();
 }
 
@@ -51,13 +54,16 @@ void Hpet::reset() {
     for (Comparator& timer : fresh.timers)
         timer.value = ~u64{0};
     s_ = fresh;
+    take_time();
     arm_all();
     drive();
 }
 
 void Hpet::visit(StateVisitor& visitor) {
     visitor.field("hpet", s_);
-    if (visitor.loading()) arm_all();
+    if (!visitor.loading()) return;
+    take_time();
+    arm_all();
 }
 
 u64 Hpet::read(u64 offset, unsigned size) {
@@ -99,7 +105,7 @@ void Hpet::write_register(u64 offset, u64 value, u64 lanes) {
     case 0x020: s_.status &= ~(value & lanes); return;
     case 0x0f0: {
         const u64 wanted = (counter() & ~lanes) | (value & lanes);
-        s_.counter = running() ? wanted - now_ticks() : wanted;
+        s_.counter = running() ? wanted - ticks_ : wanted;
         return;
     }
     default: break;
@@ -111,7 +117,7 @@ void Hpet::write_register(u64 offset, u64 value, u64 lanes) {
 void Hpet::write_config(u64 value) {
     const u64 count = counter();
     s_.config = value & 3;
-    s_.counter = running() ? count - now_ticks() : count;
+    s_.counter = running() ? count - ticks_ : count;
 }
 
 void Hpet::write_timer(unsigned n, u64 reg, u64 value, u64 lanes) {
@@ -134,8 +140,9 @@ void Hpet::write_timer(unsigned n, u64 reg, u64 value, u64 lanes) {
 
 // Expiries that are due but not yet run happened before what the guest does now.
 void Hpet::settle() {
+    take_time();
     for (unsigned n = 0; n < timer_count; n++) {
-        if (!timers_[n]->armed() || timers_[n]->deadline() > scheduler_.now()) continue;
+        if (!timers_[n]->armed() || timers_[n]->deadline() > ticks_ * tick_ns) continue;
         timers_[n]->cancel();
         fired(n);
     }
@@ -175,9 +182,8 @@ void Hpet::arm(unsigned n) {
     const u64 period = timer.period & mask;
     if ((timer.config & kPeriodic) && period && distance < kShortestPeriod && period < kShortestPeriod)
         distance += (kShortestPeriod - distance + period - 1) / period * period;
-    const u64 ticks = now_ticks();
-    if (distance > Scheduler::never / tick_ns - ticks - 1) return;
-    timers_[n]->arm((ticks + distance) * tick_ns);
+    if (distance > Scheduler::never / tick_ns - ticks_ - 1) return;
+    timers_[n]->arm((ticks_ + distance) * tick_ns);
 }
 
 void Hpet::arm_all() {

@@ -44,7 +44,7 @@ class Hpet final : public Device, public IoHandler {
     };
     struct State { // without padding: it is saved as it is
         u64 config = 0, status = 0;
-        u64 counter = 0; // halted: the main counter; running: main counter - now / tick_ns
+        u64 counter = 0; // halted: the main counter; running: main counter - ticks since time 0
         std::array<Comparator, timer_count> timers{};
         u32 routes_high = 0;   // IO-APIC inputs held high
         u8 pit = 0, rtc = 0;   // levels of the inputs
@@ -54,14 +54,14 @@ class Hpet final : public Device, public IoHandler {
 
     bool running() const { return s_.config & 1; }
     bool legacy() const { return s_.config & 2; }
-    u64 now_ticks() const { return scheduler_.now() / tick_ns; }
-    u64 counter() const { return running() ? s_.counter + now_ticks() : s_.counter; }
+    u64 counter() const { return running() ? s_.counter + ticks_ : s_.counter; }
     u64 read_register(u64 offset) const;
     void write_register(u64 offset, u64 value, u64 lanes);
     void write_config(u64 value);
     void write_timer(unsigned n, u64 reg, u64 value, u64 lanes);
     void fired(unsigned n);
     void settle();
+    void take_time() { ticks_ = scheduler_.now() / tick_ns; }
     void arm(unsigned n);
     void arm_all();
     void drive();
@@ -72,6 +72,9 @@ class Hpet final : public Device, public IoHandler {
     IrqLine& irq0_;
     IrqLine& irq8_;
     State s_;
+    // The time of the access or expiry that is being handled, in ticks. Read once: were the clock to go on in
+    // between, a match could fall between looking and arming, and be lost.
+    u64 ticks_ = 0;
     std::array<std::unique_ptr<Timer>, timer_count> timers_;
     FunctionLine pit_in_, rtc_in_;
 };

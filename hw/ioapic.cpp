@@ -70,11 +70,12 @@ void Ioapic::evaluate_level(unsigned n) {
     u64& entry = s_.redirection[n];
     if (!bit(s_.levels, n) || !(entry & kLevel) || (entry & (kMasked | kRemoteIrr))) return;
     const auto mode = DeliveryMode(bits(entry, 10, 8));
-    if (mode == DeliveryMode::Fixed || mode == DeliveryMode::LowestPriority) entry |= kRemoteIrr;
-    send(n);
+    const bool taken = send(n);
+    // One that no local APIC took has no EOI to wait for: it is sent again with the next change.
+    if (taken && (mode == DeliveryMode::Fixed || mode == DeliveryMode::LowestPriority)) entry |= kRemoteIrr;
 }
 
-void Ioapic::send(unsigned n) {
+bool Ioapic::send(unsigned n) {
     const u64 entry = s_.redirection[n];
     ApicMessage message;
     message.vector = u8(entry);
@@ -82,7 +83,7 @@ void Ioapic::send(unsigned n) {
     message.trigger = entry & kLevel ? TriggerMode::Level : TriggerMode::Edge;
     message.logical = bit(entry, 11);
     message.destination = u32(entry >> 56);
-    bus_.send(message);
+    return bus_.send(message);
 }
 
 void Ioapic::end_of_interrupt(u8 vector) {

@@ -46,7 +46,7 @@ class Ioapic final : public Device, public IoHandler {
 
     void pin_changed(unsigned n, bool level);
     void evaluate_level(unsigned n);
-    void send(unsigned n);
+    bool send(unsigned n);
     u32 read_register(u8 reg) const;
     void write_register(u8 reg, u32 value);
 

@@ -95,6 +95,7 @@ bool Lapic::write_apic_base(u64 value) {
     // SDM vol. 3, 11.12.5: into x2APIC only from xAPIC, out of it only by disabling.
     if (x2 && (!on || !was_on)) return false;
     if (was_x2 && on && !x2) return false;
+    settle_timer();
     s_.base = value;
     if (was_on && !on)
         init();
@@ -166,38 +167,39 @@ bool Lapic::is_destination(const ApicMessage& m) const {
     return (m.destination & 0xf0) == (ldr & 0xf0) && (m.destination & ldr & 0x0f); // cluster
 }
 
-void Lapic::deliver(u8 vector, TriggerMode trigger, DeliveryMode mode) {
-    if (!hardware_enabled()) return;
+bool Lapic::deliver(u8 vector, TriggerMode trigger, DeliveryMode mode) {
+    if (!hardware_enabled()) return false;
     switch (mode) {
     case DeliveryMode::Fixed:
     case DeliveryMode::LowestPriority:
-        if (!(s_.svr & kSvrEnable)) return;
+        if (!(s_.svr & kSvrEnable)) return false;
         if (vector < 16) {
             error(kReceivedIllegalVector);
-            return;
+            return true;
         }
         put(s_.irr, vector, true);
         put(s_.tmr, vector, trigger == TriggerMode::Level);
         update_intr();
-        return;
+        return true;
     case DeliveryMode::Smi:
         if (pins_.smi) pins_.smi();
-        return;
+        return true;
     case DeliveryMode::Nmi:
         if (pins_.nmi) pins_.nmi();
-        return;
+        return true;
     case DeliveryMode::Init:
         if (pins_.init) pins_.init();
-        return;
+        return true;
     case DeliveryMode::Startup:
         if (pins_.startup) pins_.startup(vector);
-        return;
+        return true;
     case DeliveryMode::ExtInt:
         s_.extint = 1;
         update_intr();
-        return;
-    case DeliveryMode::Reserved: log_.once("lapic: message with the reserved delivery mode"); return;
+        return true;
+    case DeliveryMode::Reserved: log_.once("lapic: message with the reserved delivery mode"); break;
     }
+    return true;
 }
 
 void Lapic::end_of_interrupt() {

@@ -51,9 +51,9 @@ class Lapic final : public Device, public IoHandler {
     IrqLine& lint0() { return lint0_; }
     IrqLine& lint1() { return lint1_; }
 
-    // A message for this APIC, from the bus.
+    // A message for this APIC, from the bus. deliver() says false if it is not taken: the APIC is disabled.
     bool is_destination(const ApicMessage& message) const;
-    void deliver(u8 vector, TriggerMode trigger, DeliveryMode mode);
+    bool deliver(u8 vector, TriggerMode trigger, DeliveryMode mode);
     u8 ppr() const;
     bool enabled() const; // IA32_APIC_BASE.EN and SVR bit 8
 

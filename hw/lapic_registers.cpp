@@ -271,11 +271,18 @@ void Lapic::rebase_timer(u32 count) {
     s_.timer_start = scheduler_.now() - u64{s_.initial_count - count} * divisor();
 }
 
-// An expiry that is due but not yet run happened before what the guest does now.
+// An expiry that is due but not yet run happened before what the guest does now; one that came while masked
+// is gone.
 void Lapic::settle_timer() {
-    if (!timer_.armed() || timer_.deadline() > scheduler_.now()) return;
-    timer_.cancel();
-    timer_fired();
+    const u64 now = scheduler_.now();
+    if (timer_.armed() && timer_.deadline() <= now) {
+        timer_.cancel();
+        timer_fired();
+    }
+    const u32 lvt = s_.lvt[kTimer];
+    if (timer_mode(lvt) == kOneShot && (lvt & kMasked) &&
+        now - s_.timer_start >= u64{s_.initial_count} * divisor())
+        s_.running = 0;
 }
 
 void Lapic::timer_fired() {
@@ -315,14 +322,11 @@ void Lapic::update_timer() {
     if (!s_.running || s_.initial_count == 0) return;
     u64 period = u64{s_.initial_count} * divisor();
     const u64 elapsed = now - s_.timer_start;
+    if (lvt & kMasked) return;
     if (timer_mode(lvt) == kOneShot) {
-        if (elapsed >= period)
-            s_.running = 0; // went by while masked
-        else if (!(lvt & kMasked))
-            timer_.arm(now + (period - elapsed));
+        timer_.arm(s_.timer_start + period); // if that is past, at the next run_due()
         return;
     }
-    if (lvt & kMasked) return;
     if (period < kShortestPeriodNs) period *= (kShortestPeriodNs + period - 1) / period;
     timer_.arm(now + (period - elapsed % period));
 }

@@ -165,9 +165,10 @@ void Piix4Pm::update_sci() {
 
 u64 Piix4Pm::PmPorts::read(u64 offset, unsigned size) {
     owner_.update_timer();
+    const u64 ticks = owner_.ticks(); // once: the clock may go on between the bytes
     u64 value = 0;
     for (unsigned i = 0; i < size; i++)
-        value |= u64{owner_.pm_read(unsigned(offset) + i)} << (8 * i);
+        value |= u64{owner_.pm_read(unsigned(offset) + i, ticks)} << (8 * i);
     return value;
 }
 
@@ -184,13 +185,13 @@ void Piix4Pm::PmPorts::write(u64 offset, unsigned size, u64 value) {
     owner_.update_sci();
 }
 
-u8 Piix4Pm::pm_read(unsigned offset) const {
+u8 Piix4Pm::pm_read(unsigned offset, u64 ticks_now) const {
     switch (offset & ~1u) {
     case 0x00: return byte_of(s_.pmsts, offset & 1);
     case 0x02: return byte_of(s_.pmen, offset & 1);
     case 0x04: return byte_of(s_.pmcntrl, offset & 1);
     case 0x08:
-    case 0x0a: return byte_of(ticks() & 0xffffff, offset & 3);
+    case 0x0a: return byte_of(ticks_now & 0xffffff, offset & 3);
     case 0x0c: return byte_of(s_.gpsts, offset & 1);
     case 0x0e: return byte_of(s_.gpen, offset & 1);
     case 0x10:

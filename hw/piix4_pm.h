@@ -91,7 +91,7 @@ class Piix4Pm final : public PciFunction {
     u8 apm_read(unsigned offset);
     void smb_write(unsigned offset, u8 value);
     u8 smb_read(unsigned offset);
-    u8 pm_read(unsigned offset) const;
+    u8 pm_read(unsigned offset, u64 ticks_now) const;
     void pm_write(unsigned offset, unsigned size, u16 value);
     void sleep(u8 type);
     u64 ticks() const;

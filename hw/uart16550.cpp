@@ -34,6 +34,7 @@ void Uart16550::reset() {
     s_.msr = modem_inputs();
     timeout_.cancel();
     update();
+    offer_room();
 }
 
 void Uart16550::visit(StateVisitor& visitor) {
@@ -42,6 +43,14 @@ void Uart16550::visit(StateVisitor& visitor) {
     s_.head %= fifo_size;
     if (s_.count > capacity()) s_.count = u8(capacity());
     restart_timeout();
+    wants_room_ = true; // the back-end may have been told otherwise before
+    offer_room();
+}
+
+void Uart16550::offer_room() {
+    if (!backend_ || !wants_room_ || !can_receive()) return;
+    wants_room_ = false;
+    backend_->room();
 }
 
 u64 Uart16550::read(u64 offset, unsigned) {
@@ -140,10 +149,7 @@ u8 Uart16550::read_rbr() {
     s_.timeout_pending = 0;
     restart_timeout();
     update();
-    if (backend_ && wants_room_ && can_receive()) {
-        wants_room_ = false;
-        backend_->room();
-    }
+    offer_room();
     return s_.rbr;
 }
 
@@ -216,10 +222,7 @@ void Uart16550::write_fcr(u8 value) {
         if (value & 4) s_.lsr |= kThre | kTemt;
     }
     update();
-    if (backend_ && wants_room_ && can_receive()) {
-        wants_room_ = false;
-        backend_->room();
-    }
+    offer_room();
 }
 
 u8 Uart16550::modem_inputs() const {
@@ -242,11 +245,11 @@ void Uart16550::set_modem_inputs(u8 inputs) {
 }
 
 void Uart16550::write_mcr(u8 value) {
-    const bool left_loop = (s_.mcr & kLoop) && !(value & kLoop);
+    if (s_.mcr & kLoop) wants_room_ = true;
     s_.mcr = value & 0x1f;
     set_modem_inputs(modem_inputs());
     update();
-    if (backend_ && left_loop && can_receive()) backend_->room();
+    offer_room();
 }
 
 // The character timeout: four character times without a character coming or being read, while the FIFO holds

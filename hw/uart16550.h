@@ -63,6 +63,7 @@ class Uart16550 final : public Device, public IoHandler, public CharReceiver {
     u8 modem_inputs() const;
     void restart_timeout();
     u64 character_ns() const;
+    void offer_room();
     void update();
 
     std::string name_;

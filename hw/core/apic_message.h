@@ -34,7 +34,8 @@ struct ApicMessage {
 class ApicSink {
   public:
     virtual ~ApicSink() = default;
-    virtual void send(const ApicMessage& message) = 0;
+    // False: nobody took it.
+    virtual bool send(const ApicMessage& message) = 0;
     // A local APIC ended a level-triggered interrupt: the IO-APICs are told.
     virtual void end_of_interrupt(u8 vector) = 0;
 };

@@ -10,7 +10,10 @@ namespace {
 
 class Messages final : public ApicSink {
   public:
-    void send(const ApicMessage& message) override { sent.push_back(message); }
+    bool send(const ApicMessage& message) override {
+        sent.push_back(message);
+        return true;
+    }
     void end_of_interrupt(u8) override {}
     std::vector<ApicMessage> sent;
 };
@@ -114,6 +117,13 @@ TEST_F(IoapicTest, WithLocalApic) {
     apic.enable();
     Ioapic io(apic.apic_bus);
     apic.apic_bus.on_eoi([&](u8 vector) { io.end_of_interrupt(vector); });
+    apic.put(0xf0, 0xff); // software-disabled: not taken, so nothing waits for an EOI
+    io.write(0, 4, 0x10 + 2 * 12);
+    io.write(0x10, 4, 0x8063);
+    io.pin(12).raise();
+    EXPECT_EQ(io.read(0x10, 4), 0x8063u);
+    io.pin(12).lower();
+    apic.enable();
     auto program = [&](u8 reg, u32 value) {
         io.write(0, 4, reg);
         io.write(0x10, 4, value);
