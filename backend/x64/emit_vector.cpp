@@ -53,7 +53,7 @@ void Emitter::emit_Vec(const Inst& inst) {
         const size_t number = out_of_line_.size();
         out_of_line(&Emitter::interpret_slowly, inst);
         const Label miss = out_of_line_[number].entry;
-        const Mem m = check(inst, op.source_bytes, Access::Read, op.aligned, miss);
+        const Mem m = check(inst, ir::vec_source_bytes(inst), Access::Read, op.aligned, miss);
         out_of_line_[number].flags_at = at_;
         out_of_line_[number].back = back;
         if (op.aligned) {

@@ -14,7 +14,7 @@ std::string list_host_code(const u8* code, u64 bytes, u64 address) {
     std::string text;
     cs_insn* insn = cs_malloc(handle);
     size_t left = bytes;
-    char line[256];
+    char line[320];
     while (left && cs_disasm_iter(handle, &code, &left, &address, insn)) {
         char hex[3 * 16 + 1] = "";
         for (unsigned i = 0; i < insn->size && i < 15; ++i)

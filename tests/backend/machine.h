@@ -1,0 +1,148 @@
+// A vCPU without a PC: Context and TLB side by side, and a small fake memory behind both the interpreter and generated code.
+#pragma once
+
+#include "backend/x64/backend.h"
+#include "ir/builder.h"
+#include "ir/interpreter.h"
+#include "ir/memory.h"
+#include "softmmu/tlb.h"
+
+#include <array>
+#include <cstring>
+#include <string>
+#include <vector>
+
+namespace dragoman::test {
+
+// Sixteen pages, chosen by bits 15:12 of the linear address, whatever is above.
+enum class PageKind { Ram, Slow, ReadOnly, Absent };
+inline PageKind kind_of(u64 linear) {
+    switch ((linear >> 12) & 15) {
+    case 9:
+    case 10: return PageKind::Slow; // always through a bounce buffer, like MMIO
+    case 12: return PageKind::ReadOnly;
+    case 13: return PageKind::Absent;
+    default: return PageKind::Ram;
+    }
+}
+
+struct Vcpu {
+    ir::Context ctx;
+    softmmu::Tlb tlb;
+};
+
+class FlatMemory final : public ir::Memory {
+  public:
+    explicit FlatMemory(Vcpu& vcpu) : vcpu_(vcpu) {}
+
+    u8* acquire(ir::Context& ctx, u64 linear, u32 size, ir::Access access) override {
+        ++acquires;
+        const bool write = access != ir::Access::Read;
+        for (u64 at : {linear, linear + size - 1}) {
+            const PageKind kind = kind_of(at);
+            if (kind == PageKind::Absent || (write && kind == PageKind::ReadOnly)) {
+                ctx.fault = {.vector = 14, .has_error = true, .error = u32(write) * 2, .address = at};
+                ctx.exit = ir::Exit::Fault;
+                return nullptr;
+            }
+        }
+        const bool crosses = (linear ^ (linear + size - 1)) >> 12;
+        if (!crosses && kind_of(linear) != PageKind::Slow) {
+            softmmu::TlbEntry& entry = vcpu_.tlb.claim(softmmu::View(ctx.view), linear, false, softmmu::kPageBits);
+            const u64 page = linear & ~u64{0xfff};
+            entry.addend = u64(byte(page)) - page;
+            entry.read_tag = page;
+            entry.write_tag = kind_of(linear) == PageKind::Ram ? page : softmmu::empty_tag(softmmu::tlb_index(linear));
+            return byte(linear);
+        }
+        open_ = linear;
+        size_ = write ? size : 0;
+        for (u32 i = 0; i < size; ++i) bounce_[i] = *byte(linear + i);
+        return bounce_;
+    }
+    void commit(ir::Context&) override {
+        ++commits;
+        for (u32 i = 0; i < size_; ++i) *byte(open_ + i) = bounce_[i];
+        size_ = 0;
+    }
+
+    u8* byte(u64 linear) { return &ram[linear & 0xffff]; }
+
+    alignas(4096) std::array<u8, 0x10000> ram{};
+    u64 acquires = 0, commits = 0;
+
+  private:
+    Vcpu& vcpu_;
+    u64 open_ = 0;
+    u32 size_ = 0;
+    alignas(64) u8 bounce_[64];
+};
+
+inline std::unique_ptr<backend::CodeBuffer> make_buffer() {
+    auto buffer = backend::CodeBuffer::create(256 * MiB);
+    return std::move(*buffer);
+}
+
+// One processor with its memory, its backend and the code it has compiled.
+class Machine {
+  public:
+    explicit Machine(backend::Options options = {})
+        : vcpu(std::make_unique<Vcpu>()), memory(std::make_unique<FlatMemory>(*vcpu)), buffer(make_buffer()),
+          jump_cache(1u << ir::Context::jump_cache_bits) {
+        options.tlb_offset = i64(offsetof(Vcpu, tlb));
+        auto made = backend::Backend::create(*buffer, options, log);
+        DRAGOMAN_ASSERT(made);
+        backend = std::move(*made);
+        next = (backend->stub_bytes() + 15) & ~u64{15};
+        ctx().memory = memory.get();
+        ctx().jump_cache = jump_cache.data();
+        ctx().key = 1;
+        for (ir::Segment& seg : ctx().seg) seg = {.base = 0, .limit = 0xffffffff, .selector = 8, .attributes = 0xc093};
+    }
+
+    ir::Context& ctx() { return vcpu->ctx; }
+
+    struct Code {
+        const u8* entry;
+        backend::Compiled compiled;
+    };
+    Code compile(const ir::Block& block) {
+        Code code{buffer->executable() + next, {}};
+        DRAGOMAN_ASSERT(backend->compile(block, code.entry, buffer->bytes() - next, code.compiled));
+        next = (next + code.compiled.code_bytes + 15) & ~u64{15};
+        return code;
+    }
+    std::string list(const Code& code) { return backend->list(code.entry, code.compiled.code_bytes); }
+
+    static const backend::SidePoint* point_of(const Code& code, u64 host_return) {
+        for (const backend::SidePoint& p : code.compiled.points)
+            if (reinterpret_cast<u64>(code.entry) + p.return_offset == host_return) return &p;
+        return nullptr;
+    }
+    // Runs, then does to rip and budget what a run loop does.
+    void run(const ir::Block& block, const Code& code) {
+        backend->run(ctx(), code.entry);
+        const backend::SidePoint* p = point_of(code, ctx().host_return);
+        if (!p) return;
+        const bool again = ctx().exit == ir::Exit::Fault || ctx().exit == ir::Exit::Restart;
+        if (again) ctx().rip = block.pc + p->guest_offset;
+        const bool event = ctx().exit == ir::Exit::Event;
+        ctx().budget += block.guest_instructions - p->instruction_index - (again || event ? 0 : 1);
+    }
+    void interpret(const ir::Block& block) {
+        ir::interpret(ctx(), block);
+        const bool again = ctx().exit == ir::Exit::Fault || ctx().exit == ir::Exit::Restart;
+        const u32 retired = ctx().interpreted_instruction + (again ? 0 : 1);
+        ctx().budget += i64(block.guest_instructions) - retired;
+    }
+
+    std::unique_ptr<Vcpu> vcpu;
+    std::unique_ptr<FlatMemory> memory;
+    std::unique_ptr<backend::CodeBuffer> buffer;
+    std::vector<ir::Context::JumpCacheEntry> jump_cache;
+    Log log;
+    std::unique_ptr<backend::Backend> backend;
+    u64 next = 0;
+};
+
+} // namespace dragoman::test
