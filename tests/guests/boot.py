@@ -8,6 +8,7 @@ import argparse
 import base64
 import hashlib
 import os
+import platform
 import re
 import shutil
 import subprocess
@@ -121,8 +122,28 @@ def use_32_bit_programs(shell):
     shell.check("busybox32 sh -c 'echo $((1 << 40)); busybox32 uname -m'", "^1099511627776$")
 
 
+def use_checked_programs(test, shell):
+    """The same program must print the same on the host and in the guest."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return
+    for program, argument in (("integer", "5"), ("floating", "")):
+        wanted, got = (re.findall(r"^(?:kernel (\w+) [\d.]+|float (\S+)) ([0-9a-f]+)$", text, re.MULTILINE) for text in (
+            subprocess.run([test.guest(program), argument], stdout=subprocess.PIPE, check=True).stdout.decode(),
+            shell.run(f"{program} {argument}")[0]))
+        if not wanted or wanted != got:
+            lines = "\n".join(f"  {' '.join(w).strip()} on the host, {' '.join(g).strip()} in the guest"
+                              for w, g in zip(wanted, got) if w != g)
+            raise Failure(f"{program} computes {len(wanted)} results on the host, {len(got)} in the guest; "
+                          f"those that differ:\n{lines}")
+        shell.console.say(f"ok: {program} computes the same {len(wanted)} results as on the host")
+
+
 def linux_amd64(test):
-    linux(test, "amd64", "x86_64", "initrd-test-amd64.cpio", use_32_bit_programs)
+    def more(shell):
+        use_32_bit_programs(shell)
+        use_checked_programs(test, shell)
+
+    linux(test, "amd64", "x86_64", "initrd-test-amd64.cpio", more)
 
 
 def smp(test):
