@@ -210,6 +210,7 @@ void AtaDevice::visit(const std::string& prefix, StateVisitor& visitor) {
     if (data_.at > data_.end || data_.end > buffer_bytes ||
         (data_.phase != Phase::None && data_.at == data_.end))
         data_ = {};
+    if (modes_.mwdma > no_mode || modes_.udma > no_mode) modes_ = {};
     regs_.status &= static_cast<u8>(~kAtaBsy); // requests to the image are finished before a state is saved
     ++serial_;
 }

@@ -65,6 +65,7 @@ void Vga::visit(StateVisitor& visitor) {
     visitor.field("vram", *reinterpret_cast<Vram*>(vram_));
     if (!visitor.loading()) return;
     regs_.dac_component %= 3;
+    if (!dispi_valid()) dispi_ = {};
     changed_ = true;
 }
 

@@ -119,6 +119,7 @@ class Vga final : public PciFunction, public DisplaySource {
     void write_attribute(u8 value);
     void write_crtc(u8 index, u8 value);
     void enable_dispi(u16 value);
+    bool dispi_valid() const; // within the limits; what a loaded state must be
     bool decode_window(u32& offset) const;
     u32 word_at(u32 plane_offset) const;
     void put_word(u32 plane_offset, u32 value, u8 plane_mask);

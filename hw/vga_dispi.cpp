@@ -110,6 +110,11 @@ void Vga::enable_dispi(u16 value) {
     dispi_.enable = value & kEnableBits;
 }
 
+bool Vga::dispi_valid() const {
+    return known_depth(dispi_.bpp) && dispi_.xres != 0 && dispi_.xres <= kMaxXres && dispi_.yres != 0 &&
+           dispi_.yres <= kMaxYres && dispi_.bank < vram_bytes / 0x10000 && dispi_.virtual_width != 0;
+}
+
 // --- ports and the MMIO BAR
 
 u64 Vga::DispiPorts::read(u64 offset, unsigned size) {

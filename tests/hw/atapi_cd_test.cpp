@@ -1,6 +1,8 @@
 // The packet commands of the CD-ROM drive (SPC-2, MMC-3).
 #include "ide_bench.h"
 
+#include <random>
+
 namespace dragoman::hw::test {
 namespace {
 
@@ -163,6 +165,41 @@ TEST(AtapiCd, DeviceReset) {
     EXPECT_EQ(t.in(0x174), 0x14);
     EXPECT_EQ(t.in(0x176), 0xa0);
     EXPECT_EQ(t.packet({0x25}).size(), 8u);
+}
+
+TEST(AtapiCd, RandomPacketsAreHarmless) {
+    const u64 seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937_64 random(seed);
+    Cd t;
+    std::FILE* quiet = std::fopen("/dev/null", "w");
+    t.log.set_output(quiet);
+    const u8 codes[] = {0x00, 0x03, 0x12, 0x1b, 0x1e, 0x25, 0x28, 0x2b, 0x42, 0x43, 0x46,
+                        0x4a, 0x4e, 0x51, 0x52, 0x55, 0x5a, 0xa8, 0xb9, 0xbb, 0xbd, 0xbe};
+    for (unsigned round = 0; round < 5000; ++round) {
+        std::vector<u8> cdb(12);
+        for (u8& b : cdb)
+            b = u8(random() % 2 ? 0 : random() % 4 ? random() % 8 : random());
+        cdb[0] = random() % 10 ? codes[random() % std::size(codes)] : u8(random());
+        const bool moves = cdb[0] == 0x28 || cdb[0] == 0xa8 || cdb[0] == 0xbe || cdb[0] == 0xb9;
+        const u16 limit = moves ? 0xfffe : u16(random() % 4 ? 0xfffe : random() % 40);
+        if (random() % 3 == 0) {
+            t.descriptors(0x1000, {{u32(random() % (1 << 20)), u32(random() % 0x10000)}});
+            t.out(0x171, 1);
+            t.out(0x177, 0xa0);
+            t.give(cdb, 0x170);
+            t.start_dma(0x1000, true, 1);
+        } else {
+            t.packet(cdb, limit);
+        }
+        if (t.cd->disc() == nullptr && random() % 4 == 0) t.cd->change_disc(&t.disc, true);
+    }
+    t.cd->change_disc(&t.disc, true);
+    t.log.set_output(stderr);
+    std::fclose(quiet);
+    for (unsigned i = 0; i < 3; ++i)
+        t.sense();
+    EXPECT_EQ(be32(t.packet({0x25}), 0), 63u);
 }
 
 } // namespace

@@ -552,5 +552,40 @@ TEST(Vga, SaveChangeLoadCompare) {
     });
 }
 
+// Gives every field random bytes, except the large memory.
+class Garbage final : public StateVisitor {
+  public:
+    explicit Garbage(u64 seed) : random_(seed) {}
+    bool loading() const override { return true; }
+
+  protected:
+    void bytes(const char* name, void* data, std::size_t size) override {
+        if (size > 100000 || std::string_view(name).starts_with("pci")) return;
+        for (std::size_t i = 0; i < size; ++i)
+            static_cast<u8*>(data)[i] = u8(random_() % 3 ? random_() % 2 : random_());
+    }
+
+  private:
+    std::mt19937_64 random_;
+};
+
+TEST(Vga, LoadedGarbageIsHarmless) {
+    const u64 seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    VgaBench t;
+    Surface s;
+    for (unsigned i = 0; i < 300; ++i) {
+        Garbage garbage(seed + i);
+        t.vga.visit(garbage);
+        t.vga.render(s);
+        ASSERT_LE(s.pixels.size(), 4608u * 1600u);
+        t.vga.take_changed();
+        t.poke(0xa0000 + i * 10, u8(i));
+        t.peek(0xb8000);
+        t.in(0x3c9);
+        t.in(0x3da);
+    }
+}
+
 } // namespace
 } // namespace dragoman::hw::test
