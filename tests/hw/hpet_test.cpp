@@ -183,6 +183,33 @@ TEST_F(HpetTest, RouteThatIsNotThereKeepsTheOld) {
     EXPECT_EQ(bits(get(conf(0)), 13, 9), 20u);
 }
 
+// As the host's clock does: it goes on while a chip works.
+class MovingClock final : public Clock {
+  public:
+    u64 now() const override { return ns_ += 7; }
+
+  private:
+    mutable u64 ns_ = 0;
+};
+
+TEST(HpetMovingClock, PeriodicTimerSurvives) {
+    MovingClock moving;
+    Scheduler scheduler(moving);
+    RecordingLine route, irq0, irq8;
+    std::array<IrqLine*, 24> outputs{};
+    outputs[16] = &route;
+    Hpet hpet(scheduler, outputs, irq0, irq8);
+    hpet.write(0x100, 8, 16 << 9 | 4 | 8 | 0x40);
+    hpet.write(0x108, 8, 1000);
+    hpet.write(0x10, 8, 1);
+    for (int i = 0; i < 200000; i++) {
+        if (i % 3) scheduler.run_due();
+        hpet.write(0x120, 8, u64(i & 1) << 2); // another timer, so that all are armed anew
+        ASSERT_NE(scheduler.next_deadline(), Scheduler::never) << "lost after " << i << " accesses";
+    }
+    EXPECT_GT(route.rises, 100u);
+}
+
 TEST_F(HpetTest, RandomGuest) {
     const u32 seed = 31337;
     SCOPED_TRACE("seed " + std::to_string(seed));

@@ -245,6 +245,32 @@ TEST_F(LapicTest, DueExpiryIsNotLostByAWrite) {
     EXPECT_TRUE(irr(0x31));
 }
 
+TEST(LapicMovingClock, OneShotIsNeverLost) {
+    struct Moving final : Clock {
+        u64 now() const override { return ns += 7; }
+        mutable u64 ns = 0;
+    } moving;
+    Scheduler scheduler(moving);
+    FakeMemoryMap memory;
+    ApicBus bus;
+    RecordingLine intr;
+    Log log;
+    Lapic lapic({}, scheduler, memory, bus, intr, log, {});
+    bus.attach(lapic);
+    lapic.write(0xf0, 4, 0x1ff);
+    lapic.write(0x3e0, 4, 0xb);
+    lapic.write(0x320, 4, 0x31);
+    for (u32 count = 1; count < 400; count++) {
+        lapic.write(0x380, 4, count);
+        for (int i = 0; i < 20; i++)
+            lapic.write(0x320, 4, 0x31); // the clock goes on in each
+        for (int i = 0; i < 100 && !intr.level; i++)
+            scheduler.run_due();
+        ASSERT_EQ(lapic.acknowledge(), 0x31) << "lost with count " << count;
+        lapic.write(0xb0, 4, 0);
+    }
+}
+
 TEST_F(LapicTest, TscDeadline) {
     enable();
     lapic.write_tsc_deadline(5000);

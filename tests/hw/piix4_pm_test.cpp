@@ -87,6 +87,26 @@ TEST_F(Piix4PmTest, TimerOverflowShowsWithoutEnable) {
     EXPECT_EQ(in16(kPm) & 1, 0);
 }
 
+TEST(Piix4PmMovingClock, TimerReadsAreWhole) {
+    struct Moving final : Clock {
+        u64 now() const override { return ns += 50000; }
+        mutable u64 ns = 0;
+    } moving;
+    Scheduler scheduler(moving);
+    IoBus bus;
+    RecordingLine sci;
+    Log log;
+    Piix4Pm pm(bus, scheduler, sci, log, {}, {});
+    pm.config_write(0x40, 4, kPm);
+    pm.config_write(0x80, 1, 1);
+    u32 last = bus.in(kPm + 8, 4);
+    for (int i = 0; i < 10000; i++) {
+        const u32 now = bus.in(kPm + 8, 4);
+        ASSERT_LT((now - last) & 0xffffff, 0x1000u) << "from " << last << " to " << now;
+        last = now;
+    }
+}
+
 TEST_F(Piix4PmTest, PowerButton) {
     pm.press_power_button();
     EXPECT_FALSE(sci.level);
