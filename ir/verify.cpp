@@ -189,7 +189,7 @@ class Verifier {
             else
                 check(!(u64(i.imm) & ~u64{kAllFlags}), "the mask has bits that are not flags");
             break;
-        case Form::Imm: check(block_.mode_bits == 64 || rip_ok(i.imm), "rip is wider than the mode"); break;
+        case Form::Imm: check(rip_ok(i.imm), "rip is wider than the mode"); break;
         case Form::Branch:
             if (i.op == Op::BranchNz) source(i.a);
             check(rip_ok(i.imm) && rip_ok(i.imm2), "rip is wider than the mode");
