@@ -66,33 +66,27 @@ const Emitter::Label& Emitter::interpret_out_of_line(const Inst& inst, const Lab
 void Emitter::poll(const Inst& inst, OutOfLineFn leave) {
     OutOfLine& o = out_of_line(leave, inst);
     const Label out = o.entry;
+    const Label done = o.back = a.newLabel(); // the guest's flags are where they were at the poll
     const Label quiet = a.newLabel();
     a.mov(x86::ecx, in_context(offsetof(Context, poll), 4));
     a.jecxz(x86::rcx, quiet);
     a.jmp(out);
     a.bind(quiet);
-    if (!options_.count_exact) return;
-    const Label within = a.newLabel();
-    if (bmi2()) {
-        a.mov(x86::ecx, 63);
-        a.shrx(x86::rcx, x86::r15, x86::rcx);
-        a.jecxz(x86::rcx, within);
-        a.jmp(out);
-    } else {
-        const bool in_eflags = at_ == FlagsAt::Eflags || at_ == FlagsAt::Both;
-        clobber(needed_before_);
-        a.test(x86::r15, x86::r15);
-        a.jns(within);
-        if (in_eflags) want_eflags();
-        a.jmp(out);
-        a.bind(within);
-        if (in_eflags && at_ != FlagsAt::Nowhere) {
-            at_ = FlagsAt::Saved;
-            want_eflags();
+    if (options_.count_exact) {
+        if (bmi2()) {
+            a.mov(x86::ecx, 63);
+            a.shrx(x86::rcx, x86::r15, x86::rcx);
+        } else { // spread the sign bit over a byte
+            a.mov(x86::rcx, x86::r15);
+            a.bswap(x86::rcx);
+            a.movsx(x86::ecx, x86::cl);
+            a.bswap(x86::ecx);
+            a.movzx(x86::ecx, x86::cl);
         }
-        return;
+        a.jecxz(x86::rcx, done);
+        a.jmp(out);
     }
-    a.bind(within);
+    a.bind(done);
 }
 
 // RAX holds the flags from here on, as the exit stubs expect.
@@ -108,24 +102,36 @@ void Emitter::event_to_target(const OutOfLine& o) {
     move_imm(host::scratch, u64(o.inst->imm));
     jump_to(stubs_.exit_event);
 }
+// Only a jump backward is polled: the other way goes on as if nothing were.
 void Emitter::event_of_branch(const OutOfLine& o) {
-    const Label taken = a.newLabel();
+    const bool taken_backward = u64(o.inst->imm) <= current_rip(),
+               else_backward = u64(o.inst->imm2) <= current_rip();
+    const ir::Cond cond = o.inst->cond;
+    if (!else_backward) a.j(x86::CondCode(u8(ir::negate(cond))), o.back);
+    if (!taken_backward) a.j(x86::CondCode(u8(cond)), o.back);
     saved_for_exit();
-    move_imm(host::scratch, u64(o.inst->imm));
-    a.j(x86::CondCode(u8(o.inst->cond)), taken);
-    move_imm(host::scratch, u64(o.inst->imm2));
-    a.bind(taken);
+    move_imm(host::scratch, u64(taken_backward ? o.inst->imm : o.inst->imm2));
+    if (taken_backward && else_backward) {
+        const Label taken = a.newLabel();
+        a.j(x86::CondCode(u8(cond)), taken);
+        move_imm(host::scratch, u64(o.inst->imm2));
+        a.bind(taken);
+    }
     jump_to(stubs_.exit_event);
 }
 void Emitter::event_of_value(const OutOfLine& o) {
-    const Label taken = a.newLabel();
-    saved_for_exit();
-    load_zero_extended(host::address, o.inst->a, o.inst->size, 0);
+    const bool taken_backward = u64(o.inst->imm) <= current_rip(),
+               else_backward = u64(o.inst->imm2) <= current_rip();
+    const Label zero = a.newLabel(), leave = a.newLabel();
+    load_zero_extended(host::scratch, o.inst->a, o.inst->size, 0);
+    a.jecxz(x86::rcx, zero);
     move_imm(host::scratch, u64(o.inst->imm));
-    a.test(x86::r14, x86::r14);
-    a.jnz(taken);
+    a.jmp(taken_backward ? leave : o.back);
+    a.bind(zero);
+    if (!else_backward) a.jmp(o.back);
     move_imm(host::scratch, u64(o.inst->imm2));
-    a.bind(taken);
+    a.bind(leave);
+    saved_for_exit();
     jump_to(stubs_.exit_event);
 }
 void Emitter::event_of_register(const OutOfLine& o) {

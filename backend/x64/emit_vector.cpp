@@ -32,6 +32,7 @@ void Emitter::emit_VStore(const Inst& inst) {
 // An XMM register, or a general one in its register or in R14.
 Operand Emitter::vector_source(const Inst& inst, unsigned size) {
     if (inst.a.is_xmm()) return x86::xmm(inst.a.index());
+    if (inst.a.is_imm()) return imm(u8(inst.imm)); // PSLLW xmm, imm8
     return gp(value(inst.a, 8, inst.imm, host::address), size);
 }
 
@@ -39,7 +40,7 @@ void Emitter::emit_Vec(const Inst& inst) {
     const ir::VecOp& op = ir::vec_op(inst.vec);
     const InstId id = inst.vec < vec_ids_.size() ? vec_ids_[inst.vec] : InstId(0);
     const bool operands =
-        (inst.d.is_xmm() || inst.d.is_reg()) && (inst.from_memory || inst.a.is_xmm() || inst.a.is_reg());
+        (inst.d.is_xmm() || inst.d.is_reg()) && (inst.from_memory || inst.a.is_xmm() || inst.a.is_reg() || inst.a.is_imm());
     if (!id || !operands) return interpret(inst);
     const unsigned size = inst.size == 8 ? 8 : 4; // of a general register
     const bool sets_flags = op.flags != 0;
@@ -70,10 +71,16 @@ void Emitter::emit_Vec(const Inst& inst) {
     const bool straight = to_general && in_register(inst.d);
     const Operand to = to_general ? Operand(gp(straight ? host_of(inst.d) : host::scratch, size))
                                   : Operand(x86::xmm(inst.d.index()));
-    if (op.has_imm)
-        a.emit(id, to, from, imm(u8(inst.imm)));
-    else
-        a.emit(id, to, from);
+    // Not every form that the frontend may name exists by that name: the interpreter takes those.
+    may_fail_ = true;
+    const asmjit::Error error =
+        op.has_imm ? a.emit(id, to, from, imm(u8(inst.imm))) : a.emit(id, to, from);
+    may_fail_ = false;
+    if (error) {
+        interpret(inst);
+        if (inst.from_memory) a.bind(back);
+        return;
+    }
     if (to_general && !straight) define(inst.d, size, host::scratch);
     if (!inst.from_memory) return;
     if (sets_flags && needed_after_) { // the slow way comes back with saved flags

@@ -33,6 +33,7 @@ Emitter::Emitter(const Options& options, const HostFeatures& features, const Stu
 }
 
 void Emitter::handleError(asmjit::Error, const char* message, BaseEmitter*) {
+    if (may_fail_) return;
     std::fprintf(stderr, "dragoman: cannot emit (%s): %s\n", message,
                  block_ && position_ < block_->insts.size() ? ir::print(block_->insts[position_]).c_str()
                                                             : "");

@@ -184,6 +184,7 @@ class Emitter final : private asmjit::ErrorHandler {
     u8 home_ = 0xff;                             // the temporary in host::temp
     u32 guest_offset_ = 0, instruction_index_ = 0;
     size_t position_ = 0;
+    bool may_fail_ = false; // asmjit may refuse the next instruction
 };
 
 } // namespace dragoman::backend
