@@ -8,7 +8,7 @@ namespace dragoman::x86 {
 
 namespace {
 
-constexpr u8 EAX = 0, EBX = 1, ECX = 2, EDX = 3;
+constexpr u8 EBX = 1, ECX = 2, EDX = 3;
 constexpr u32 kExt1 = 0x80000001, kExt7 = 0x80000007;
 
 // Where CPUID reports each feature, and whether it works: the only list of what is implemented.
@@ -222,6 +222,13 @@ CpuModel build(const Row& row) {
     return m;
 }
 
+Error problem(std::initializer_list<std::string_view> parts) {
+    std::string message = "-cpu: ";
+    for (const std::string_view part : parts)
+        message += part;
+    return Error{std::move(message)};
+}
+
 // One item after the model's name: +name, -name, name=on, name=off.
 Status apply(CpuModel& m, std::string_view item) {
     bool on = true;
@@ -233,21 +240,20 @@ Status apply(CpuModel& m, std::string_view item) {
         name = item.substr(0, eq);
         const std::string_view value = item.substr(eq + 1);
         if (value != "on" && value != "off")
-            return Error{"-cpu: " + std::string(name) + " is \"" + std::string(value) +
-                         "\", expected on or off"};
+            return problem({name, " is \"", value, "\", expected on or off"});
         on = value == "on";
     }
     const FeatureInfo* f = find_feature(name);
-    if (!f) return Error{"-cpu: unknown feature \"" + std::string(name) + "\""};
-    if (on && !f->implemented) return Error{"-cpu: feature " + std::string(name) + " is not emulated"};
-    if (on && !host_supports(f->feature)) return Error{"-cpu: the host lacks " + std::string(name)};
+    if (!f) return problem({"unknown feature \"", name, "\""});
+    if (on && !f->implemented) return problem({"feature ", name, " is not emulated"});
+    if (on && !host_supports(f->feature)) return problem({"the host lacks ", name});
     if (on)
         for (const auto& [feature, needs] : kNeeds)
             if (feature == f->feature && !m.has(needs)) {
                 const auto it =
                     std::find_if(std::begin(kFeatures), std::end(kFeatures),
                                  [&, what = needs](const FeatureInfo& i) { return i.feature == what; });
-                return Error{"-cpu: " + std::string(name) + " needs " + std::string(it->name)};
+                return problem({name, " needs ", it->name});
             }
     set(m, f->feature, on);
     drop_dependents(m);
@@ -274,9 +280,11 @@ Result<CpuModel> make_model(std::string_view spec) {
         std::find_if(std::begin(kModels), std::end(kModels), [&](const Row& r) { return r.name == name; });
     if (row == std::end(kModels)) {
         std::string known;
-        for (const Row& r : kModels)
-            known += (known.empty() ? "" : ", ") + std::string(r.name);
-        return Error{"-cpu: unknown model \"" + std::string(name) + "\", expected one of " + known};
+        for (const Row& r : kModels) {
+            if (!known.empty()) known += ", ";
+            known += r.name;
+        }
+        return problem({"unknown model \"", name, "\", expected one of ", known});
     }
     CpuModel m = build(*row);
     std::string_view rest = comma == spec.npos ? std::string_view{} : spec.substr(comma + 1);
