@@ -1,0 +1,136 @@
+#include "native.h"
+
+#include <csignal>
+#include <cstring>
+#include <sys/mman.h>
+#include <sys/ucontext.h>
+
+// The entry loads every register and jumps; the INT3 behind the instruction raises SIGTRAP, whose handler takes the
+// registers out of the signal frame and goes on at the exit. RSP is the guest's meanwhile: handlers run on a stack of
+// their own.
+extern "C" {
+void dragoman_native_enter(const dragoman::test::UserState* state);
+void dragoman_native_leave();
+dragoman::u64 dragoman_native_host_rsp;
+dragoman::u64 dragoman_native_target;
+}
+
+asm(R"(
+.text
+.globl dragoman_native_enter
+dragoman_native_enter:
+    push %rbx
+    push %rbp
+    push %r12
+    push %r13
+    push %r14
+    push %r15
+    mov %rsp, dragoman_native_host_rsp(%rip)
+    mov 128(%rdi), %rax
+    mov %rax, dragoman_native_target(%rip)
+    push 136(%rdi)
+    popfq
+    mov 0(%rdi), %rax
+    mov 8(%rdi), %rcx
+    mov 16(%rdi), %rdx
+    mov 24(%rdi), %rbx
+    mov 32(%rdi), %rsp
+    mov 40(%rdi), %rbp
+    mov 48(%rdi), %rsi
+    mov 64(%rdi), %r8
+    mov 72(%rdi), %r9
+    mov 80(%rdi), %r10
+    mov 88(%rdi), %r11
+    mov 96(%rdi), %r12
+    mov 104(%rdi), %r13
+    mov 112(%rdi), %r14
+    mov 120(%rdi), %r15
+    mov 56(%rdi), %rdi
+    jmp *dragoman_native_target(%rip)
+.globl dragoman_native_leave
+dragoman_native_leave:
+    pop %r15
+    pop %r14
+    pop %r13
+    pop %r12
+    pop %rbp
+    pop %rbx
+    ret
+)");
+
+namespace dragoman::test {
+
+namespace {
+
+constexpr int kSignals[] = {SIGTRAP, SIGSEGV, SIGBUS, SIGILL, SIGFPE};
+constexpr unsigned kBreakpoint = 3;
+
+// What the handler and run() share. Test code: one case at a time.
+UserState* running = nullptr;
+NativeResult ended;
+struct sigaction previous[std::size(kSignals)];
+alignas(16) u8 handler_stack[64 * 1024];
+
+void handler(int signal, siginfo_t*, void* raw) {
+    auto& g = static_cast<ucontext_t*>(raw)->uc_mcontext.gregs;
+    if (!running) { // not ours
+        std::signal(signal, SIG_DFL);
+        return;
+    }
+    static constexpr int order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
+                                      REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
+    for (unsigned i = 0; i < 16; i++) running->gpr[i] = u64(g[order[i]]);
+    running->flags = u64(g[REG_EFL]);
+    ended.vector = unsigned(g[REG_TRAPNO]);
+    ended.faulted = ended.vector != kBreakpoint;
+    running->rip = u64(g[REG_RIP]) - (ended.faulted ? 0 : 1);
+    running = nullptr;
+    g[REG_RSP] = i64(dragoman_native_host_rsp);
+    g[REG_RIP] = reinterpret_cast<i64>(&dragoman_native_leave);
+    g[REG_EFL] = 0x202;
+}
+
+bool map_at(u64 address, u64 bytes, int protection) {
+    void* want = reinterpret_cast<void*>(address);
+    void* got = mmap(want, bytes, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (got != MAP_FAILED && got != want) munmap(got, bytes);
+    return got == want;
+}
+
+} // namespace
+
+Native::Native() {
+    available_ = map_at(code_base, code_bytes, PROT_READ | PROT_WRITE | PROT_EXEC) &&
+                 map_at(data_base, data_bytes, PROT_READ | PROT_WRITE);
+    if (!available_) return;
+    std::memset(reinterpret_cast<void*>(code_base), 0xcc, code_bytes);
+    stack_t stack{};
+    stack.ss_sp = handler_stack;
+    stack.ss_size = sizeof handler_stack;
+    sigaltstack(&stack, nullptr);
+    struct sigaction action {};
+    action.sa_sigaction = handler;
+    action.sa_flags = SA_SIGINFO | SA_ONSTACK;
+    sigemptyset(&action.sa_mask);
+    for (std::size_t i = 0; i < std::size(kSignals); i++) sigaction(kSignals[i], &action, &previous[i]);
+}
+
+Native::~Native() {
+    munmap(reinterpret_cast<void*>(code_base), code_bytes);
+    munmap(reinterpret_cast<void*>(data_base), data_bytes);
+    if (!available_) return;
+    for (std::size_t i = 0; i < std::size(kSignals); i++) sigaction(kSignals[i], &previous[i], nullptr);
+}
+
+NativeResult Native::run(std::span<const u8> code, UserState& state) {
+    u8* at = reinterpret_cast<u8*>(state.rip);
+    std::memcpy(at, code.data(), code.size());
+    UserState entry = state;
+    running = &state;
+    ended = {};
+    dragoman_native_enter(&entry);
+    std::memset(at, 0xcc, code.size());
+    return ended;
+}
+
+} // namespace dragoman::test

@@ -1,0 +1,46 @@
+// Runs guest code on the host's own processor: the oracle for user-mode instructions of 64-bit code.
+#pragma once
+
+#include "base/types.h"
+
+#include <span>
+
+namespace dragoman::test {
+
+// The registers that an instruction sees and leaves.
+struct UserState {
+    u64 gpr[16] = {};
+    u64 rip = 0;
+    u64 flags = 0x202; // RFLAGS
+};
+
+// How it ended: at the next instruction, or with the exception of this vector.
+struct NativeResult {
+    bool faulted = false;
+    unsigned vector = 0;
+};
+
+// Two fixed areas of this process: code, filled with INT3 around the instruction, and data. One object at a time.
+class Native {
+  public:
+    static constexpr u64 code_base = 0x1000000, code_bytes = 0x10000;
+    static constexpr u64 data_base = 0x2000000, data_bytes = 0x2000; // unmapped on both sides
+
+    Native();
+    ~Native();
+    Native(const Native&) = delete;
+    Native& operator=(const Native&) = delete;
+
+    // Could the areas be mapped at their addresses?
+    bool available() const { return available_; }
+    u8* data() { return reinterpret_cast<u8*>(data_base); }
+
+    // Puts `code` at state.rip (in the code area) and runs it until it leaves it: `state` is then what the processor
+    // holds, rip the instruction that comes next or the one that faulted.
+    NativeResult run(std::span<const u8> code, UserState& state);
+
+  private:
+    bool available_ = false;
+};
+
+} // namespace dragoman::test
