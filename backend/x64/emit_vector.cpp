@@ -39,8 +39,8 @@ Operand Emitter::vector_source(const Inst& inst, unsigned size) {
 void Emitter::emit_Vec(const Inst& inst) {
     const ir::VecOp& op = ir::vec_op(inst.vec);
     const InstId id = inst.vec < vec_ids_.size() ? vec_ids_[inst.vec] : InstId(0);
-    const bool operands =
-        (inst.d.is_xmm() || inst.d.is_reg()) && (inst.from_memory || inst.a.is_xmm() || inst.a.is_reg() || inst.a.is_imm());
+    const bool operands = (inst.d.is_xmm() || inst.d.is_reg()) &&
+                          (inst.from_memory || inst.a.is_xmm() || inst.a.is_reg() || inst.a.is_imm());
     if (!id || !operands) return interpret(inst);
     const unsigned size = inst.size == 8 ? 8 : 4; // of a general register
     const bool sets_flags = op.flags != 0;
@@ -66,6 +66,7 @@ void Emitter::emit_Vec(const Inst& inst) {
         from = vector_source(inst, size);
     }
 
+    const FlagsAt before = at_;
     if (sets_flags) guest_flags(inst);
     const bool to_general = !inst.d.is_xmm();
     const bool straight = to_general && in_register(inst.d);
@@ -73,10 +74,10 @@ void Emitter::emit_Vec(const Inst& inst) {
                                   : Operand(x86::xmm(inst.d.index()));
     // Not every form that the frontend may name exists by that name: the interpreter takes those.
     may_fail_ = true;
-    const asmjit::Error error =
-        op.has_imm ? a.emit(id, to, from, imm(u8(inst.imm))) : a.emit(id, to, from);
+    const asmjit::Error error = op.has_imm ? a.emit(id, to, from, imm(u8(inst.imm))) : a.emit(id, to, from);
     may_fail_ = false;
     if (error) {
+        at_ = before;
         interpret(inst);
         if (inst.from_memory) a.bind(back);
         return;

@@ -1,4 +1,5 @@
-// A vCPU without a PC: Context and TLB side by side, and a small fake memory behind both the interpreter and generated code.
+// A vCPU without a PC: Context and TLB side by side, and a small fake memory behind both the interpreter and
+// generated code.
 #pragma once
 
 #include "backend/x64/backend.h"
@@ -48,21 +49,25 @@ class FlatMemory final : public ir::Memory {
         }
         const bool crosses = (linear ^ (linear + size - 1)) >> 12;
         if (!crosses && kind_of(linear) != PageKind::Slow) {
-            softmmu::TlbEntry& entry = vcpu_.tlb.claim(softmmu::View(ctx.view), linear, false, softmmu::kPageBits);
+            softmmu::TlbEntry& entry =
+                vcpu_.tlb.claim(softmmu::View(ctx.view), linear, false, softmmu::kPageBits);
             const u64 page = linear & ~u64{0xfff};
             entry.addend = u64(byte(page)) - page;
             entry.read_tag = page;
-            entry.write_tag = kind_of(linear) == PageKind::Ram ? page : softmmu::empty_tag(softmmu::tlb_index(linear));
+            entry.write_tag =
+                kind_of(linear) == PageKind::Ram ? page : softmmu::empty_tag(softmmu::tlb_index(linear));
             return byte(linear);
         }
         open_ = linear;
         size_ = write ? size : 0;
-        for (u32 i = 0; i < size; ++i) bounce_[i] = *byte(linear + i);
+        for (u32 i = 0; i < size; ++i)
+            bounce_[i] = *byte(linear + i);
         return bounce_;
     }
     void commit(ir::Context&) override {
         ++commits;
-        for (u32 i = 0; i < size_; ++i) *byte(open_ + i) = bounce_[i];
+        for (u32 i = 0; i < size_; ++i)
+            *byte(open_ + i) = bounce_[i];
         size_ = 0;
     }
 
@@ -97,7 +102,8 @@ class Machine {
         ctx().memory = memory.get();
         ctx().jump_cache = jump_cache.data();
         ctx().key = 1;
-        for (ir::Segment& seg : ctx().seg) seg = {.base = 0, .limit = 0xffffffff, .selector = 8, .attributes = 0xc093};
+        for (ir::Segment& seg : ctx().seg)
+            seg = {.base = 0, .limit = 0xffffffff, .selector = 8, .attributes = 0xc093};
     }
 
     ir::Context& ctx() { return vcpu->ctx; }

@@ -1,5 +1,6 @@
-// Random blocks, run by the interpreter and as generated code from the same state: every register, flag and byte of memory
-// must agree, at ordinary ends and at faults in the middle. DRAGOMAN_SEED and DRAGOMAN_ROUNDS choose another run.
+// Random blocks, run by the interpreter and as generated code from the same state: every register, flag and
+// byte of memory must agree, at ordinary ends and at faults in the middle. DRAGOMAN_SEED and DRAGOMAN_ROUNDS
+// choose another run.
 #include "machine.h"
 
 #include "ir/vec.h"
@@ -45,7 +46,8 @@ class Generator {
             builder.insn(4 * i);
             temps_ = 0;
             const unsigned ops = 1 + below(4);
-            for (unsigned k = 0; k < ops; ++k) op(builder);
+            for (unsigned k = 0; k < ops; ++k)
+                op(builder);
         }
         b.guest_instructions = instructions;
         b.guest_bytes = 4 * instructions;
@@ -145,12 +147,18 @@ class Generator {
             break;
         case 11: i.op = Op::Popcnt, i.size = u8(size24()), i.d = d, i.a = reg(); break;
         case 12: i.op = Op::Crc32, i.d = d, i.a = same_or(d, known), i.b = reg(); break;
-        case 13: i.op = Op::Imul, i.size = u8(size24()), i.d = d, i.a = same_or(d, known), i.b = reg_or_imm(); break;
+        case 13:
+            i.op = Op::Imul, i.size = u8(size24()), i.d = d, i.a = same_or(d, known), i.b = reg_or_imm();
+            break;
         case 14: i.op = chance(50) ? Op::MulWide : Op::ImulWide, i.a = reg(), pending_ = 0; break;
         case 15:
             pending_ = 0;
             if (chance(70)) { // make the division possible
-                Inst wide{.op = Op::Mov, .size = 8, .d = kRdx, .a = Ref::imm(), .imm = i64(chance(50) ? 0 : value())};
+                Inst wide{.op = Op::Mov,
+                          .size = 8,
+                          .d = kRdx,
+                          .a = Ref::imm(),
+                          .imm = i64(chance(50) ? 0 : value())};
                 b.add(wide);
             }
             i.op = chance(50) ? Op::DivWide : Op::IdivWide, i.a = reg();
@@ -167,11 +175,11 @@ class Generator {
             else
                 i.op = Op::InsHi, i.size = 1, i.d = gpr(), i.a = reg_or_imm(), pending_ = 0;
             break;
-        case 19: i.op = Op::Lea, i.size = u8(size24()), i.d = d, i.mem = address(), i.mem.seg = Seg::None; break;
-        case 20: i.op = Op::Bswap, i.size = u8(size24()), i.d = d, i.a = same_or(d, known); break;
-        case 21:
-            i.op = Op::Load, i.d = d, i.mem = address();
+        case 19:
+            i.op = Op::Lea, i.size = u8(size24()), i.d = d, i.mem = address(), i.mem.seg = Seg::None;
             break;
+        case 20: i.op = Op::Bswap, i.size = u8(size24()), i.d = d, i.a = same_or(d, known); break;
+        case 21: i.op = Op::Load, i.d = d, i.mem = address(); break;
         case 22:
             i.op = chance(50) ? Op::LoadZx : Op::LoadSx, i.size = u8(1u << below(3));
             i.size2 = u8(i.size << (1 + below(i.size == 1 ? 3 : i.size == 2 ? 2 : 1)));
@@ -222,7 +230,8 @@ class Generator {
         }
         b.add(i);
         defined();
-        // Undefined flags that the host leaves differently in other forms of an instruction: nothing to compare.
+        // Undefined flags that the host leaves differently in other forms of an instruction: nothing to
+        // compare.
         const Op alu = i.op == Op::Rmw ? i.sub : i.op;
         const Ref count = i.op == Op::Rmw ? i.a : i.b;
         const bool rotates = alu >= Op::Rol && alu <= Op::Rcr && count.is_imm() && (i.imm & 63) != 1;
@@ -231,10 +240,10 @@ class Generator {
     }
 
     void rmw(Inst& i, Ref d) {
-        static constexpr Op subs[] = {Op::Add,  Op::Or,   Op::Adc, Op::Sbb, Op::And, Op::Sub, Op::Xor, Op::Inc,
-                                      Op::Dec,  Op::Neg,  Op::Not, Op::Shl, Op::Shr, Op::Sar, Op::Rol, Op::Ror,
-                                      Op::Rcl,  Op::Rcr,  Op::Shld, Op::Shrd, Op::Bts, Op::Btr, Op::Btc, Op::Xadd,
-                                      Op::Xchg, Op::Cmpxchg};
+        static constexpr Op subs[] = {Op::Add, Op::Or,  Op::Adc,  Op::Sbb,  Op::And,    Op::Sub,  Op::Xor,
+                                      Op::Inc, Op::Dec, Op::Neg,  Op::Not,  Op::Shl,    Op::Shr,  Op::Sar,
+                                      Op::Rol, Op::Ror, Op::Rcl,  Op::Rcr,  Op::Shld,   Op::Shrd, Op::Bts,
+                                      Op::Btr, Op::Btc, Op::Xadd, Op::Xchg, Op::Cmpxchg};
         i.op = Op::Rmw;
         i.sub = subs[below(std::size(subs))];
         i.mem = address();
@@ -242,7 +251,8 @@ class Generator {
         const bool shifts_by_count = i.sub >= Op::Shl && i.sub <= Op::Rcr;
         i.lock = chance(30) && !shifts_by_count && i.sub != Op::Shld && i.sub != Op::Shrd;
         if (i.sub == Op::Inc || i.sub == Op::Dec || i.sub == Op::Neg || i.sub == Op::Not) i.a = Ref::none();
-        if (i.sub == Op::Shld || i.sub == Op::Shrd) i.a = reg(), i.c = reg_or_imm(), i.size = u8(size24()), defined_count(i);
+        if (i.sub == Op::Shld || i.sub == Op::Shrd)
+            i.a = reg(), i.c = reg_or_imm(), i.size = u8(size24()), defined_count(i);
         if (i.sub == Op::Bts || i.sub == Op::Btr || i.sub == Op::Btc) i.size = u8(size24());
         if (i.sub == Op::Xadd || i.sub == Op::Xchg)
             i.d = d, i.a = reg();
@@ -256,9 +266,10 @@ class Generator {
         i.vec = u16(below(vec_op_count()));
         const std::string_view name = vec_op(i.vec).mnemonic;
         // Rows with general or MMX registers have tests of their own; here both operands are XMM registers.
-        const bool general = name.starts_with("cvt") || name.starts_with("pextr") || name.starts_with("pinsr") ||
-                             name.starts_with("movmsk") || name.starts_with("pmovmsk") || name.starts_with("mov") ||
-                             name.starts_with("maskmov") || name.starts_with("extractps") || name.starts_with("p");
+        const bool general =
+            name.starts_with("cvt") || name.starts_with("pextr") || name.starts_with("pinsr") ||
+            name.starts_with("movmsk") || name.starts_with("pmovmsk") || name.starts_with("mov") ||
+            name.starts_with("maskmov") || name.starts_with("extractps") || name.starts_with("p");
         static_cast<void>(d);
         pending_ = 0;
         i.size = 8;
@@ -294,16 +305,18 @@ class Generator {
     }
 
     std::mt19937_64 rng_;
-    u32 temps_ = 0;      // which temporaries have a value
+    u32 temps_ = 0; // which temporaries have a value
     unsigned pending_ = 0;
 };
 
 void randomize(Machine& m, u64 seed) {
     Generator g(seed ^ 0x5eed);
     ir::Context& c = m.ctx();
-    for (u64& r : c.gpr) r = g.value();
+    for (u64& r : c.gpr)
+        r = g.value();
     for (auto& v : c.vec)
-        for (u8& byte : v) byte = u8(g.bits(8));
+        for (u8& byte : v)
+            byte = u8(g.bits(8));
     // Segment 0..5: some with a base, a small limit, of other types.
     for (unsigned i = 0; i < 6; ++i) {
         Generator s(seed + i);
@@ -330,13 +343,14 @@ std::string differences(ir::Context& want, ir::Context& have) {
     char line[200];
     const auto compare = [&](const char* name, u64 w, u64 h) {
         if (w == h) return;
-        std::snprintf(line, sizeof line, "  %-8s interpreter %016llx  code %016llx\n", name, (unsigned long long)w,
-                      (unsigned long long)h);
+        std::snprintf(line, sizeof line, "  %-8s interpreter %016llx  code %016llx\n", name,
+                      (unsigned long long)w, (unsigned long long)h);
         text += line;
     };
     static const char* names[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                   "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
-    for (unsigned i = 0; i < 16; ++i) compare(names[i], want.gpr[i], have.gpr[i]);
+    for (unsigned i = 0; i < 16; ++i)
+        compare(names[i], want.gpr[i], have.gpr[i]);
     compare("rip", want.rip, have.rip);
     compare("flags", want.flags, have.flags);
     compare("exit", u64(want.exit), u64(have.exit));
@@ -390,13 +404,27 @@ void run_random(backend::Options options, const char* what) {
     EXPECT_LT(faults, rounds * 9 / 10);
 }
 
-TEST(Random, AllOn) { run_random({}, "all on"); }
-TEST(Random, AllOff) { run_random({.use_bmi2 = false, .inline_tlb = false, .inline_lookup = false}, "all off"); }
-TEST(Random, NoBmi2) { run_random({.use_bmi2 = false}, "no BMI2"); }
-TEST(Random, NoInlineTlb) { run_random({.inline_tlb = false}, "no inline TLB"); }
-TEST(Random, NoInlineLookup) { run_random({.inline_lookup = false}, "no inline lookup"); }
-TEST(Random, CountExact) { run_random({.count_exact = true}, "exact count"); }
-TEST(Random, CountExactNoBmi2) { run_random({.count_exact = true, .use_bmi2 = false}, "exact count, no BMI2"); }
+TEST(Random, AllOn) {
+    run_random({}, "all on");
+}
+TEST(Random, AllOff) {
+    run_random({.use_bmi2 = false, .inline_tlb = false, .inline_lookup = false}, "all off");
+}
+TEST(Random, NoBmi2) {
+    run_random({.use_bmi2 = false}, "no BMI2");
+}
+TEST(Random, NoInlineTlb) {
+    run_random({.inline_tlb = false}, "no inline TLB");
+}
+TEST(Random, NoInlineLookup) {
+    run_random({.inline_lookup = false}, "no inline lookup");
+}
+TEST(Random, CountExact) {
+    run_random({.count_exact = true}, "exact count");
+}
+TEST(Random, CountExactNoBmi2) {
+    run_random({.count_exact = true, .use_bmi2 = false}, "exact count, no BMI2");
+}
 
 } // namespace
 } // namespace dragoman::test

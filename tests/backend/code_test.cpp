@@ -1,0 +1,391 @@
+// Links, indirect jumps, polls, calls, exact state at exits, and the ways to memory, each by a block made for
+// it.
+#include "machine.h"
+
+#include <gtest/gtest.h>
+
+namespace dragoman::test {
+namespace {
+
+using namespace ir;
+
+Block block_at(u64 pc, u32 instructions = 1) {
+    Block b;
+    b.pc = b.linear_pc = pc;
+    b.guest_instructions = instructions;
+    b.guest_bytes = 4 * instructions;
+    return b;
+}
+
+// reg += n; jump to target
+Block adding(u64 pc, unsigned reg, i64 n, u64 target) {
+    Block b = block_at(pc);
+    Builder builder(b);
+    builder.insn(0);
+    builder.alu(Op::Add, 8, Ref::gpr(reg), Ref::gpr(reg), Ref::imm(), n);
+    builder.jump(target);
+    return b;
+}
+
+const backend::LinkSite& site_to(const Machine::Code& code, u64 target) {
+    for (const backend::LinkSite& site : code.compiled.links)
+        if (site.target == target) return site;
+    ADD_FAILURE() << "no link site to " << target;
+    static const backend::LinkSite none{};
+    return none;
+}
+
+TEST(Links, LeadToTheStubThenToTheBlockThenBack) {
+    Machine m;
+    const Block first = adding(0x1000, 0, 1, 0x2000), second = adding(0x2000, 3, 10, 0x3000);
+    const auto a = m.compile(first), b = m.compile(second);
+    ASSERT_EQ(a.compiled.links.size(), 1u);
+    const backend::LinkSite& site = site_to(a, 0x2000);
+
+    m.ctx().budget = 100;
+    m.backend->run(m.ctx(), a.entry);
+    EXPECT_EQ(m.ctx().exit, Exit::Lookup);
+    EXPECT_EQ(m.ctx().rip, 0x2000u);
+    EXPECT_EQ(m.ctx().host_return, reinterpret_cast<u64>(a.entry) + site.return_offset);
+    EXPECT_EQ(m.ctx().budget, 99);
+
+    m.backend->link(a.entry, site, b.entry);
+    m.backend->run(m.ctx(), a.entry);
+    EXPECT_EQ(m.ctx().rip, 0x3000u);
+    EXPECT_EQ(m.ctx().gpr[0], 2u);
+    EXPECT_EQ(m.ctx().gpr[3], 10u);
+    EXPECT_EQ(m.ctx().budget, 97);
+
+    m.backend->unlink(a.entry, site);
+    m.backend->run(m.ctx(), a.entry);
+    EXPECT_EQ(m.ctx().rip, 0x2000u);
+    EXPECT_EQ(m.ctx().gpr[3], 10u);
+}
+
+// The flags that one block leaves are those that the next one finds, linked or not.
+TEST(Links, CarryTheFlags) {
+    Machine m;
+    Block first = block_at(0x1000);
+    Builder f(first);
+    f.insn(0);
+    f.alu(Op::Cmp, 8, {}, kRax, kRbx);
+    f.load(8, kRdx, {.base = kRsi}); // makes the code save them
+    f.jump(0x2000);
+    Block second = block_at(0x2000);
+    Builder s(second);
+    s.insn(0);
+    s.add({.op = Op::GetFlags, .size = 8, .d = kRcx});
+    s.jump(0x3000);
+    const auto a = m.compile(first), b = m.compile(second);
+    for (const bool linked : {false, true}) {
+        if (linked) m.backend->link(a.entry, site_to(a, 0x2000), b.entry);
+        for (const auto& [left, right, want] : {std::tuple{u64{1}, u64{1}, Flags(kZF | kPF)},
+                                                {u64{0}, u64{1}, Flags(kCF | kPF | kAF | kSF)},
+                                                {u64{1} << 63, u64{1}, Flags(kOF | kPF | kAF)},
+                                                {u64{3}, u64{1}, Flags(0)}}) {
+            m.ctx().gpr[0] = left, m.ctx().gpr[3] = right;
+            m.backend->run(m.ctx(), a.entry);
+            EXPECT_EQ(m.ctx().flags, want);
+            if (!linked) m.backend->run(m.ctx(), b.entry);
+            EXPECT_EQ(m.ctx().gpr[1], want) << (linked ? "linked" : "by the run loop");
+        }
+    }
+}
+
+// while (--rcx) rax += 2, as one linked block.
+Block loop(u64 pc) {
+    Block b = block_at(pc, 3);
+    Builder l(b);
+    l.insn(0);
+    l.alu(Op::Add, 8, kRax, kRax, Ref::imm(), 2);
+    l.insn(4);
+    l.unary(Op::Dec, 8, kRcx, kRcx);
+    l.insn(8);
+    l.branch(Cond::NZ, pc, pc + 10);
+    return b;
+}
+
+TEST(Polls, EndALoopOnRequest) {
+    Machine m;
+    const Block b = loop(0x1000);
+    const auto code = m.compile(b);
+    m.backend->link(code.entry, site_to(code, 0x1000), code.entry);
+    m.ctx().gpr[1] = 1000;
+    m.ctx().budget = 1'000'000;
+    m.backend->run(m.ctx(), code.entry);
+    EXPECT_EQ(m.ctx().gpr[0], 2000u);
+    EXPECT_EQ(m.ctx().exit, Exit::Lookup);
+    EXPECT_EQ(m.ctx().rip, 0x100au);
+    EXPECT_EQ(m.ctx().budget, 1'000'000 - 3000);
+
+    m.ctx().gpr[1] = 1000, m.ctx().gpr[0] = 0;
+    m.ctx().poll = 1;
+    m.backend->run(m.ctx(), code.entry);
+    EXPECT_EQ(m.ctx().exit, Exit::Event);
+    EXPECT_EQ(m.ctx().rip, 0x1000u);
+    EXPECT_EQ(m.ctx().gpr[0], 2u);
+    EXPECT_EQ(m.ctx().host_return, 0u);
+}
+
+TEST(Polls, EndALoopWhenTheBudgetIsUsedUp) {
+    for (const bool bmi2 : {true, false}) {
+        Machine m({.count_exact = true, .use_bmi2 = bmi2});
+        const Block b = loop(0x1000);
+        const auto code = m.compile(b);
+        m.backend->link(code.entry, site_to(code, 0x1000), code.entry);
+        for (const i64 budget : {i64{30}, i64{299}, i64{1} << 62}) {
+            m.ctx().gpr[1] = 1000, m.ctx().gpr[0] = 0;
+            m.ctx().budget = budget;
+            m.backend->run(m.ctx(), code.entry);
+            const u64 rounds = budget > 3000 ? 1000 : u64(budget) / 3 + 1;
+            EXPECT_EQ(m.ctx().gpr[0], 2 * rounds);
+            EXPECT_EQ(m.ctx().exit, rounds == 1000 ? Exit::Lookup : Exit::Event);
+        }
+    }
+}
+
+TEST(Polls, InTheMiddleOfABlockForInterrupts) {
+    Machine m;
+    Block b = block_at(0x1000, 3);
+    Builder p(b);
+    p.insn(0);
+    p.alu(Op::Add, 8, kRax, kRax, Ref::imm(), 1);
+    p.insn(4);
+    p.alu(Op::Cmp, 8, {}, kRax, Ref::imm(), 1);
+    p.add({.op = Op::PollIntr, .imm = 0x1008});
+    p.insn(8);
+    p.alu(Op::Add, 8, kRax, kRax, Ref::imm(), 100);
+    p.exit_to(0x100c);
+    const auto code = m.compile(b);
+    struct Case {
+        u32 poll;
+        u8 line, enabled;
+        bool leaves;
+    };
+    for (const Case c :
+         {Case{0, 0, 0, false}, {0, 1, 0, false}, {0, 0, 1, false}, {0, 1, 1, true}, {1, 0, 0, true}}) {
+        m.ctx().gpr[0] = 0;
+        m.ctx().poll = c.poll, m.ctx().interrupt_line = c.line, m.ctx().interrupt_flag = c.enabled;
+        m.ctx().budget = 10;
+        m.run(b, code);
+        EXPECT_EQ(m.ctx().exit, c.leaves ? Exit::Event : Exit::Lookup);
+        EXPECT_EQ(m.ctx().rip, c.leaves ? 0x1008u : 0x100cu);
+        EXPECT_EQ(m.ctx().gpr[0], c.leaves ? 1u : 101u);
+        EXPECT_EQ(m.ctx().budget, c.leaves ? 8 : 7);
+        if (c.leaves) {
+            EXPECT_EQ(m.ctx().flags, Flags(kZF | kPF));
+        }
+    }
+}
+
+TEST(IndirectJump, GoesThroughTheCache) {
+    Machine m;
+    Block b = block_at(0x1000);
+    Builder j(b);
+    j.insn(0);
+    j.jump_ind(kRax);
+    const auto from = m.compile(b);
+    const u64 target = 0xffff'8000'1234'5678;
+    const auto to = m.compile(adding(target, 3, 7, 0x3000));
+    m.ctx().gpr[0] = target;
+    m.backend->run(m.ctx(), from.entry);
+    EXPECT_EQ(m.ctx().exit, Exit::Lookup);
+    EXPECT_EQ(m.ctx().rip, target);
+
+    Context::JumpCacheEntry& entry = m.jump_cache[jump_cache_index(target)];
+    entry = {.pc = target, .key = m.ctx().key, .host = to.entry};
+    m.ctx().flags = kCF | kOF;
+    m.backend->run(m.ctx(), from.entry);
+    EXPECT_EQ(m.ctx().rip, 0x3000u);
+    EXPECT_EQ(m.ctx().gpr[3], 7u);
+
+    m.ctx().key = 2; // another epoch
+    m.backend->run(m.ctx(), from.entry);
+    EXPECT_EQ(m.ctx().rip, target);
+    EXPECT_EQ(m.ctx().flags, Flags(0)) << "of the addition";
+}
+
+TEST(IndirectJump, AddsTheCodeSegmentsBaseOutside64BitMode) {
+    Machine m;
+    Block b = block_at(0x1000);
+    b.mode_bits = 32;
+    Builder j(b);
+    j.insn(0);
+    j.jump_ind(kRax);
+    const auto from = m.compile(b);
+    const auto to = m.compile(adding(0x2000, 3, 7, 0x3000));
+    m.ctx().seg[u8(Seg::CS)].base = 0xffff'0000;
+    const u64 linear = 0x2000 + 0xffff'0000u;
+    m.jump_cache[jump_cache_index(linear)] = {.pc = linear, .key = m.ctx().key, .host = to.entry};
+    m.ctx().gpr[0] = 0x2000;
+    m.backend->run(m.ctx(), from.entry);
+    EXPECT_EQ(m.ctx().rip, 0x3000u);
+    m.ctx().gpr[0] = 0x2001;
+    m.backend->run(m.ctx(), from.entry);
+    EXPECT_EQ(m.ctx().rip, 0x2001u) << "a miss leaves with rip, not with the linear address";
+}
+
+// ---- calls
+
+u64 spy(Context& ctx, u64 a, u64 b, u64 imm) {
+    ctx.gpr[7] = ctx.rip;
+    ctx.gpr[15] = ctx.flags;
+    ctx.flags ^= kCF;
+    return a * 10000 + b * 100 + imm;
+}
+constexpr Helper kSpy{"spy", spy, kCF, kCF};
+u64 halt(Context& ctx, u64, u64, u64) {
+    ctx.rip = 0x1234;
+    ctx.exit = Exit::Halt;
+    return 0;
+}
+constexpr Helper kHalt{"halt", halt};
+
+TEST(Calls, PassOperandsAndState) {
+    Machine m;
+    Block b = block_at(0x1000, 2);
+    Builder c(b);
+    c.insn(0);
+    c.alu(Op::Cmp, 8, {}, kRax, kRax);
+    c.insn(4);
+    const Ref t = c.temp(), u = c.temp();
+    c.mov_imm(8, t, 5);
+    c.mov_imm(8, u, 6);
+    c.call(kSpy, u, t, kRdx, 3);
+    c.alu(Op::Add, 8, kRax, t, u); // both survive
+    c.exit_to(0x1008);
+    const auto code = m.compile(b);
+    m.ctx().gpr[2] = 4;
+    m.run(b, code);
+    EXPECT_EQ(m.ctx().gpr[0], 50403u + 5);
+    EXPECT_EQ(m.ctx().gpr[7], 0x1004u) << "Context::rip in the helper";
+    EXPECT_EQ(m.ctx().gpr[15], u64(kZF | kPF));
+
+    const auto flags = [&](bool carry) {
+        Block f = block_at(0x1000);
+        Builder d(f);
+        d.insn(0);
+        d.add({.op = carry ? Op::Stc : Op::Clc});
+        d.call(kSpy);
+        d.add({.op = Op::Setcc, .size = 1, .cond = Cond::B, .d = kRbx});
+        d.exit_to(0x1004);
+        m.ctx().gpr[3] = 0;
+        m.run(f, m.compile(f));
+        return m.ctx().gpr[3];
+    };
+    EXPECT_EQ(flags(false), 1u);
+    EXPECT_EQ(flags(true), 0u);
+}
+
+TEST(Calls, LeaveAtOnceWhenTheHelperSaysSo) {
+    Machine m;
+    Block b = block_at(0x1000, 2);
+    Builder c(b);
+    c.insn(0);
+    c.alu(Op::Add, 8, kRax, kRax, Ref::imm(), 1);
+    c.insn(4);
+    c.call(kHalt);
+    c.alu(Op::Add, 8, kRax, kRax, Ref::imm(), 100);
+    c.exit_to(0x1008);
+    const auto code = m.compile(b);
+    m.ctx().gpr[0] = 0;
+    m.backend->run(m.ctx(), code.entry);
+    EXPECT_EQ(m.ctx().exit, Exit::Halt);
+    EXPECT_EQ(m.ctx().rip, 0x1234u);
+    EXPECT_EQ(m.ctx().gpr[0], 1u);
+    const backend::SidePoint* point = Machine::point_of(code, m.ctx().host_return);
+    ASSERT_TRUE(point);
+    EXPECT_EQ(point->guest_offset, 4u);
+    EXPECT_EQ(point->instruction_index, 1u);
+}
+
+// ---- memory
+
+TEST(MemoryAccess, MissesOnceThenHits) {
+    Machine m;
+    Block b = block_at(0x1000);
+    Builder l(b);
+    l.insn(0);
+    l.load(8, kRax, {.base = kRsi, .disp = 8});
+    l.store(8, {.base = kRsi, .index = kRbx, .scale = 3}, kRax);
+    l.exit_to(0x1004);
+    const auto code = m.compile(b);
+    const u64 value = 0x1122'3344'5566'7788;
+    std::memcpy(m.memory->byte(0x2108), &value, 8);
+    m.ctx().gpr[6] = 0x2100, m.ctx().gpr[3] = 4;
+    for (u64 round = 0; round < 3; ++round) {
+        m.backend->run(m.ctx(), code.entry);
+        EXPECT_EQ(m.memory->acquires, 1u) << m.list(code);
+        EXPECT_EQ(m.memory->commits, 0u);
+        EXPECT_EQ(m.ctx().gpr[0], value);
+        EXPECT_EQ(std::memcmp(m.memory->byte(0x2120), &value, 8), 0);
+    }
+    m.ctx().gpr[6] = 0xffff'8000'0000'2ffc - 8; // the load crosses into the next page, the store does not
+    m.backend->run(m.ctx(), code.entry);
+    EXPECT_EQ(m.memory->acquires, 3u);
+    EXPECT_EQ(m.memory->commits, 1u) << "whoever acquires for writing commits";
+}
+
+TEST(MemoryAccess, IsPreciseWhereItFaults) {
+    Machine m;
+    Block b = block_at(0x1000, 3);
+    Builder l(b);
+    l.insn(0);
+    l.alu(Op::Sub, 4, kRbx, kRbx, Ref::imm(), 1);
+    l.insn(4);
+    l.alu(Op::Add, 8, kRsi, kRsi, Ref::imm(), 16);
+    l.insn(8);
+    l.rmw(Op::Add, 4, {.base = kRsi}, kRbx, 0, true);
+    l.alu(Op::Add, 8, kRsi, kRsi, Ref::imm(), 16);
+    l.exit_to(0x100c);
+    const auto code = m.compile(b);
+    m.ctx().gpr[3] = 0, m.ctx().gpr[6] = 0xd000 - 16;
+    m.ctx().budget = 50;
+    m.run(b, code);
+    EXPECT_EQ(m.ctx().exit, Exit::Fault);
+    EXPECT_EQ(m.ctx().fault.vector, 14);
+    EXPECT_EQ(m.ctx().fault.address, 0xd000u);
+    EXPECT_EQ(m.ctx().fault.error, 2u);
+    EXPECT_EQ(m.ctx().rip, 0x1008u);
+    EXPECT_EQ(m.ctx().gpr[6], 0xd000u);
+    EXPECT_EQ(m.ctx().gpr[3], 0xffff'ffffu);
+    EXPECT_EQ(m.ctx().flags, Flags(kPF)) << "of 0xcff0 + 16";
+    EXPECT_EQ(m.ctx().budget, 48) << "two instructions retired";
+}
+
+// SSE runs with the guest's rounding, C++ with the host's, and the guest's flags accumulate.
+TEST(Mxcsr, IsTheGuestsInCodeAndTheHostsOutside) {
+    Machine m;
+    Block b = block_at(0x1000);
+    Builder s(b);
+    s.insn(0);
+    s.add({.op = Op::VLoad, .size = 16, .d = Ref::xmm(1), .mem = {.base = kRsi}});
+    s.exit_to(0x1004);
+    const auto code = m.compile(b);
+    const u32 before = __builtin_ia32_stmxcsr();
+    m.ctx().mxcsr = 0x7f80; // toward zero
+    m.ctx().gpr[6] = 0x3000;
+    for (unsigned i = 0; i < 16; ++i)
+        *m.memory->byte(0x3000 + i) = u8(i);
+    m.backend->run(m.ctx(), code.entry);
+    EXPECT_EQ(__builtin_ia32_stmxcsr() & ~0x3fu, before & ~0x3fu);
+    EXPECT_EQ(m.ctx().mxcsr, 0x7f80u);
+    EXPECT_EQ(m.ctx().vec[1][15], 15);
+}
+
+TEST(Listing, NamesInstructions) {
+    Machine m;
+    const auto code = m.compile(adding(0x1000, 2, 5, 0x2000));
+    const std::string text = m.list(code);
+    EXPECT_NE(text.find("add rdx, 5"), std::string::npos) << text;
+    EXPECT_NE(m.backend->describe().find("sse4.2"), std::string::npos);
+}
+
+TEST(Room, TooSmallIsRefused) {
+    Machine m;
+    backend::Compiled out;
+    EXPECT_FALSE(m.backend->compile(adding(0x1000, 2, 5, 0x2000), m.buffer->executable() + m.next, 8, out));
+}
+
+} // namespace
+} // namespace dragoman::test
