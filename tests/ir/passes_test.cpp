@@ -1,5 +1,4 @@
-// Each pass by text in and text out, and all of them together by random blocks: what the interpreter makes of
-// a block must not change.
+// Each pass by text in and text out.
 #include "ir/passes.h"
 
 #include "ir/passes/passes.h"
