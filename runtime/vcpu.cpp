@@ -158,6 +158,13 @@ CachedBlock* Vcpu::next_block() {
     return translate(key);
 }
 
+std::string Vcpu::guest_text(const ir::Block& block, const x86::Translator::Source& source) {
+    std::vector<u8> bytes(source.bytes[0] + source.bytes[1]);
+    mmu_.map().read(source.gpa[0], bytes.data(), source.bytes[0]);
+    if (source.bytes[1]) mmu_.map().read(source.gpa[1], bytes.data() + source.bytes[0], source.bytes[1]);
+    return x86::list_guest(block, bytes);
+}
+
 CachedBlock* Vcpu::translate(const BlockKey& key) {
     x86::Cpu& c = cpu();
     ++counters_.translations;
@@ -165,8 +172,7 @@ CachedBlock* Vcpu::translate(const BlockKey& key) {
         ir::Block block;
         x86::Translator::Source source;
         if (!translator_.translate(c, block, source, limit)) return nullptr;
-        if (log_.enabled(LogItem::InAsm))
-            log_.print(LogItem::InAsm, "IN: %s\n", x86::list_guest(c, block).c_str());
+        if (log_.enabled(LogItem::InAsm)) log_.print(LogItem::InAsm, "IN:\n%s\n", guest_text(block, source).c_str());
         if (log_.enabled(LogItem::Op)) log_.print(LogItem::Op, "OP:\n%s\n", ir::print(block).c_str());
         ir::run_passes(block, options_.passes);
         if (log_.enabled(LogItem::OpOpt))

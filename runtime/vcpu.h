@@ -88,6 +88,7 @@ class Vcpu {
     bool halted_wait();
     CachedBlock* next_block();
     CachedBlock* translate(const BlockKey& key);
+    std::string guest_text(const ir::Block& block, const x86::Translator::Source& source);
     void run_block(CachedBlock& block);
     void run_alone(); // the instruction at rip, in a block of its own that is not kept
     void left(CachedBlock& block);
