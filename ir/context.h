@@ -92,7 +92,7 @@ struct alignas(64) Context {
     Segment seg[6];
 
     struct JumpCacheEntry {
-        u64 pc = 0;  // linear address
+        u64 pc = 0;  // rip; the CS base is part of the key
         u64 key = ~u64{0};
         const void* host = nullptr;
         u64 unused = 0; // 32 bytes, so that the index is a shift
@@ -106,7 +106,7 @@ struct alignas(64) Context {
     Fpu fpu{};
 };
 
-// Index of a linear address in the jump cache: the same function is emitted inline by the backend.
+// Index of a rip in the jump cache: the same function is emitted inline by the backend.
 constexpr u64 jump_cache_index(u64 pc) {
     return (pc ^ (pc >> Context::jump_cache_bits)) & ((1u << Context::jump_cache_bits) - 1);
 }

@@ -139,12 +139,11 @@ void Emitter::event_of_register(const OutOfLine& o) {
     load_value(host::scratch, o.inst->a, 8, o.inst->imm);
     jump_to(stubs_.exit_event);
 }
-// The instruction that polls has retired, unless it is polled for before it does anything.
+// The instruction that polls has retired.
 void Emitter::event_in_block(const OutOfLine& o) {
     saved_for_exit();
     move_imm(host::scratch, u64(o.inst->imm));
     call_to(stubs_.exit_side);
-    if (u64(o.inst->imm) != current_rip()) ++instruction_index_;
     note_side_point();
 }
 
@@ -230,25 +229,17 @@ void Emitter::emit_JumpInd(const Inst& inst) {
         return jump_to(stubs_.exit_lookup);
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
-    Gp linear = x86::r14;
-    if (block_->mode_bits != 64) {
-        linear = x86::r13;
-        a.mov(x86::r13d, in_context(i64(offsetof(Context, seg) + unsigned(ir::Seg::CS) * sizeof(ir::Segment) +
-                                        offsetof(ir::Segment, base)),
-                                    4));
-        a.add(x86::r13d, x86::r14d);
-    }
     if (bmi2()) {
-        a.rorx(x86::rcx, linear, Context::jump_cache_bits);
+        a.rorx(x86::rcx, x86::r14, Context::jump_cache_bits);
     } else {
-        a.mov(x86::rcx, linear);
+        a.mov(x86::rcx, x86::r14);
         a.shr(x86::rcx, Context::jump_cache_bits);
     }
-    a.xor_(x86::ecx, linear.r32());
+    a.xor_(x86::ecx, x86::r14d);
     a.and_(x86::ecx, (1 << Context::jump_cache_bits) - 1);
     a.shl(x86::ecx, 5);
     a.add(x86::rcx, in_context(offsetof(Context, jump_cache), 8));
-    a.cmp(linear, x86::ptr(x86::rcx, offsetof(Entry, pc)));
+    a.cmp(x86::r14, x86::ptr(x86::rcx, offsetof(Entry, pc)));
     a.jne(miss);
     a.mov(x86::r13, in_context(offsetof(Context, key), 8));
     a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, key)));

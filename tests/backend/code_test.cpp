@@ -205,26 +205,6 @@ TEST(IndirectJump, GoesThroughTheCache) {
     EXPECT_EQ(m.ctx().flags, Flags(0)) << "of the addition";
 }
 
-TEST(IndirectJump, AddsTheCodeSegmentsBaseOutside64BitMode) {
-    Machine m;
-    Block b = block_at(0x1000);
-    b.mode_bits = 32;
-    Builder j(b);
-    j.insn(0);
-    j.jump_ind(kRax);
-    const auto from = m.compile(b);
-    const auto to = m.compile(adding(0x2000, 3, 7, 0x3000));
-    m.ctx().seg[u8(Seg::CS)].base = 0xffff'0000;
-    const u64 linear = 0x2000 + 0xffff'0000u;
-    m.jump_cache[jump_cache_index(linear)] = {.pc = linear, .key = m.ctx().key, .host = to.entry};
-    m.ctx().gpr[0] = 0x2000;
-    m.backend->run(m.ctx(), from.entry);
-    EXPECT_EQ(m.ctx().rip, 0x3000u);
-    m.ctx().gpr[0] = 0x2001;
-    m.backend->run(m.ctx(), from.entry);
-    EXPECT_EQ(m.ctx().rip, 0x2001u) << "a miss leaves with rip, not with the linear address";
-}
-
 // ---- calls
 
 u64 spy(Context& ctx, u64 a, u64 b, u64 imm) {

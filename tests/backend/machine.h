@@ -132,8 +132,7 @@ class Machine {
         if (!p) return;
         const bool again = ctx().exit == ir::Exit::Fault || ctx().exit == ir::Exit::Restart;
         if (again) ctx().rip = block.pc + p->guest_offset;
-        const bool event = ctx().exit == ir::Exit::Event;
-        ctx().budget += block.guest_instructions - p->instruction_index - (again || event ? 0 : 1);
+        ctx().budget += block.guest_instructions - p->instruction_index - (again ? 0 : 1);
     }
     void interpret(const ir::Block& block) {
         ir::interpret(ctx(), block);
