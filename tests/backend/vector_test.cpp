@@ -34,8 +34,10 @@ std::vector<Operands> forms(const VecOp& op) {
     if (is({"cvtpi2ps", "cvtpi2pd", "movq2dq"})) return {Operands::XmmMm};
     if (is({"cvtps2pi", "cvttps2pi", "cvtpd2pi", "cvttpd2pi", "movdq2q"})) return {Operands::MmXmm};
     if (is({"movd", "movq"})) return {Operands::XmmGpr, Operands::GprXmm};
+    if (is({"movntdqa", "lddqu", "movlps", "movhps", "movlpd", "movhpd"})) return {Operands::XmmMem};
+    if (is({"pshufw"})) return {Operands::MmMm, Operands::MmMem};
     if (is({"pslldq", "psrldq"})) return {Operands::XmmImm};
-    if (is({"movhlps", "movlhps", "maskmovdqu", "emms"})) return {Operands::XmmXmm};
+    if (is({"movss", "movsd", "movhlps", "movlhps", "maskmovdqu", "emms"})) return {Operands::XmmXmm};
     std::vector<Operands> all{Operands::XmmXmm, Operands::XmmMem};
     if (is({"psllw", "pslld", "psllq", "psrlw", "psrld", "psrlq", "psraw", "psrad"}))
         all.push_back(Operands::XmmImm);
@@ -62,7 +64,7 @@ TEST_P(VectorRow, CodeAgreesWithTheInterpreter) {
             Builder builder(b);
             builder.insn(0);
             Inst i{.op = Op::Vec, .size = u8(rng() % 2 ? 8 : 4)};
-            if (op.mnemonic == "pextrq" || op.mnemonic == "pinsrq") i.size = 8;
+            if (op.mnemonic == "movq" || op.mnemonic == "pextrq" || op.mnemonic == "pinsrq") i.size = 8;
             if (op.mnemonic == "pextrd" || op.mnemonic == "pinsrd") i.size = 4;
             i.vec = row;
             i.imm = i64(rng() & 0xff);
@@ -132,7 +134,7 @@ TEST_P(VectorRow, CodeAgreesWithTheInterpreter) {
 }
 
 INSTANTIATE_TEST_SUITE_P(All, VectorRow, testing::Range(0u, unsigned(vec_op_count())),
-                         [](const auto& info) { return std::string(vec_op(u16(info.param)).mnemonic); });
+                         [](const auto& row) { return std::string(vec_op(u16(row.param)).mnemonic); });
 
 // How many rows are emitted as themselves: the ones that are not should be known.
 TEST(Vectors, AreMostlyEmittedDirectly) {
