@@ -53,14 +53,15 @@ bool XADD(Translation& t, const Instruction& insn) {
 
 namespace {
 
-// CMPXCHG r, r: destination `a`, source `b`, size `imm`; returns the new destination.
+// CMPXCHG r, r: destination `a`, source `b`, size `imm`; returns the new destination. On a mismatch the
+// destination keeps all its 64 bits (observed on processors).
 u64 cmpxchg_register(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     const u64 mask = size_mask(unsigned(imm));
     const u64 accumulator = ctx.gpr[0] & mask, old = a & mask;
     ir::alu_function(Op::Cmp, unsigned(imm))(accumulator, old, 0, ctx.flags);
     if (accumulator == old) return b & mask;
     ctx.gpr[0] = imm < 4 ? (ctx.gpr[0] & ~mask) | old : old;
-    return old;
+    return a;
 }
 constexpr ir::Helper cmpxchg_register_info{"cmpxchg", cmpxchg_register, ir::kAllFlags};
 
@@ -146,7 +147,7 @@ bool CMPXCHG(Translation& t, const Instruction& insn) {
     }
     const Ref old = t.read_reg(insn, 0, size), result = t.ir.temp();
     t.ir.call(cmpxchg_register_info, result, old, source, size);
-    t.write(insn, 0, size, result);
+    t.write(insn, 0, size == 4 ? 8 : size, result);
     return true;
 }
 

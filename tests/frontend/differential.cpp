@@ -41,8 +41,10 @@ void Machine::set_mode64() {
     cpu_.cr0 = kCr0PE | kCr0ET | kCr0NE;
     cpu_.cr4 = kCr4PAE | kCr4OSFXSR | kCr4OSXMMEXCPT;
     cpu_.efer = kEferLME | kEferLMA;
-    for (auto& s : cpu_.seg) s = {.base = 0, .limit = 0xffffffff, .selector = 0x2b, .attributes = kData | kSegDplMask};
-    cpu_.seg[1] = {.base = 0, .limit = 0xffffffff, .selector = 0x33, .attributes = kCode | kSegDplMask | kSegL};
+    for (auto& s : cpu_.seg)
+        s = {.base = 0, .limit = 0xffffffff, .selector = 0x2b, .attributes = kData | kSegDplMask};
+    cpu_.seg[1] = {
+        .base = 0, .limit = 0xffffffff, .selector = 0x33, .attributes = kCode | kSegDplMask | kSegL};
     cpu_.cpl = 3;
     cpu_.view = u8(softmmu::View::User);
     mmu_->set_paging({.long_mode = true});
@@ -56,7 +58,8 @@ void Machine::set_mode(unsigned code_bits) {
     cpu_.efer = 0;
     const u16 wide = real ? 0 : kSegDB | kSegG;
     const u32 limit = real ? 0xffff : 0xffffffff;
-    for (auto& s : cpu_.seg) s = {.base = 0, .limit = limit, .selector = 0, .attributes = u16(kData | wide)};
+    for (auto& s : cpu_.seg)
+        s = {.base = 0, .limit = limit, .selector = 0, .attributes = u16(kData | wide)};
     if (!real) cpu_.seg[1].attributes = kCode | wide;
     cpu_.cpl = 0;
     cpu_.view = u8(softmmu::View::Supervisor);
@@ -99,7 +102,9 @@ bool is_integer(ZydisMnemonic m) {
     return table[m];
 }
 
-bool is_gpr(ZydisRegister reg) { return reg >= ZYDIS_REGISTER_AL && reg <= ZYDIS_REGISTER_R15; }
+bool is_gpr(ZydisRegister reg) {
+    return reg >= ZYDIS_REGISTER_AL && reg <= ZYDIS_REGISTER_R15;
+}
 
 unsigned gpr_number(ZydisRegister reg) {
     const ZydisRegister full = ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, reg);
@@ -126,7 +131,8 @@ class Maker {
         c.code = random_bytes();
         if (!decode(c.code)) return false;
         c.code.resize(d_.insn.length);
-        if (!is_integer(d_.insn.mnemonic) || (wanted && !wanted(d_.insn.mnemonic)) || !runs_natively()) return false;
+        if (!is_integer(d_.insn.mnemonic) || (wanted && !wanted(d_.insn.mnemonic)) || !runs_natively())
+            return false;
         if (!place(c) || !decode(c.code) || !operands_reachable(c)) return false;
         find_defined_flags(c);
         c.text = list_guest(c.code, c.before.rip, 64);
@@ -148,16 +154,20 @@ class Maker {
         }
         if (rnd(2)) code.push_back(u8(0x40 | rnd(16)));
         switch (rnd(8)) {
-        case 0: case 1: case 2: code.push_back(0x0f); break;
+        case 0:
+        case 1:
+        case 2: code.push_back(0x0f); break;
         case 3: code.insert(code.end(), {0x0f, 0x38}); break;
         default: break;
         }
-        while (code.size() < 16) code.push_back(rnd(8) ? u8(random_()) : u8(rnd(2) ? 0 : 0xff));
+        while (code.size() < 16)
+            code.push_back(rnd(8) ? u8(random_()) : u8(rnd(2) ? 0 : 0xff));
         return code;
     }
 
     bool decode(const std::vector<u8>& code) {
-        return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_, code.data(), code.size(), &d_.insn, d_.operands));
+        return ZYAN_SUCCESS(
+            ZydisDecoderDecodeFull(&decoder_, code.data(), code.size(), &d_.insn, d_.operands));
     }
 
     bool runs_natively() const {
@@ -166,7 +176,8 @@ class Maker {
         if (d_.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return false;
         if (d_.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)) return false;
         for (unsigned n = 0; n < d_.insn.operand_count_visible; n++)
-            if (d_.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER && !is_gpr(d_.operands[n].reg.value)) return false;
+            if (d_.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER && !is_gpr(d_.operands[n].reg.value))
+                return false;
         return true;
     }
 
@@ -185,13 +196,15 @@ class Maker {
         if (rnd(4) == 0) return Native::data_base + 0x1000 - rnd(32); // may cross the page
         return Native::data_base + 0x400 + rnd(Native::data_bytes - 0x800);
     }
-    u64 random_code_address() { return Native::code_base + 0x1000 + rnd(0xe000); }
+    // Outside of where instructions are put.
+    u64 random_code_address() { return Native::code_base + (rnd(2) ? 0x1000 : 0xa000) + rnd(0x5000); }
 
     bool place(Case& c) {
         UserState& s = c.before;
         s.rip = Native::code_base + 0x8000 + (rnd(3) ? 0x100 : 0x1000 - rnd(16));
         s.flags = 0x202 | (random_() & ir::kAllFlags) | (rnd(4) ? 0 : u64{kDF});
-        for (u64& r : s.gpr) r = random_value();
+        for (u64& r : s.gpr)
+            r = random_value();
         s.gpr[4] = Native::data_base + 0x1000 + (rnd(2) ? 8 * rnd(16) : rnd(64));
         c.data.resize(Native::data_bytes);
         for (std::size_t i = 0; i < c.data.size(); i += 8) {
@@ -207,19 +220,24 @@ class Maker {
         for (unsigned i = 0; i < 2; i++) { // relative branches
             const auto& raw = d_.insn.raw.imm[i];
             if (!raw.size || !raw.is_relative) continue;
-            const i64 by = raw.size == 8 ? i64(rnd(256)) - 128 : i64(rnd(0x4000)) - 0x2000;
+            i64 by = raw.size == 8 ? i64(rnd(256)) - 128 : i64(rnd(0x4000)) - 0x2000;
+            if (by < 0 && by >= -15) by = 0; // not into the instruction itself
             std::memcpy(&c.code[raw.offset], &by, raw.size / 8);
         }
         switch (d_.insn.mnemonic) {
-        case ZYDIS_MNEMONIC_LEAVE: case ZYDIS_MNEMONIC_ENTER: s.gpr[5] = random_address(); return true;
+        case ZYDIS_MNEMONIC_LEAVE:
+        case ZYDIS_MNEMONIC_ENTER: s.gpr[5] = random_address(); return true;
         case ZYDIS_MNEMONIC_XLAT: s.gpr[3] = random_address(); return true;
         default: break;
         }
         for (unsigned n = 0; n < d_.insn.operand_count_visible; n++)
             if (d_.operands[n].type == ZYDIS_OPERAND_TYPE_MEMORY && d_.insn.mnemonic != ZYDIS_MNEMONIC_LEA)
                 return place_memory(c, d_.operands[n].mem);
-        if (is_branch() && d_.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER)
-            s.gpr[gpr_number(d_.operands[0].reg.value)] = random_code_address();
+        if (is_branch() && d_.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER) {
+            const unsigned target = gpr_number(d_.operands[0].reg.value);
+            if (target == 4) return false; // CALL would push into the code
+            s.gpr[target] = random_code_address();
+        }
         if (is_divide() && rnd(4)) s.gpr[2] = rnd(2) ? rnd(8) : s.gpr[0] >> 63 ? ~u64{0} : 0;
         if (d_.insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG && rnd(2) && !is_high(d_.operands[0].reg.value))
             s.gpr[0] = s.gpr[gpr_number(d_.operands[0].reg.value)];
@@ -249,7 +267,8 @@ class Maker {
         s.gpr[6] = random_address();
         s.gpr[7] = rnd(2) ? random_address() : s.gpr[6] + rnd(64) - 32;
         if (d_.insn.address_width == 32)
-            for (unsigned r : {1, 6, 7}) s.gpr[r] |= random_() << 32;
+            for (unsigned r : {1, 6, 7})
+                s.gpr[r] |= random_() << 32;
         if (rnd(2)) // long runs of equal bytes, so that comparisons go on
             std::fill(c.data.begin(), c.data.end(), u8(s.gpr[0]));
     }
@@ -277,7 +296,8 @@ class Maker {
                 if (disp + 0x400 > 0x800) return false; // RSP stays where it is
             } else {
                 s.gpr[base] = target - disp - sum;
-                if (mem.base == mem.index) s.gpr[base] = target - disp > 0 ? (target - disp) / (1u + mem.scale) : 0;
+                if (mem.base == mem.index)
+                    s.gpr[base] = target - disp > 0 ? (target - disp) / (1u + mem.scale) : 0;
                 if (narrow) s.gpr[base] = u32(s.gpr[base]) | random_() << 32;
             }
         }
@@ -325,7 +345,8 @@ class Maker {
     // Registers may have been given their values in an order that undid an address.
     bool operands_reachable(const Case& c) const {
         for (unsigned n = 0; n < d_.insn.operand_count_visible; n++) {
-            if (d_.operands[n].type != ZYDIS_OPERAND_TYPE_MEMORY || d_.insn.mnemonic == ZYDIS_MNEMONIC_LEA) continue;
+            if (d_.operands[n].type != ZYDIS_OPERAND_TYPE_MEMORY || d_.insn.mnemonic == ZYDIS_MNEMONIC_LEA)
+                continue;
             u64 ea = effective(c, d_.operands[n].mem);
             if (!inside(ea)) return false;
             if (is_bit_string()) {
@@ -345,11 +366,10 @@ class Maker {
         const InstructionInfo* row = find_instruction(d_.insn);
         ir::Flags undefined = row ? row->undefined : 0;
         if (d_.insn.meta.category == ZYDIS_CATEGORY_SHIFT || d_.insn.meta.category == ZYDIS_CATEGORY_ROTATE) {
-            const unsigned width = d_.operands[0].size, n = d_.operands[2].type == ZYDIS_OPERAND_TYPE_UNUSED ? 1 : 1;
-            const auto& count = d_.operands[d_.insn.mnemonic == ZYDIS_MNEMONIC_SHLD ||
-                                                    d_.insn.mnemonic == ZYDIS_MNEMONIC_SHRD
-                                                ? 2
-                                                : n];
+            const auto m = d_.insn.mnemonic;
+            const unsigned width = d_.operands[0].size;
+            const bool two = m == ZYDIS_MNEMONIC_SHLD || m == ZYDIS_MNEMONIC_SHRD;
+            const auto& count = d_.operands[two ? 2 : 1];
             const u64 raw = count.type == ZYDIS_OPERAND_TYPE_IMMEDIATE ? count.imm.value.u : c.before.gpr[1];
             const u64 masked = raw & (width == 64 ? 63 : 31);
             if (masked == 0) undefined = 0;
@@ -398,7 +418,8 @@ std::string compare(Machine& machine, Native& native, const Case& c) {
 
     const bool faulted = exit == ir::Exit::Fault;
     bool same = faulted == result.faulted && (!faulted || cpu.fault.vector == result.vector);
-    if (!same && result.faulted && result.vector == kPF && !faulted) return ""; // outside the data area: no verdict
+    if (!same && result.faulted && result.vector == kPF && !faulted)
+        return ""; // outside the data area: no verdict
     const ir::Flags compared = faulted ? ir::Flags{ir::kAllFlags} : c.compare;
     const u64 host_flags = host.flags & (compared | kDF);
     const u64 our_flags = (cpu.flags & compared) | (cpu.direction_flag ? u64{kDF} : 0);
@@ -409,7 +430,8 @@ std::string compare(Machine& machine, Native& native, const Case& c) {
     std::string out = c.text;
     static constexpr const char* names[16] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi",
                                               "r8",  "r9",  "r10", "r11", "r12", "r13", "r14", "r15"};
-    for (unsigned i = 0; i < 16; i++) add_line(out, names[i], c.before.gpr[i], host.gpr[i], cpu.gpr[i]);
+    for (unsigned i = 0; i < 16; i++)
+        add_line(out, names[i], c.before.gpr[i], host.gpr[i], cpu.gpr[i]);
     add_line(out, "rip", c.before.rip, host.rip, cpu.rip);
     add_line(out, "flags", c.before.flags & (compared | kDF), host_flags, our_flags);
     add_line(out, "fault", 0, result.faulted ? result.vector : ~u64{0}, faulted ? cpu.fault.vector : ~u64{0});
@@ -417,7 +439,8 @@ std::string compare(Machine& machine, Native& native, const Case& c) {
         if (native.data()[i] == guest_data[i]) continue;
         char line[96];
         std::snprintf(line, sizeof line, "  [%llx] before %02x  host %02x  ours %02x  <--\n",
-                      static_cast<unsigned long long>(Native::data_base + i), c.data[i], native.data()[i], guest_data[i]);
+                      static_cast<unsigned long long>(Native::data_base + i), c.data[i], native.data()[i],
+                      guest_data[i]);
         out += line;
     }
     ir::Block block;

@@ -1,4 +1,5 @@
-// One case of the comparison between the host's processor and the translated instruction, and the machine that runs it.
+// One case of the comparison between the host's processor and the translated instruction, and the machine
+// that runs it.
 #pragma once
 
 #include "native.h"
@@ -53,7 +54,7 @@ class Machine {
 struct Case {
     std::vector<u8> code;
     UserState before;
-    std::vector<u8> data; // of the data area
+    std::vector<u8> data;              // of the data area
     ir::Flags compare = ir::kAllFlags; // arithmetic flags that the manual defines after it
     std::string text;
 };

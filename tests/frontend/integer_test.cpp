@@ -15,7 +15,9 @@ u64 setting(const char* name, u64 otherwise) {
     return value ? std::strtoull(value, nullptr, 0) : otherwise;
 }
 
-void interpret(x86::Cpu& cpu, ir::Block& block) { ir::interpret(cpu, block); }
+void interpret(x86::Cpu& cpu, ir::Block& block) {
+    ir::interpret(cpu, block);
+}
 
 TEST(Integer, AgreesWithTheHost) {
     Native native;

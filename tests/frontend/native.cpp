@@ -5,9 +5,9 @@
 #include <sys/mman.h>
 #include <sys/ucontext.h>
 
-// The entry loads every register and jumps; the INT3 behind the instruction raises SIGTRAP, whose handler takes the
-// registers out of the signal frame and goes on at the exit. RSP is the guest's meanwhile: handlers run on a stack of
-// their own.
+// The entry loads every register and jumps; the INT3 behind the instruction raises SIGTRAP, whose handler
+// takes the registers out of the signal frame and goes on at the exit. RSP is the guest's meanwhile: handlers
+// run on a stack of their own.
 extern "C" {
 void dragoman_native_enter(const dragoman::test::UserState* state);
 void dragoman_native_leave();
@@ -79,7 +79,8 @@ void handler(int signal, siginfo_t*, void* raw) {
     }
     static constexpr int order[16] = {REG_RAX, REG_RCX, REG_RDX, REG_RBX, REG_RSP, REG_RBP, REG_RSI, REG_RDI,
                                       REG_R8,  REG_R9,  REG_R10, REG_R11, REG_R12, REG_R13, REG_R14, REG_R15};
-    for (unsigned i = 0; i < 16; i++) running->gpr[i] = u64(g[order[i]]);
+    for (unsigned i = 0; i < 16; i++)
+        running->gpr[i] = u64(g[order[i]]);
     running->flags = u64(g[REG_EFL]);
     ended.vector = unsigned(g[REG_TRAPNO]);
     ended.faulted = ended.vector != kBreakpoint;
@@ -112,14 +113,16 @@ Native::Native() {
     action.sa_sigaction = handler;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
-    for (std::size_t i = 0; i < std::size(kSignals); i++) sigaction(kSignals[i], &action, &previous[i]);
+    for (std::size_t i = 0; i < std::size(kSignals); i++)
+        sigaction(kSignals[i], &action, &previous[i]);
 }
 
 Native::~Native() {
     munmap(reinterpret_cast<void*>(code_base), code_bytes);
     munmap(reinterpret_cast<void*>(data_base), data_bytes);
     if (!available_) return;
-    for (std::size_t i = 0; i < std::size(kSignals); i++) sigaction(kSignals[i], &previous[i], nullptr);
+    for (std::size_t i = 0; i < std::size(kSignals); i++)
+        sigaction(kSignals[i], &previous[i], nullptr);
 }
 
 NativeResult Native::run(std::span<const u8> code, UserState& state) {

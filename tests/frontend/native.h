@@ -20,7 +20,8 @@ struct NativeResult {
     unsigned vector = 0;
 };
 
-// Two fixed areas of this process: code, filled with INT3 around the instruction, and data. One object at a time.
+// Two fixed areas of this process: code, filled with INT3 around the instruction, and data. One object at a
+// time.
 class Native {
   public:
     static constexpr u64 code_base = 0x1000000, code_bytes = 0x10000;
@@ -35,8 +36,8 @@ class Native {
     bool available() const { return available_; }
     u8* data() { return reinterpret_cast<u8*>(data_base); }
 
-    // Puts `code` at state.rip (in the code area) and runs it until it leaves it: `state` is then what the processor
-    // holds, rip the instruction that comes next or the one that faulted.
+    // Puts `code` at state.rip (in the code area) and runs it until it leaves it: `state` is then what the
+    // processor holds, rip the instruction that comes next or the one that faulted.
     NativeResult run(std::span<const u8> code, UserState& state);
 
   private:
