@@ -63,7 +63,6 @@ void reset(Cpu& cpu) {
     fresh.host_return = cpu.host_return;
     fresh.interpreted_block = cpu.interpreted_block;
     fresh.interpreted_instruction = cpu.interpreted_instruction;
-    fresh.translation_epoch = cpu.translation_epoch;
 
     constexpr u16 data = kSegP | kSegS | kSegWritable | kSegAccessed;
     for (unsigned i = 0; i < 6; ++i)

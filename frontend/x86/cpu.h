@@ -73,10 +73,6 @@ struct Cpu : ir::Context {
     bool nmi_pending = false, nmi_blocked = false;
     bool halted = false;
 
-    // Advanced by whatever may change what a linear address stands for (MOV CR3, INVLPG, CR0/CR4/EFER bits): the
-    // run loop compares it with the value it last saw and starts a new epoch.
-    u64 translation_epoch = 0;
-
     const CpuModel* model = nullptr; // borrowed
     Platform* platform = nullptr;    // borrowed
     softmmu::Mmu* mmu = nullptr;     // borrowed

@@ -204,7 +204,6 @@ namespace {
 
 u64 invlpg_helper(ir::Context& ctx, u64 a, u64, u64) {
     Cpu& cpu = cpu_of(ctx);
-    ++cpu.translation_epoch;
     cpu.mmu->invlpg(a);
     return 0;
 }

@@ -73,7 +73,6 @@ void update_paging(Cpu& cpu) {
 }
 
 void flush_translations(Cpu& cpu, bool keep_global) {
-    ++cpu.translation_epoch;
     if (cpu.mmu) cpu.mmu->flush(keep_global);
 }
 

@@ -18,7 +18,7 @@ void request_poll(ir::Context& ctx);
 
 // Hands CR0, CR3, CR4 and EFER over to the MMU; does not flush.
 void update_paging(Cpu& cpu);
-// Drops cached translations and with them the links that were made under them (Cpu::translation_epoch).
+// Drops cached translations of addresses (which starts a new epoch of the MMU).
 void flush_translations(Cpu& cpu, bool keep_global);
 
 // MOV to CRn with all checks; #GP(0) is raised and false returned where the manual says so.

@@ -10,15 +10,25 @@ namespace {
 
 constexpr ir::Flags kAll = ir::kAllFlags;
 
+// After a task switch a fault, or the trap of the TSS's T flag, is the new task's and not this instruction's:
+// it is delivered on the spot, so that whoever runs the block sees an instruction that ended well.
+void settle_task(Cpu& cpu, u16 old_task) {
+    if (cpu.exit == ir::Exit::Fault && cpu.tr.selector != old_task) deliver_fault(cpu);
+}
+
 // a: selector, b: offset
 u64 far_jump_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
+    const u16 task = cpu.tr.selector;
     far_jump(cpu, u16(a), b, size_in(imm), next_rip_in(cpu, imm));
+    settle_task(cpu, task);
     return 0;
 }
 u64 far_call_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
+    const u16 task = cpu.tr.selector;
     far_call(cpu, u16(a), b, size_in(imm), next_rip_in(cpu, imm));
+    settle_task(cpu, task);
     return 0;
 }
 // imm: size | bytes to release << 8
@@ -28,7 +38,9 @@ u64 far_return_helper(ir::Context& ctx, u64, u64, u64 imm) {
 }
 u64 iret_helper(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
+    const u16 task = cpu.tr.selector;
     interrupt_return(cpu, size_in(imm), next_rip_in(cpu, imm));
+    settle_task(cpu, task);
     return 0;
 }
 // Task switches load and store EFLAGS.
@@ -81,15 +93,24 @@ namespace {
 
 // a: vector, imm: rip of the next instruction
 u64 int_helper(ir::Context& ctx, u64 a, u64, u64 imm) {
-    interrupt_n(cpu_of(ctx), u8(a), imm);
+    Cpu& cpu = cpu_of(ctx);
+    const u16 task = cpu.tr.selector;
+    interrupt_n(cpu, u8(a), imm);
+    settle_task(cpu, task);
     return 0;
 }
 u64 int1_helper(ir::Context& ctx, u64, u64, u64 imm) {
-    software_interrupt(cpu_of(ctx), kDB, imm, EventKind::Icebp);
+    Cpu& cpu = cpu_of(ctx);
+    const u16 task = cpu.tr.selector;
+    software_interrupt(cpu, kDB, imm, EventKind::Icebp);
+    settle_task(cpu, task);
     return 0;
 }
 u64 int3_helper(ir::Context& ctx, u64, u64, u64 imm) {
-    software_interrupt(cpu_of(ctx), kBP, imm, EventKind::Software);
+    Cpu& cpu = cpu_of(ctx);
+    const u16 task = cpu.tr.selector;
+    software_interrupt(cpu, kBP, imm, EventKind::Software);
+    settle_task(cpu, task);
     return 0;
 }
 u64 into_helper(ir::Context& ctx, u64, u64, u64 imm) {

@@ -63,8 +63,8 @@ TEST(SystemReal, InterruptThroughTheVectorTable) {
     m.cpu.gpr[4] = 0x7000;
     m.cpu.set_eflags(2 | kIF | ir::kCF);
     m.put<u32>(0x21 * 4, u32(kHandler >> 4) << 16 | 5);
-    m.code(kCode, {0xcd, 0x21, 0xf4});                   // int 0x21; hlt
-    m.code(kHandler + 5, {0xb8, 0x34, 0x12, 0xcf});      // mov ax, 0x1234; iret
+    m.code(kCode, {0xcd, 0x21, 0xf4});              // int 0x21; hlt
+    m.code(kHandler + 5, {0xb8, 0x34, 0x12, 0xcf}); // mov ax, 0x1234; iret
     EXPECT_EQ(m.run(), ir::Exit::Halt);
     EXPECT_EQ(m.cpu.gpr[0] & 0xffff, 0x1234u);
     EXPECT_EQ(m.cpu.seg[1].selector, kCode >> 4);
@@ -117,8 +117,9 @@ TEST(SystemProtected, InterruptFromRing3AndBack) {
     m.flat_user();
     m.idt_gate(0x80, kInterruptGate32, kCode0, kHandler, 3);
     m.cpu.set_eflags(2 | kIF);
-    m.code(kCode, {0xcd, 0x80, 0x90, 0xfa});              // int 0x80; nop; cli (#GP: the end)
-    m.code(kHandler, {0x0e, 0x58, 0x66, 0xb9, 0x10, 0x00, 0x8e, 0xd9, 0xcf}); // push cs; pop eax; mov cx,0x10; mov ds,cx; iret
+    m.code(kCode, {0xcd, 0x80, 0x90, 0xfa}); // int 0x80; nop; cli (#GP: the end)
+    m.code(kHandler, {0x0e, 0x58, 0x66, 0xb9, 0x10, 0x00, 0x8e, 0xd9,
+                      0xcf}); // push cs; pop eax; mov cx,0x10; mov ds,cx; iret
     m.idt_gate(kGP, kInterruptGate32, kCode0, kHandler + 0x100);
     m.code(kHandler + 0x100, {0xf4});
     EXPECT_EQ(m.run(), ir::Exit::Halt);
@@ -228,8 +229,8 @@ TEST(SystemProtected, SingleStep) {
     SystemMachine m;
     m.flat();
     m.idt_gate(kDB, kInterruptGate32, kCode0, kHandler);
-    m.code(kCode, {0x40, 0x40, 0xf4});   // inc eax; inc eax; hlt
-    m.code(kHandler, {0x43, 0xcf});      // inc ebx; iret
+    m.code(kCode, {0x40, 0x40, 0xf4}); // inc eax; inc eax; hlt
+    m.code(kHandler, {0x43, 0xcf});    // inc ebx; iret
     m.cpu.set_eflags(2 | kTF);
     EXPECT_EQ(m.run(), ir::Exit::Halt);
     EXPECT_EQ(m.cpu.gpr[0], 2u);
@@ -339,7 +340,7 @@ TEST(SystemV86, VirtualInterruptFlagAndRedirection) {
     m.v86(0);
     m.cpu.cr4 |= kCr4VME;
     m.code(kCode, {0xfb, 0x9c, 0x58, 0xcd, 0x21, 0xf4}); // sti; pushf; pop ax; int 0x21; hlt
-    m.put<u16>(kTss + 0x66, 0x60);   // its redirection bitmap is at 0x40
+    m.put<u16>(kTss + 0x66, 0x60);                       // its redirection bitmap is at 0x40
     m.put<u32>(0x21 * 4, 0x900u << 16 | 7);
     m.code(0x9007, {0x9c, 0x5b, 0xcf}); // pushf; pop bx; iret
     m.idt_gate(kGP, kInterruptGate32, kCode0, kHandler + 0x100);

@@ -29,8 +29,8 @@ u64 SystemMachine::segment(u32 base, u32 limit, unsigned type, unsigned dpl, uns
 }
 
 u64 SystemMachine::gate(unsigned type, u16 selector, u32 offset, unsigned dpl, unsigned parameters) {
-    return u64(offset & 0xffff) | u64(selector) << 16 | u64(parameters) << 32 | u64(type) << 40 | u64(dpl) << 45 |
-           u64{1} << 47 | u64(offset >> 16) << 48;
+    return u64(offset & 0xffff) | u64(selector) << 16 | u64(parameters) << 32 | u64(type) << 40 |
+           u64(dpl) << 45 | u64{1} << 47 | u64(offset >> 16) << 48;
 }
 
 void SystemMachine::load(ir::Seg which, u16 selector) {
@@ -64,7 +64,8 @@ void SystemMachine::flat() {
     cpu.cr0 |= kCr0PE;
     cpu.cr0 &= ~u64(kCr0CD | kCr0NW);
     load(ir::Seg::CS, kCode0);
-    for (const auto s : {ir::Seg::SS, ir::Seg::DS, ir::Seg::ES, ir::Seg::FS, ir::Seg::GS}) load(s, kData0);
+    for (const auto s : {ir::Seg::SS, ir::Seg::DS, ir::Seg::ES, ir::Seg::FS, ir::Seg::GS})
+        load(s, kData0);
     cpu.ldtr = null_segment(0);
     EXPECT_TRUE(load_tr(cpu, kTask));
     cpu.gpr[4] = kStack0 - 0x1000;
@@ -75,7 +76,8 @@ void SystemMachine::flat() {
 void SystemMachine::flat_user() {
     flat();
     load(ir::Seg::CS, kCode3);
-    for (const auto s : {ir::Seg::SS, ir::Seg::DS, ir::Seg::ES, ir::Seg::FS, ir::Seg::GS}) load(s, kData3);
+    for (const auto s : {ir::Seg::SS, ir::Seg::DS, ir::Seg::ES, ir::Seg::FS, ir::Seg::GS})
+        load(s, kData3);
     cpu.gpr[4] = kStack3;
     set_cpl(cpu, 3);
 }
@@ -84,7 +86,8 @@ void SystemMachine::v86(unsigned iopl) {
     flat();
     cpu.set_eflags(2 | kVM | iopl << 12);
     constexpr u16 selectors[6] = {0x4000, kCode >> 4, 0x3000, 0x4000, 0x4000, 0x4000};
-    for (unsigned i = 0; i < 6; ++i) load_real_segment(cpu, ir::Seg(i), selectors[i]);
+    for (unsigned i = 0; i < 6; ++i)
+        load_real_segment(cpu, ir::Seg(i), selectors[i]);
     set_cpl(cpu, 3);
     cpu.gpr[4] = 0x100;
     cpu.rip = 0;
@@ -94,13 +97,14 @@ void SystemMachine::long64() {
     flat();
     put<u64>(kPages, (kPages + 0x1000) | 7);
     put<u64>(kPages + 0x1000, (kPages + 0x2000) | 7);
-    for (u64 i = 0; i < 8; ++i) put<u64>(kPages + 0x2000 + i * 8, i << 21 | 0x87);
+    for (u64 i = 0; i < 8; ++i)
+        put<u64>(kPages + 0x2000 + i * 8, i << 21 | 0x87);
     EXPECT_TRUE(write_cr4(cpu, kCr4PAE | kCr4OSFXSR));
     EXPECT_TRUE(write_cr3(cpu, kPages));
     EXPECT_TRUE(write_efer(cpu, kEferLME | kEferSCE | kEferNXE));
     EXPECT_TRUE(write_cr0(cpu, kCr0PE | kCr0PG | kCr0WP | kCr0NE));
     load(ir::Seg::CS, kCode64);
-    put<u64>(kTss + 4, kStack0);        // RSP0
+    put<u64>(kTss + 4, kStack0);             // RSP0
     put<u64>(kTss + 0x24, kStack0 - 0x2000); // IST1
     cpu.idtr = {kIdt, 0xfff};
 }
@@ -115,7 +119,8 @@ void SystemMachine::long64_user() {
 
 void SystemMachine::paging32() {
     put<u32>(kPages, (kPages + 0x1000) | 7);
-    for (u32 i = 0; i < 1024; ++i) put<u32>(kPages + 0x1000 + i * 4, i << 12 | 7);
+    for (u32 i = 0; i < 1024; ++i)
+        put<u32>(kPages + 0x1000 + i * 4, i << 12 | 7);
     EXPECT_TRUE(write_cr3(cpu, kPages));
     EXPECT_TRUE(write_cr0(cpu, cpu.cr0 | kCr0PG | kCr0WP));
 }

@@ -65,16 +65,14 @@ class FakePlatform final : public Platform {
 };
 
 // Where the tests put things.
-enum Place : u32 {
-    kGdt = 0x1000, kIdt = 0x2000, kTss = 0x3000, kTss2 = 0x3100, kLdtAt = 0x3400, kCode = 0x8000, kHandler = 0x9000,
-    kStack0 = 0x20000, kStack3 = 0x30000, kData = 0x40000, kPages = 0x100000,
-};
+inline constexpr u32 kGdt = 0x1000, kIdt = 0x2000, kTss = 0x3000, kTss2 = 0x3100, kLdtAt = 0x3400,
+                     kCode = 0x8000, kHandler = 0x9000, kStack0 = 0x20000, kStack3 = 0x30000, kData = 0x40000,
+                     kPages = 0x100000;
 // Selectors of the GDT that flat() makes.
-enum Selector : u16 {
-    kCode0 = 0x08, kData0 = 0x10, kCode3 = 0x1b, kData3 = 0x23, kTask = 0x28, kTask2 = 0x38, kLdtSel = 0x48,
-    kCode64 = 0x58, kCode64User = 0x63, kConforming = 0x68, kReadOnly = 0x70, kAbsent = 0x78, kExecOnly = 0x80,
-    kGateSel = 0x88, kTaskGateSel = 0x98, kTask16 = 0xa0, kSmallStack = 0xa8,
-};
+inline constexpr u16 kCode0 = 0x08, kData0 = 0x10, kCode3 = 0x1b, kData3 = 0x23, kTask = 0x28, kTask2 = 0x38,
+                     kLdtSel = 0x48, kCode64 = 0x58, kCode64User = 0x63, kConforming = 0x68, kReadOnly = 0x70,
+                     kAbsent = 0x78, kExecOnly = 0x80, kGateSel = 0x88, kTaskGateSel = 0x98, kTask16 = 0xa0,
+                     kSmallStack = 0xa8;
 
 class SystemMachine {
   public:
@@ -87,7 +85,8 @@ class SystemMachine {
     }
     template <class T> void put(u64 at, T v) { std::memcpy(map->ram() + at, &v, sizeof v); }
     void code(u64 at, std::initializer_list<int> bytes) {
-        for (const int b : bytes) put(at++, u8(b));
+        for (const int b : bytes)
+            put(at++, u8(b));
     }
 
     static u64 segment(u32 base, u32 limit_pages, unsigned type, unsigned dpl, unsigned flags /* G D L AVL */,
@@ -141,8 +140,8 @@ class SystemMachine {
 inline ::testing::AssertionResult faulted(const Cpu& cpu, unsigned vector, u32 error) {
     if (cpu.exit != ir::Exit::Fault) return ::testing::AssertionFailure() << "no fault";
     if (cpu.fault.vector != vector || cpu.fault.error != error)
-        return ::testing::AssertionFailure() << "fault " << unsigned(cpu.fault.vector) << " error " << std::hex
-                                             << cpu.fault.error;
+        return ::testing::AssertionFailure()
+               << "fault " << unsigned(cpu.fault.vector) << " error " << std::hex << cpu.fault.error;
     return ::testing::AssertionSuccess();
 }
 

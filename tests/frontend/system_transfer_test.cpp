@@ -14,20 +14,30 @@ struct SegmentCase {
 TEST(SystemSegments, ChecksOfLoads) {
     using ir::Seg;
     const SegmentCase cases[] = {
-        {Seg::DS, kData0, -1, 0},           {Seg::DS, kData3, -1, 0},
-        {Seg::DS, 0, -1, 0},                {Seg::ES, 3, -1, 0},
-        {Seg::DS, kReadOnly, -1, 0},        {Seg::DS, kConforming, -1, 0},
-        {Seg::DS, kCode0, -1, 0},           {Seg::DS, kExecOnly, kGP, kExecOnly},
-        {Seg::DS, kTask, kGP, kTask},       {Seg::DS, kAbsent, kNP, kAbsent},
-        {Seg::DS, kData0 | 3, kGP, kData0}, {Seg::DS, 0x7f8, kGP, 0x7f8},
+        {Seg::DS, kData0, -1, 0},
+        {Seg::DS, kData3, -1, 0},
+        {Seg::DS, 0, -1, 0},
+        {Seg::ES, 3, -1, 0},
+        {Seg::DS, kReadOnly, -1, 0},
+        {Seg::DS, kConforming, -1, 0},
+        {Seg::DS, kCode0, -1, 0},
+        {Seg::DS, kExecOnly, kGP, kExecOnly},
+        {Seg::DS, kTask, kGP, kTask},
+        {Seg::DS, kAbsent, kNP, kAbsent},
+        {Seg::DS, kData0 | 3, kGP, kData0},
+        {Seg::DS, 0x7f8, kGP, 0x7f8},
         {Seg::DS, kData0 | 4, kGP, kData0 | 4}, // no LDT
-        {Seg::SS, kData0, -1, 0},           {Seg::SS, 0, kGP, 0},
-        {Seg::SS, kData3, kGP, kData3 & 0xfffc}, {Seg::SS, kReadOnly, kGP, kReadOnly},
-        {Seg::SS, kCode0, kGP, kCode0},     {Seg::SS, kAbsent, kSS, kAbsent},
+        {Seg::SS, kData0, -1, 0},
+        {Seg::SS, 0, kGP, 0},
+        {Seg::SS, kData3, kGP, kData3 & 0xfffc},
+        {Seg::SS, kReadOnly, kGP, kReadOnly},
+        {Seg::SS, kCode0, kGP, kCode0},
+        {Seg::SS, kAbsent, kSS, kAbsent},
         {Seg::SS, kData0 | 1, kGP, kData0},
     };
     for (const SegmentCase& c : cases) {
-        SCOPED_TRACE(testing::Message() << "segment " << unsigned(c.seg) << " selector " << std::hex << c.selector);
+        SCOPED_TRACE(testing::Message()
+                     << "segment " << unsigned(c.seg) << " selector " << std::hex << c.selector);
         SystemMachine m;
         m.flat();
         const ir::Segment before = m.cpu.seg[unsigned(c.seg)];
@@ -60,7 +70,9 @@ TEST(SystemSegments, LimitsAndLdt) {
     EXPECT_TRUE(faulted(m.cpu, kGP, kTask2));
     EXPECT_FALSE(load_tr(m.cpu, kTask)) << "busy";
     EXPECT_TRUE(faulted(m.cpu, kGP, kTask));
-    const ir::Segment down{.base = 0, .limit = 0xfff, .selector = 0,
+    const ir::Segment down{.base = 0,
+                           .limit = 0xfff,
+                           .selector = 0,
                            .attributes = kSegP | kSegS | kSegWritable | kSegExpandDown | kSegDB};
     EXPECT_FALSE(inside_limit(down, 0xfff, 1));
     EXPECT_TRUE(inside_limit(down, 0x1000, 4));
@@ -103,8 +115,8 @@ TEST(SystemFar, CallGateToRing0WithParametersAndBack) {
     m.cpu.gpr[4] = kStack3 - 8;
     m.put<u32>(kStack3 - 8, 0xaaaa);
     m.put<u32>(kStack3 - 4, 0xbbbb);
-    m.code(kCode, {0x9a, 0, 0, 0, 0, kGateSel | 3, 0, 0xfa});  // call far gate; cli (#GP)
-    m.code(kHandler, {0x8b, 0x44, 0x24, 8, 0xca, 8, 0});       // mov eax, [esp+8]; retf 8
+    m.code(kCode, {0x9a, 0, 0, 0, 0, kGateSel | 3, 0, 0xfa}); // call far gate; cli (#GP)
+    m.code(kHandler, {0x8b, 0x44, 0x24, 8, 0xca, 8, 0});      // mov eax, [esp+8]; retf 8
     m.idt_gate(kGP, kInterruptGate32, kCode0, kHandler + 0x100);
     m.code(kHandler + 0x100, {0xf4});
     EXPECT_EQ(m.run(), ir::Exit::Halt);
@@ -169,7 +181,8 @@ void make_task(SystemMachine& m) {
     m.put<u32>(kTss2 + 0x28, 0x1111); // EAX
     m.put<u32>(kTss2 + 0x38, kStack3);
     constexpr u16 selectors[6] = {kData0, kCode0, kData0, kData0, 0, 0};
-    for (unsigned i = 0; i < 6; ++i) m.put<u16>(kTss2 + 0x48 + i * 4, selectors[i]);
+    for (unsigned i = 0; i < 6; ++i)
+        m.put<u16>(kTss2 + 0x48 + i * 4, selectors[i]);
 }
 
 TEST(SystemTask, CallAndReturn) {
@@ -250,7 +263,8 @@ TEST(SystemTask, SixteenBit) {
     m.put<u16>(kTss2 + 0x12, 0x4444);
     m.put<u16>(kTss2 + 0x1a, 0x2000); // SP
     constexpr u16 selectors[4] = {kData0, kCode0, kSmallStack, kData0};
-    for (unsigned i = 0; i < 4; ++i) m.put<u16>(kTss2 + 0x22 + i * 2, selectors[i]);
+    for (unsigned i = 0; i < 4; ++i)
+        m.put<u16>(kTss2 + 0x22 + i * 2, selectors[i]);
     ASSERT_TRUE(far_call(m.cpu, kTask16, 0, 4, kCode + 7));
     EXPECT_EQ(m.cpu.rip, 0x9000u);
     EXPECT_EQ(m.cpu.gpr[0] & 0xffff, 0x4444u);
@@ -269,7 +283,8 @@ TEST(SystemCall, SyscallAndSysret) {
     m.cpu.sfmask = kIF | kTF | kDF;
     m.cpu.set_eflags(2 | kIF | ir::kCF);
     m.code(kCode, {0x0f, 0x05, 0xf4}); // syscall; hlt (#GP)
-    m.code(kHandler, {0x48, 0x89, 0xe3, 0x9c, 0x58, 0x48, 0x0f, 0x07}); // mov rbx, rsp; pushfq; pop rax; sysretq
+    m.code(kHandler,
+           {0x48, 0x89, 0xe3, 0x9c, 0x58, 0x48, 0x0f, 0x07}); // mov rbx, rsp; pushfq; pop rax; sysretq
     m.idt_gate64(kGP, kInterruptGate32, kHandler + 0x100);
     m.code(kHandler + 0x100, {0xf4});
     EXPECT_EQ(m.run(), ir::Exit::Halt);
