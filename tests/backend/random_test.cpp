@@ -273,6 +273,7 @@ class Generator {
         static_cast<void>(d);
         pending_ = 0;
         i.size = 8;
+        if (name == "lddqu" || name == "emms") i.vec = u16(find_vec_op("addps"));
         i.d = Ref::xmm(below(16)), i.a = Ref::xmm(below(16));
         if (general && !name.starts_with("padd") && !name.starts_with("psub") && !name.starts_with("pcmp"))
             i.op = Op::VLoad, i.size = 16, i.mem = address(), i.a = Ref::none(), i.vec = 0;
