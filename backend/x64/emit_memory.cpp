@@ -29,7 +29,6 @@ Emitter::Shape Emitter::address(const ir::Address& m, bool linear) {
     const Gp wide = m.size == 8 ? Gp(x86::r14) : Gp(x86::r14d);
     Shape shape = Shape::Simple;
     const bool has_base = !m.base.is_none(), has_index = !m.index.is_none();
-    const i32 disp = i32(m.disp);
     if (!has_base && !has_index) {
         move_imm(host::address, u64(m.disp) & (m.size == 8 ? ~u64{0} : (u64{1} << m.size * 8) - 1));
     } else {
@@ -46,9 +45,8 @@ Emitter::Shape Emitter::address(const ir::Address& m, bool linear) {
             a.mov(x86::rcx, slot(m.index, 8));
             shape = Shape::Complex;
         }
-        if (i64(disp) != m.disp && m.size == 8) { // the frontend should not make these
-            DRAGOMAN_ASSERT(!"a displacement of 32 bits");
-        }
+        const bool wide_disp = m.size == 8 && i64(i32(m.disp)) != m.disp; // a base that a pass found constant
+        const i32 disp = wide_disp ? 0 : i32(m.disp);
         if (has_base && has_index)
             a.lea(wide, x86::ptr(base, index, m.scale, disp));
         else if (has_index)
@@ -57,6 +55,11 @@ Emitter::Shape Emitter::address(const ir::Address& m, bool linear) {
             a.lea(wide, x86::ptr(base, disp));
         else if (base.id() != host::address || m.size != 8)
             a.mov(wide, gp(base.id(), wide.size()));
+        if (wide_disp) {
+            move_imm(host::scratch, u64(m.disp));
+            a.lea(x86::r14, x86::ptr(x86::r14, x86::rcx));
+            shape = Shape::Complex;
+        }
         if (m.size == 2) {
             a.movzx(x86::r14d, x86::r14w);
             shape = Shape::Complex;

@@ -92,6 +92,7 @@ class Generator {
         if (chance(30)) m.index = reg(), m.scale = u8(below(4));
         m.disp = chance(50) ? i64(i8(rng_())) : i64(i32(rng_()));
         if (m.base.is_none() && m.index.is_none() && chance(50)) m.disp = imm();
+        if (m.size == 8 && chance(5)) m.disp = imm();
         if (chance(20)) m.seg = Seg(below(6));
         return m;
     }
