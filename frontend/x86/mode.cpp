@@ -55,6 +55,8 @@ u32 pack(const Mode& m) {
     put(m.wait_traps, 1);
     put(m.single_step, 1);
     put(m.alignment_check, 1);
+    put(m.simd_unmasked, 1);
+    put(m.fpu_pending, 1);
     return v;
 }
 
@@ -82,6 +84,8 @@ Mode unpack(u32 packed) {
     m.wait_traps = get(1);
     m.single_step = get(1);
     m.alignment_check = get(1);
+    m.simd_unmasked = get(1);
+    m.fpu_pending = get(1);
     return m;
 }
 
@@ -110,6 +114,8 @@ Mode current_mode(const Cpu& cpu) {
     m.wait_traps = (cpu.cr0 & kCr0MP) && (cpu.cr0 & kCr0TS);
     m.single_step = (cpu.system_flags & kTF) || cpu.interrupt_shadow;
     m.alignment_check = cpu.cpl == 3 && (cpu.cr0 & kCr0AM) && (cpu.system_flags & kAC);
+    m.simd_unmasked = ~cpu.mxcsr & 0x1f80;
+    m.fpu_pending = cpu.fpu.status & 0x80;
     return m;
 }
 

@@ -21,6 +21,8 @@ struct Mode {
     bool wait_traps = false;   // CR0.MP and CR0.TS: WAIT raises #NM
     bool single_step = false;  // EFLAGS.TF, or a shadow, a debugger's step: one instruction per block
     bool alignment_check = false; // CPL 3, CR0.AM and EFLAGS.AC
+    bool simd_unmasked = false; // some exception is unmasked in MXCSR: numeric SSE instructions may raise #XM
+    bool fpu_pending = false;   // an unmasked x87 exception waits (status word, ES): waiting instructions report it
 
     bool long64() const { return code_bits == 64; }
 };

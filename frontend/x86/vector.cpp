@@ -1,0 +1,157 @@
+// MMX and SSE instructions that are one row of ir/vec_ops.inc (SDM vol. 1, 5.4 to 5.11).
+#include "frontend/x86/translate.h"
+#include "frontend/x86/vector_common.h"
+#include "frontend/x86/x87_ops.h"
+#include "ir/interpreter.h"
+
+#include <algorithm>
+#include <array>
+#include <string>
+
+namespace dragoman::x86 {
+
+using ir::Inst;
+using ir::Op;
+using ir::Ref;
+
+namespace {
+
+bool is_xmm(ZydisRegister r) {
+    return r >= ZYDIS_REGISTER_XMM0 && r <= ZYDIS_REGISTER_XMM15;
+}
+bool is_mm(ZydisRegister r) {
+    return r >= ZYDIS_REGISTER_MM0 && r <= ZYDIS_REGISTER_MM7;
+}
+
+template <class F> bool names(const Instruction& insn, F wanted) {
+    return std::any_of(insn.operands, insn.operands + insn.zydis.operand_count_visible, [&](const auto& op) {
+        return op.type == ZYDIS_OPERAND_TYPE_REGISTER && wanted(op.reg.value);
+    });
+}
+
+using Rows = std::array<i16, ZYDIS_MNEMONIC_MAX_VALUE + 1>;
+
+Rows make_rows() {
+    Rows rows;
+    for (unsigned m = 0; m < rows.size(); ++m)
+        rows[m] = i16(ir::find_vec_op(ZydisMnemonicGetString(ZydisMnemonic(m))));
+    return rows;
+}
+
+// A Vec as one number, for a helper to run it: the memory source's address comes beside it.
+u64 packed(u16 row, const Inst& i) {
+    return row | u64{i.d.id()} << 16 | u64{i.a.id()} << 24 | u64(u8(i.imm)) << 32 | u64{i.size} << 40 |
+           u64{i.from_memory} << 48;
+}
+Ref unpacked_ref(u64 id) {
+    return id < 16                 ? Ref::gpr(unsigned(id))
+           : id < 48               ? Ref::xmm(unsigned(id - 32))
+           : id < 56               ? Ref::mm(unsigned(id - 48))
+           : id == Ref::imm().id() ? Ref::imm()
+                                   : Ref::none();
+}
+
+u64 run_numeric(ir::Context& ctx, u64 linear, u64, u64 imm) {
+    Inst inst{.op = Op::Vec,
+              .size = u8(imm >> 40),
+              .from_memory = bool(imm >> 48 & 1),
+              .d = unpacked_ref(imm >> 16 & 0xff),
+              .a = unpacked_ref(imm >> 24 & 0xff),
+              .mem = {.disp = i64(linear)},
+              .imm = i64(imm >> 32 & 0xff)};
+    inst.vec = u16(imm);
+    ir::execute(ctx, inst);
+    return 0;
+}
+constexpr ir::Helper numeric{"simd_unmasked", run_numeric};
+constexpr ir::Helper numeric_compare{"simd_unmasked_compare", run_numeric, ir::kAllFlags};
+
+} // namespace
+
+Ref vector_register(const Instruction& insn, unsigned n) {
+    const ZydisRegister r = insn.operands[n].reg.value;
+    if (is_xmm(r)) return Ref::xmm(r - ZYDIS_REGISTER_XMM0);
+    if (is_mm(r)) return Ref::mm(r - ZYDIS_REGISTER_MM0);
+    return Translation::gpr(r);
+}
+
+int vector_row(const Instruction& insn) {
+    static const Rows rows = make_rows();
+    return rows[insn.mnemonic()];
+}
+
+bool begin_vector(Translation& t, const Instruction& insn) {
+    const auto isa = insn.zydis.meta.isa_set;
+    if ((isa == ZYDIS_ISA_SET_SSE2 && !t.model.has(Feature::Sse2)) ||
+        (isa == ZYDIS_ISA_SET_SSE4 && !t.model.has(Feature::Sse41)))
+        return t.raise(kUD);
+    if (names(insn, is_mm)) wait_x87(t);
+    return true;
+}
+
+void emit_vector(Translation& t, u16 row, Inst inst) {
+    const ir::VecOp& op = ir::vec_op(row);
+    inst.op = Op::Vec;
+    inst.vec = row;
+    if (!op.numeric || !t.mode.simd_unmasked) {
+        t.ir.add(inst);
+        return;
+    }
+    const Ref linear = inst.from_memory ? t.linear(inst.mem) : Ref::none();
+    t.ir.call(op.flags ? numeric_compare : numeric, {}, linear, {}, i64(packed(row, inst)));
+}
+
+void emit_vector(Translation& t, const Instruction& insn, unsigned size) {
+    const u16 row = u16(vector_row(insn));
+    Inst inst{.size = u8(size), .d = vector_register(insn, 0)};
+    const unsigned last = insn.zydis.operand_count_visible - 1u;
+    if (is_immediate(insn, last)) inst.imm = u8(insn.operands[last].imm.value.u);
+    if (is_memory(insn, 1)) {
+        inst.vec = row;
+        inst.from_memory = true;
+        inst.mem = t.address(insn, 1, ir::vec_source_bytes(inst), ir::Access::Read);
+    } else if (!is_immediate(insn, 1)) {
+        inst.a = vector_register(insn, 1);
+    } else if (!ir::vec_op(row).has_imm) { // a shift's count; PSLLDQ has an imm8 of its own
+        inst.a = Ref::imm();
+    }
+    emit_vector(t, row, inst);
+}
+
+bool VECTOR(Translation& t, const Instruction& insn) {
+    if (!begin_vector(t, insn)) return false;
+    emit_vector(t, insn, 4);
+    return true;
+}
+
+// Where REX.W makes a general register 64 bits wide.
+bool VECTOR_SIZED(Translation& t, const Instruction& insn) {
+    if (!begin_vector(t, insn)) return false;
+    emit_vector(t, insn, insn.operand_size() == 8 ? 8 : 4);
+    return true;
+}
+
+bool PEXTR(Translation& t, const Instruction& insn) {
+    if (!begin_vector(t, insn)) return false;
+    const unsigned size = insn.mnemonic() == ZYDIS_MNEMONIC_PEXTRQ ? 8 : 4;
+    if (!is_memory(insn, 0)) {
+        emit_vector(t, insn, size);
+        return true;
+    }
+    const Ref value = t.ir.temp();
+    emit_vector(t, u16(vector_row(insn)),
+                {.size = u8(size),
+                 .d = value,
+                 .a = vector_register(insn, 1),
+                 .imm = u8(insn.operands[2].imm.value.u)});
+    t.write(insn, 0, operand_bytes(insn, 0), value);
+    return true;
+}
+
+bool EMMS(Translation& t, const Instruction&) {
+    wait_x87(t);
+    t.ir.store_state(1, u32(offsetof(ir::Context, fpu) + offsetof(ir::Fpu, tag)), Ref::imm(), 0);
+    return true;
+}
+
+} // namespace dragoman::x86

@@ -1,0 +1,182 @@
+// x87 state, and the helpers of all instructions that compute (SDM vol. 1, 8.3).
+#include "frontend/x86/x87_ops.h"
+
+#include "frontend/x86/exception.h"
+#include "frontend/x86/platform.h"
+#include "frontend/x86/system_helpers.h"
+#include "frontend/x86/x87_host.h"
+#include "ir/memory.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dragoman::x86 {
+
+void update_summary(ir::Fpu& fpu) {
+    constexpr u16 summary = kX87Summary | kX87Busy;
+    const bool pending = fpu.status & ~fpu.control & kX87Exceptions;
+    fpu.status = u16(pending ? fpu.status | summary : fpu.status & ~summary);
+}
+
+void set_status_word(ir::Fpu& fpu, u16 word) {
+    fpu.top = word >> 11 & 7;
+    fpu.status = u16(word & ~kX87Top);
+    update_summary(fpu);
+}
+
+void set_control_word(ir::Fpu& fpu, u16 word) {
+    fpu.control = u16((word & 0x1f3f) | 0x40); // bit 6 is always 1
+    update_summary(fpu);
+}
+
+u16 full_tag_word(const ir::Fpu& fpu) {
+    u16 full = 0;
+    for (unsigned n = 0; n < 8; ++n) {
+        unsigned tag = 3; // empty
+        if (fpu.tag >> n & 1) {
+            u16 exponent;
+            u64 mantissa;
+            const u8* st = fpu.st[(n - fpu.top) & 7];
+            std::memcpy(&mantissa, st, 8);
+            std::memcpy(&exponent, st + 8, 2);
+            exponent &= 0x7fff;
+            const bool integer_bit = mantissa >> 63;
+            tag = exponent == 0 && mantissa == 0                        ? 1 // zero
+                  : exponent == 0 || exponent == 0x7fff || !integer_bit ? 2 // special
+                                                                        : 0;
+        }
+        full |= u16(tag << (2 * n));
+    }
+    return full;
+}
+
+u8 abridged_tag_word(u16 full) {
+    u8 tag = 0;
+    for (unsigned n = 0; n < 8; ++n)
+        if ((full >> (2 * n) & 3) != 3) tag |= u8(1 << n);
+    return tag;
+}
+
+void initialize(ir::Fpu& fpu) {
+    // Registers keep their physical places: what was ST(i) is relative to the old TOP.
+    u8* st = fpu.st[0];
+    std::rotate(st, st + ((8 - fpu.top) & 7) * sizeof fpu.st[0], st + sizeof fpu.st);
+    fpu.control = 0x37f;
+    fpu.status = 0;
+    fpu.top = 0;
+    fpu.tag = 0;
+    fpu.opcode = 0;
+    fpu.ip = fpu.dp = 0;
+    fpu.cs = fpu.ds = 0;
+}
+
+void enter_mmx(ir::Fpu& fpu) {
+    u8* st = fpu.st[0];
+    std::rotate(st, st + ((8 - fpu.top) & 7) * sizeof fpu.st[0], st + sizeof fpu.st);
+    fpu.top = 0;
+    fpu.tag = 0xff;
+}
+
+namespace {
+
+// A waiting instruction met a pending exception. Without CR0.NE the PC reports it by IRQ 13; if that
+// interrupt can be taken now the instruction waits for it, otherwise it goes on as with IGNNE# asserted.
+u64 report(ir::Context& ctx, u64, u64, u64) {
+    Cpu& cpu = cpu_of(ctx);
+    if (cpu.cr0 & kCr0NE) {
+        raise(cpu, kMF);
+    } else {
+        if (cpu.platform) cpu.platform->fpu_error(true);
+        if (cpu.interrupt_line && cpu.interrupt_flag) cpu.exit = ir::Exit::Event;
+    }
+    return 0;
+}
+constexpr ir::Helper report_info{"x87_report", report};
+
+// After an instruction: notes where it was; leaves the block if an exception waits now.
+void finish(Cpu& cpu, const ir::Fpu& after, const X87Call& call, bool memory, u64 linear) {
+    const bool pending_before = cpu.fpu.status & kX87Summary;
+    ir::Fpu& fpu = cpu.fpu;
+    fpu = after;
+    fpu.opcode = call.opcode;
+    fpu.ip = cpu.rip;
+    fpu.cs = cpu.seg[1].selector;
+    if (memory) {
+        const ir::Segment& seg = cpu.seg[call.segment];
+        fpu.dp = cpu.code64() ? linear : u32(linear - seg.base);
+        fpu.ds = seg.selector;
+    }
+    if (bool(fpu.status & kX87Summary) != pending_before) {
+        cpu.rip = (cpu.rip + call.length) & instruction_pointer_mask(cpu);
+        cpu.exit = ir::Exit::Event;
+    }
+}
+
+u64 register_form(ir::Context& ctx, u64, u64, u64 imm) {
+    const X87Call call = X87Call::unpack(imm);
+    ir::Fpu fpu = ctx.fpu;
+    run_on_host(fpu, call.opcode, nullptr, 0);
+    finish(cpu_of(ctx), fpu, call, false, 0);
+    return 0;
+}
+
+u64 compare(ir::Context& ctx, u64, u64, u64 imm) {
+    const X87Call call = X87Call::unpack(imm);
+    ir::Fpu fpu = ctx.fpu;
+    ctx.flags = run_on_host(fpu, call.opcode, nullptr, ctx.flags);
+    finish(cpu_of(ctx), fpu, call, false, 0);
+    return 0;
+}
+
+u64 conditional_move(ir::Context& ctx, u64, u64, u64 imm) {
+    const X87Call call = X87Call::unpack(imm);
+    ir::Fpu fpu = ctx.fpu;
+    run_on_host(fpu, call.opcode, nullptr, ctx.flags);
+    finish(cpu_of(ctx), fpu, call, false, 0);
+    return 0;
+}
+
+u64 load_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
+    const X87Call call = X87Call::unpack(imm);
+    const u8* host = ctx.memory->acquire(ctx, linear, call.operand, ir::Access::Read);
+    if (!host) return 0;
+    alignas(16) u8 operand[16];
+    std::memcpy(operand, host, call.operand);
+    ir::Fpu fpu = ctx.fpu;
+    run_on_host(fpu, call.opcode, operand, 0);
+    finish(cpu_of(ctx), fpu, call, true, linear);
+    return 0;
+}
+
+u64 store_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
+    const X87Call call = X87Call::unpack(imm);
+    alignas(16) u8 operand[16];
+    ir::Fpu fpu = ctx.fpu;
+    run_on_host(fpu, call.opcode, operand, 0);
+    // Unmasked exceptions other than of precision keep the result from being stored (SDM vol. 1, 8.5).
+    constexpr u16 no_store = kX87Exceptions & ~0x20;
+    const u16 before = ctx.fpu.status & kX87Summary ? kX87Exceptions : 0; // all count as masked then
+    if (!(fpu.status & ~fpu.control & ~before & no_store)) {
+        u8* host = ctx.memory->acquire(ctx, linear, call.operand, ir::Access::Write);
+        if (!host) return 0;
+        std::memcpy(host, operand, call.operand);
+        ctx.memory->commit(ctx);
+    }
+    finish(cpu_of(ctx), fpu, call, true, linear);
+    return 0;
+}
+
+} // namespace
+
+constexpr ir::Flags kCompareFlags = ir::kAllFlags;
+const ir::Helper x87_register_form{"x87", register_form};
+const ir::Helper x87_compare{"x87_compare", compare, kCompareFlags, kCompareFlags};
+const ir::Helper x87_conditional_move{"x87_fcmov", conditional_move, 0, ir::kCF | ir::kZF | ir::kPF};
+const ir::Helper x87_load_form{"x87_load", load_form};
+const ir::Helper x87_store_form{"x87_store", store_form};
+
+void wait_x87(Translation& t) {
+    if (t.mode.fpu_pending) t.ir.call(report_info);
+}
+
+} // namespace dragoman::x86

@@ -1,0 +1,136 @@
+// x87 instructions (SDM vol. 1, 5.2). Those that compute are calls of helpers; the control word and the
+// status word are read in place.
+#include "frontend/x86/translate.h"
+#include "frontend/x86/translate_common.h"
+#include "frontend/x86/x87_ops.h"
+
+namespace dragoman::x86 {
+
+using ir::Ref;
+
+namespace {
+
+constexpr u32 fpu_field(std::size_t offset) {
+    return u32(offsetof(ir::Context, fpu) + offset);
+}
+constexpr u32 kControlAt = fpu_field(offsetof(ir::Fpu, control)),
+              kStatusAt = fpu_field(offsetof(ir::Fpu, status)), kTopAt = fpu_field(offsetof(ir::Fpu, top));
+
+X87Call describe(const Instruction& insn) {
+    const auto& modrm = insn.zydis.raw.modrm;
+    return {.opcode = u16((insn.zydis.opcode & 7) << 8 | modrm.mod << 6 | modrm.reg << 3 | modrm.rm),
+            .length = u8(insn.length()),
+            .segment = u8(ir::Seg::DS)};
+}
+
+bool has_memory(const Instruction& insn) {
+    return insn.zydis.operand_count_visible && is_memory(insn, 0);
+}
+
+bool memory_call(Translation& t, const Instruction& insn, const ir::Helper& helper, unsigned bytes,
+                 unsigned operand, ir::Access access) {
+    X87Call call = describe(insn);
+    call.segment = u8(Translation::segment(insn, 0));
+    call.operand = u8(operand);
+    const Ref linear = t.linear(t.address(insn, 0, bytes, access));
+    t.ir.call(helper, {}, linear, {}, call.pack());
+    return true;
+}
+
+bool register_call(Translation& t, const Instruction& insn, const ir::Helper& helper) {
+    t.ir.call(helper, {}, {}, {}, describe(insn).pack());
+    return true;
+}
+
+unsigned format(const Instruction& insn) {
+    return insn.operand_size() == 2 ? 2 : 4;
+}
+
+// SW with TOP put into its place; the flags stay as they are.
+Ref status_word(Translation& t) {
+    const Ref word = t.ir.temp(), top = t.ir.temp();
+    t.ir.load_state(2, word, kStatusAt);
+    t.ir.load_state(1, top, kTopAt);
+    for (unsigned n = 0; n < 3; ++n)
+        t.ir.lea(8, top, {.index = top, .scale = 3});
+    t.ir.lea(8, word, {.base = word, .index = top, .scale = 2}); // TOP << 11
+    return word;
+}
+
+} // namespace
+
+bool X87(Translation& t, const Instruction& insn) {
+    wait_x87(t);
+    if (!has_memory(insn)) return register_call(t, insn, x87_register_form);
+    const bool store = insn.operands[0].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
+    const unsigned bytes = operand_bytes(insn, 0);
+    return memory_call(t, insn, store ? x87_store_form : x87_load_form, bytes, bytes,
+                       store ? ir::Access::Write : ir::Access::Read);
+}
+
+bool FCOMI(Translation& t, const Instruction& insn) {
+    wait_x87(t);
+    return register_call(t, insn, x87_compare);
+}
+
+bool FCMOV(Translation& t, const Instruction& insn) {
+    wait_x87(t);
+    return register_call(t, insn, x87_conditional_move);
+}
+
+bool FWAIT(Translation& t, const Instruction&) {
+    if (t.mode.wait_traps) return t.raise(kNM);
+    wait_x87(t);
+    return true;
+}
+
+// FNOP, and the 8087's and 287's FENI, FDISI, FSETPM, which do nothing any more.
+bool FNOP(Translation& t, const Instruction& insn) {
+    if (insn.mnemonic() == ZYDIS_MNEMONIC_FNOP) wait_x87(t);
+    return true;
+}
+
+// ---- control: FN instructions do not wait
+bool FNINIT(Translation& t, const Instruction& insn) {
+    return register_call(t, insn, x87_init);
+}
+bool FNCLEX(Translation& t, const Instruction& insn) {
+    return register_call(t, insn, x87_clear);
+}
+
+bool FLDCW(Translation& t, const Instruction& insn) {
+    wait_x87(t);
+    const Ref value = t.ir.temp();
+    t.ir.load_extend(ir::Op::LoadZx, 2, 8, value, t.address(insn, 0, 2, ir::Access::Read));
+    t.ir.call(x87_load_control, {}, value, {}, describe(insn).pack());
+    return true;
+}
+
+bool FNSTCW(Translation& t, const Instruction& insn) {
+    const Ref value = t.ir.temp();
+    t.ir.load_state(2, value, kControlAt);
+    t.write(insn, 0, 2, value);
+    return true;
+}
+
+bool FNSTSW(Translation& t, const Instruction& insn) {
+    t.write(insn, 0, 2, status_word(t));
+    return true;
+}
+
+bool FNSTENV(Translation& t, const Instruction& insn) {
+    return memory_call(t, insn, x87_store_environment, 7 * format(insn), format(insn), ir::Access::Write);
+}
+bool FLDENV(Translation& t, const Instruction& insn) {
+    wait_x87(t);
+    return memory_call(t, insn, x87_load_environment, 7 * format(insn), format(insn), ir::Access::Read);
+}
+bool FNSAVE(Translation& t, const Instruction& insn) {
+    return memory_call(t, insn, x87_save, 7 * format(insn) + 80, format(insn), ir::Access::Write);
+}
+bool FRSTOR(Translation& t, const Instruction& insn) {
+    wait_x87(t);
+    return memory_call(t, insn, x87_restore, 7 * format(insn) + 80, format(insn), ir::Access::Read);
+}
+
+} // namespace dragoman::x86
