@@ -42,7 +42,7 @@ class X64Backend final : public Backend {
         ctx.exit = ir::Exit::None;
         ctx.host_return = 0;
         ctx.interpreted_block = nullptr;
-        reinterpret_cast<void (*)(ir::Context*, const u8*)>(stubs_.enter)(&ctx, entry);
+        reinterpret_cast<void (*)(ir::Context*, const u8*)>(reinterpret_cast<u64>(stubs_.enter))(&ctx, entry);
     }
 
     std::string list(const u8* entry, u64 bytes) const override {
