@@ -115,10 +115,12 @@ u64 int3_helper(ir::Context& ctx, u64, u64, u64 imm) {
 }
 u64 into_helper(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
+    const u16 task = cpu.tr.selector;
     if (cpu.flags & ir::kOF)
         software_interrupt(cpu, kVectorOF, imm, EventKind::Software);
     else
         cpu.rip = imm;
+    settle_task(cpu, task);
     return 0;
 }
 constexpr ir::Helper int_info{"int", int_helper, kAll, kAll}, int1_info{"int1", int1_helper, kAll, kAll},

@@ -1,0 +1,493 @@
+// System instructions as guest programs, through translator and interpreter.
+#include "system_machine.h"
+
+#include <set>
+
+namespace dragoman::test {
+namespace {
+
+void real_mode_at_code(SystemMachine& m) {
+    m.cpu.seg[1].base = kCode;
+    m.cpu.seg[1].selector = kCode >> 4;
+    m.cpu.rip = 0;
+    m.cpu.gpr[4] = 0x7000;
+}
+
+// From reset-like real mode to 64-bit mode by the guest's own instructions.
+TEST(SystemBoot, RealToProtectedToLong) {
+    SystemMachine m;
+    m.long64(); // builds tables and pages
+    reset(m.cpu);
+    m.put<u16>(0x500, 0xff);
+    m.put<u32>(0x502, kGdt);
+    real_mode_at_code(m);
+    m.code(kCode, {
+                      0xfa,                                           // cli
+                      0x0f, 0x01, 0x16, 0x00, 0x05,                   // lgdt [0x500]
+                      0x0f, 0x20, 0xc0, 0x66, 0x83, 0xc8, 0x01,       // mov eax, cr0; or eax, 1
+                      0x0f, 0x22, 0xc0,                               // mov cr0, eax
+                      0x66, 0xea, 0x00, 0x81, 0,    0,    0x08, 0x00, // jmp dword 8:0x8100
+                  });
+    m.code(0x8100, {
+                       0x66, 0xb8, 0x10, 0x00, 0x8e, 0xd8, 0x8e, 0xd0, // mov ax, 0x10; mov ds, ax; mov ss, ax
+                       0xbc, 0x00, 0x70, 0x00, 0x00,                   // mov esp, 0x7000
+                       0xb8, 0x20, 0x00, 0x00, 0x00, 0x0f, 0x22, 0xe0, // mov eax, CR4.PAE; mov cr4, eax
+                       0xb8, 0x00, 0x00, 0x10, 0x00, 0x0f, 0x22, 0xd8, // mov eax, kPages; mov cr3, eax
+                       0xb9, 0x80, 0x00, 0x00, 0xc0, 0x0f, 0x32,       // mov ecx, EFER; rdmsr
+                       0x0d, 0x00, 0x01, 0x00, 0x00, 0x0f, 0x30,       // or eax, LME; wrmsr
+                       0x0f, 0x20, 0xc0, 0x0d, 0x00, 0x00, 0x00, 0x80,
+                       0x0f, 0x22, 0xc0,                         // mov eax, cr0; or eax, PG; mov cr0, eax
+                       0xea, 0x00, 0x82, 0,    0,    0x58, 0x00, // jmp 0x58:0x8200
+                   });
+    m.code(0x8200, {
+                       0x48,
+                       0xb8,
+                       1,
+                       2,
+                       3,
+                       4,
+                       5,
+                       6,
+                       7,
+                       8, // mov rax, imm64
+                       0x0f,
+                       0x01,
+                       0xf8, // swapgs
+                       0xf4,
+                   });
+    m.cpu.kernel_gs_base = 0x1234;
+    EXPECT_EQ(m.run(), ir::Exit::Halt);
+    EXPECT_TRUE(m.cpu.long_mode());
+    EXPECT_TRUE(m.cpu.code64());
+    EXPECT_EQ(m.cpu.gpr[0], 0x0807060504030201u);
+    EXPECT_EQ(m.cpu.seg[5].base, 0x1234u);
+    EXPECT_EQ(m.cpu.gdtr.base, kGdt);
+    EXPECT_TRUE(m.cpu.efer & kEferLMA);
+}
+
+TEST(SystemFlagInstructions, PushfAndPopf) {
+    SystemMachine m;
+    m.flat();
+    m.cpu.set_eflags(2 | kIF | kDF | ir::kCF | ir::kOF | kIOPL | kID);
+    const u32 flags = m.cpu.eflags();
+    m.code(kCode, {0x9c, 0x58, 0xfa, 0x9c, 0x5b, 0x50, 0x9d,
+                   0xf4}); // pushf;pop eax;cli;pushf;pop ebx;push eax;popf;hlt
+    EXPECT_EQ(m.run(), ir::Exit::Halt);
+    EXPECT_EQ(m.cpu.gpr[0], flags);
+    EXPECT_EQ(m.cpu.gpr[3], flags & ~u32(kIF));
+    EXPECT_EQ(m.cpu.eflags(), flags);
+}
+
+// What POPF changes of all flags set, from none set, by CPL and IOPL (SDM vol. 2, table of POPF).
+TEST(SystemFlagInstructions, PopfByPrivilege) {
+    const u32 always = ir::kAllFlags | kDF | kNT | kAC | kID | 2;
+    const struct {
+        unsigned cpl, iopl;
+        u32 expected;
+    } cases[] = {{0, 0, always | kIF | kIOPL}, {3, 0, always}, {3, 3, always | kIF | kIOPL}};
+    for (const auto& c : cases) {
+        SystemMachine m;
+        if (c.cpl == 0)
+            m.flat();
+        else
+            m.flat_user();
+        m.cpu.set_eflags(2 | c.iopl << 12);
+        m.put<u32>(m.cpu.gpr[4], ~u32{kTF});
+        m.code(kCode, {0x9d, 0xeb, 0xfe});
+        m.run(1, false);
+        EXPECT_EQ(m.cpu.eflags(), c.expected) << "CPL " << c.cpl << " IOPL " << c.iopl;
+    }
+}
+
+TEST(SystemFlagInstructions, CliAtRing3) {
+    SystemMachine m;
+    m.flat_user();
+    m.code(kCode, {0xfa, 0xeb, 0xfe});
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kGP, 0));
+    m.cpu.rip = kCode;
+    m.cpu.set_eflags(2 | kIF | kIOPL);
+    m.run(1, false);
+    EXPECT_EQ(m.cpu.interrupt_flag, 0);
+    m.cpu.set_eflags(2 | kIF);
+    m.cpu.cr4 |= kCr4PVI;
+    m.cpu.rip = kCode;
+    m.code(kCode, {0xfb, 0x90, 0xeb, 0xfe});
+    m.run(1, false);
+    EXPECT_NE(m.cpu.exit, ir::Exit::Fault);
+    EXPECT_TRUE(m.cpu.system_flags & kVIF);
+}
+
+TEST(SystemFlagInstructions, StiShadowsOneInstruction) {
+    SystemMachine m;
+    m.flat();
+    m.code(kCode, {0xfb, 0x40, 0x40, 0xf4}); // sti; inc eax; inc eax; hlt
+    m.cpu.interrupt_line = 1;
+    m.run(1, false);
+    EXPECT_EQ(m.cpu.exit, ir::Exit::Event);
+    EXPECT_EQ(m.cpu.rip, kCode + 2u);
+    EXPECT_EQ(m.cpu.gpr[0], 1u);
+}
+
+TEST(SystemPorts, InOutAndPermission) {
+    SystemMachine m;
+    m.flat_user();
+    m.cpu.gpr[2] = 0x3f8;
+    m.code(kCode, {0xec, 0xef, 0xe4, 0x60, 0xeb, 0xfe}); // in al, dx; out dx, eax; in al, 0x60
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kGP, 0)) << "no bitmap";
+    m.cpu.tr.limit = 0x68 + 0x2000;
+    m.descriptor(kTask, SystemMachine::segment(kTss, 0x67, kTss32, 0, 0));
+    for (unsigned i = 0; i < 0x80; ++i)
+        m.put<u8>(kTss + 0x68 + i, 0xff);
+    m.put<u8>(kTss + 0x68 + 0x3f8 / 8, 0xf0); // 0x3f8 to 0x3fb
+    m.put<u8>(kTss + 0x68 + 0x60 / 8, 0xfe);
+    m.run(2, false);
+    EXPECT_NE(m.cpu.exit, ir::Exit::Fault);
+    ASSERT_EQ(m.platform.writes.size(), 1u);
+    EXPECT_EQ(m.platform.writes[0].size, 4u);
+    EXPECT_EQ(m.platform.writes[0].value, 0x44u);
+    ASSERT_EQ(m.platform.reads.size(), 2u);
+    EXPECT_EQ(m.platform.reads[1].port, 0x60);
+    m.put<u8>(kTss + 0x68 + 0x3f8 / 8, 0xf8); // one of the four
+    m.cpu.rip = kCode + 1;
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kGP, 0));
+}
+
+TEST(SystemPorts, RepInsAndOuts) {
+    SystemMachine m;
+    m.flat();
+    m.cpu.gpr[1] = 3;
+    m.cpu.gpr[2] = 0x1f0;
+    m.cpu.gpr[7] = kData;
+    m.cpu.gpr[6] = kData + 0x100;
+    m.put<u8>(kData + 0x100, 0x5a);
+    m.code(kCode, {0xf3, 0x66, 0x6d, 0x6e, 0xf4}); // rep insw; outsb; hlt
+    EXPECT_EQ(m.run(), ir::Exit::Halt);
+    EXPECT_EQ(m.cpu.gpr[1], 0u);
+    EXPECT_EQ(m.cpu.gpr[7], kData + 6u);
+    EXPECT_EQ(m.get<u16>(kData), 0x3344);
+    EXPECT_EQ(m.get<u16>(kData + 4), 0x3346);
+    ASSERT_EQ(m.platform.writes.size(), 1u);
+    EXPECT_EQ(m.platform.writes[0].value, 0x5au);
+    // A fault in the middle leaves the count and the pointer where they are.
+    m.paging32();
+    m.unmap32(kData + 0x1000);
+    m.cpu.gpr[1] = 4;
+    m.cpu.gpr[7] = kData + 0xffc;
+    m.cpu.rip = kCode;
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kPF, 2));
+    EXPECT_EQ(m.cpu.gpr[1], 2u);
+    EXPECT_EQ(m.cpu.gpr[7], kData + 0x1000u);
+    EXPECT_EQ(m.cpu.rip, kCode);
+}
+
+TEST(SystemInstructions, LookingAtDescriptors) {
+    SystemMachine m;
+    m.flat_user();
+    m.cpu.gpr[0] = kData3;
+    m.cpu.gpr[1] = kData0;
+    m.cpu.gpr[6] = 0x77;
+    // lar ebx, eax; lsl edx, eax; lar esi, ecx (not visible); verr ax; verw cx
+    m.code(kCode, {0x0f, 0x02, 0xd8, 0x0f, 0x03, 0xd0, 0x0f, 0x02, 0xf1, 0x0f, 0x00, 0xe0, 0xeb, 0xfe});
+    m.run(1, false);
+    EXPECT_EQ(m.cpu.gpr[3], 0x00c0f200u);
+    EXPECT_EQ(m.cpu.gpr[2], 0xffffffffu);
+    EXPECT_EQ(m.cpu.gpr[6], 0x77u);
+    EXPECT_TRUE(m.cpu.flags & ir::kZF) << "VERR of its own data segment";
+    m.cpu.rip = kCode;
+    m.code(kCode, {0x0f, 0x00, 0xe9, 0xeb, 0xfe}); // verw cx
+    m.run(1, false);
+    EXPECT_FALSE(m.cpu.flags & ir::kZF);
+    m.cpu.gpr[0] = 0x10;
+    m.cpu.gpr[3] = 3;
+    m.cpu.rip = kCode;
+    m.code(kCode, {0x63, 0xd8, 0xeb, 0xfe}); // arpl ax, bx
+    m.run(1, false);
+    EXPECT_EQ(m.cpu.gpr[0], 0x13u);
+    EXPECT_TRUE(m.cpu.flags & ir::kZF);
+}
+
+TEST(SystemInstructions, PrivilegedAtRing3) {
+    const std::initializer_list<int> privileged[] = {
+        {0xf4},
+        {0x0f, 0x01, 0x15, 0, 0, 4, 0},
+        {0x0f, 0x01, 0x1d, 0, 0, 4, 0},
+        {0x0f, 0x00, 0xd0},
+        {0x0f, 0x00, 0xd8},
+        {0x0f, 0x01, 0xf0},
+        {0x0f, 0x06},
+        {0x0f, 0x20, 0xc0},
+        {0x0f, 0x22, 0xc0},
+        {0x0f, 0x21, 0xc0},
+        {0x0f, 0x23, 0xc0},
+        {0x0f, 0x32},
+        {0x0f, 0x30},
+        {0x0f, 0x01, 0x38},
+        {0x0f, 0x08},
+        {0x0f, 0x09},
+        {0x0f, 0x33},
+        {0x0f, 0x35},
+    };
+    for (const auto& bytes : privileged) {
+        SystemMachine m;
+        m.flat_user();
+        m.code(kCode, bytes);
+        m.run(1, false);
+        EXPECT_TRUE(faulted(m.cpu, kGP, 0)) << std::hex << *bytes.begin() << ' ' << *(bytes.end() - 1);
+    }
+}
+
+TEST(SystemInstructions, UmipAndTables) {
+    SystemMachine m;
+    m.flat_user();
+    m.code(kCode, {0x0f, 0x01, 0x05, 0, 0, 4, 0, 0x0f, 0x00, 0xc8, 0xeb, 0xfe}); // sgdt [kData]; str eax
+    m.run(1, false);
+    EXPECT_EQ(m.get<u16>(kData), 0xff);
+    EXPECT_EQ(m.get<u32>(kData + 2), kGdt);
+    EXPECT_EQ(m.cpu.gpr[0], kTask);
+    m.cpu.cr4 |= kCr4UMIP;
+    m.cpu.rip = kCode;
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kGP, 0));
+}
+
+TEST(SystemInstructions, DebugRegisters) {
+    SystemMachine m;
+    m.flat();
+    m.cpu.gpr[0] = 0x1ff;
+    m.code(kCode, {0x0f, 0x23, 0xf8, 0x0f, 0x21, 0xeb, 0x0f, 0x21, 0xe1,
+                   0xf4}); // mov dr7,eax; mov ebx,dr5; mov ecx,dr4; hlt
+    m.cpu.gpr[0] = 0x100;
+    EXPECT_EQ(m.run(), ir::Exit::Halt);
+    EXPECT_EQ(m.cpu.gpr[3], 0x500u) << "DR5 is DR7; bit 10 is fixed";
+    EXPECT_EQ(m.cpu.gpr[1], 0xffff0ff0u);
+    m.cpu.cr4 |= kCr4DE;
+    m.cpu.rip = kCode;
+    m.cpu.halted = false;
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kUD, 0));
+    m.cpu.cr4 &= ~u64{kCr4DE};
+    m.cpu.dr[7] |= 1 << 13;
+    m.idt_gate(kDB, kInterruptGate32, kCode0, kHandler);
+    m.code(kHandler, {0xf4});
+    m.cpu.rip = kCode;
+    EXPECT_EQ(m.run(), ir::Exit::Halt);
+    EXPECT_TRUE(bit(m.cpu.dr[6], 13));
+    EXPECT_FALSE(bit(m.cpu.dr[7], 13)) << "GD is cleared for the handler";
+}
+
+TEST(SystemInstructions, ControlRegisterChecks) {
+    SystemMachine m;
+    m.flat();
+    EXPECT_FALSE(write_cr0(m.cpu, kCr0PG));
+    EXPECT_FALSE(write_cr0(m.cpu, kCr0PE | kCr0NW));
+    EXPECT_FALSE(write_cr0(m.cpu, u64{1} << 32));
+    EXPECT_FALSE(write_cr4(m.cpu, kCr4LA57));
+    EXPECT_FALSE(write_cr4(m.cpu, kCr4PCIDE)) << "not offered";
+    ASSERT_TRUE(write_efer(m.cpu, kEferLME));
+    EXPECT_FALSE(write_cr0(m.cpu, kCr0PE | kCr0PG)) << "long mode without PAE";
+    EXPECT_FALSE(write_efer(m.cpu, 2)) << "reserved";
+    SystemMachine l;
+    l.long64();
+    EXPECT_FALSE(write_cr4(l.cpu, 0)) << "PAE in long mode";
+    EXPECT_FALSE(write_cr0(l.cpu, kCr0PE)) << "PG in 64-bit mode";
+    EXPECT_FALSE(write_efer(l.cpu, 0)) << "LME while paging";
+    EXPECT_FALSE(write_cr3(l.cpu, u64{1} << 60));
+    EXPECT_TRUE(l.cpu.long_mode());
+    EXPECT_TRUE(l.mmu->paging().long_mode);
+}
+
+TEST(SystemInstructions, PdptesAreLoadedAndChecked) {
+    SystemMachine m;
+    m.flat();
+    m.put<u64>(kPages, 0x5001);
+    m.cpu.cr3 = kPages;
+    ASSERT_TRUE(write_cr4(m.cpu, kCr4PAE));
+    ASSERT_TRUE(write_cr0(m.cpu, kCr0PE | kCr0PG));
+    EXPECT_EQ(m.mmu->paging().pdpte[0], 0x5001u);
+    m.put<u64>(kPages + 0x20, 0x5007);
+    EXPECT_FALSE(write_cr3(m.cpu, kPages + 0x20)) << "reserved bits";
+    EXPECT_TRUE(faulted(m.cpu, kGP, 0));
+    EXPECT_EQ(m.cpu.cr3, kPages);
+}
+
+TEST(SystemInstructions, SmapViewFollowsAc) {
+    SystemMachine m;
+    m.long64();
+    ASSERT_TRUE(write_cr4(m.cpu, m.cpu.cr4 | kCr4SMAP));
+    EXPECT_EQ(softmmu::View(m.cpu.view), softmmu::View::SupervisorSmap);
+    m.code(kCode, {0x0f, 0x01, 0xcb, 0x48, 0x8b, 0x04, 0x25, 0, 0, 4, 0, 0x0f, 0x01, 0xca,
+                   0xf4});                                              // stac; mov rax,[kData]; clac; hlt
+    m.put<u64>(kPages + 0x2000, m.get<u64>(kPages + 0x2000) & ~u64{4}); // the code's own 2 MiB: supervisor
+    m.mmu->flush(false);
+    EXPECT_EQ(m.run(), ir::Exit::Halt);
+    EXPECT_EQ(softmmu::View(m.cpu.view), softmmu::View::SupervisorSmap);
+}
+
+TEST(SystemInstructions, MovSsKeepsTheNextInstructionTogether) {
+    SystemMachine m;
+    m.flat();
+    m.cpu.set_eflags(2 | kIF);
+    m.cpu.interrupt_line = 1;
+    m.cpu.gpr[0] = kSmallStack;
+    m.code(kCode, {0x8e, 0xd0, 0xbc, 0x34, 0x12, 0, 0, 0x90, 0xf4}); // mov ss, ax; mov esp, 0x1234; nop; hlt
+    m.run(1, false);
+    EXPECT_EQ(m.cpu.rip, kCode + 2u) << "the stack's width changed: the block ends";
+    EXPECT_EQ(m.cpu.interrupt_shadow, 1) << "and the shadow outlives it";
+    m.run(1, false);
+    EXPECT_EQ(m.cpu.rip, kCode + 7u);
+    EXPECT_EQ(m.cpu.gpr[4], 0x1234u);
+}
+
+TEST(SystemInstructions, TimeAndRandom) {
+    SystemMachine m;
+    m.flat();
+    m.platform.tsc = 0x500000000 + 1000;
+    m.cpu.tsc_aux = 7;
+    m.code(kCode, {0x0f, 0x01, 0xf9, 0x0f, 0xc7, 0xf3, 0xf4}); // rdtscp; rdrand ebx; hlt
+    EXPECT_EQ(m.run(), ir::Exit::Halt);
+    EXPECT_EQ(m.cpu.gpr[2], 5u);
+    EXPECT_EQ(m.cpu.gpr[0], 0u);
+    EXPECT_EQ(m.cpu.gpr[1], 7u);
+    EXPECT_EQ(m.cpu.gpr[3], 0x55667788u);
+    EXPECT_EQ(m.cpu.flags, ir::Flags{ir::kCF});
+}
+
+// ---- MSRs
+TEST(SystemMsr, Checks) {
+    SystemMachine m;
+    u64 v = 0;
+    const struct {
+        u32 msr;
+        u64 good, bad;
+    } cases[] = {
+        {0x277, 0x0007010600070106, 0x0207040600070406},
+        {0xc0000082, 0xffff800000001000, 0x0000800000000000},
+        {0xc0000100, 0x7fffffffffff, 0x800000000000},
+        {0x2ff, 0xc06, 0x1000},
+        {0x200, 0x80000006, 0x80000002},
+        {0x201, 0xff80000800, u64{1} << 41},
+        {0x250, 0x0606060606060606, 0x0606060606060603},
+        {0x174, 8, u64{1} << 32},
+        {0xc0000084, 0x700, u64{1} << 32},
+        {0x26f, 0, 2},
+    };
+    for (const auto& c : cases) {
+        EXPECT_TRUE(write_msr(m.cpu, c.msr, c.good)) << std::hex << c.msr;
+        EXPECT_FALSE(write_msr(m.cpu, c.msr, c.bad)) << std::hex << c.msr;
+        ASSERT_TRUE(read_msr(m.cpu, c.msr, v)) << std::hex << c.msr;
+        EXPECT_EQ(v, c.good) << std::hex << c.msr;
+    }
+    EXPECT_FALSE(read_msr(m.cpu, 0x12345, v));
+    EXPECT_FALSE(write_msr(m.cpu, 0xfe, 0)) << "read-only";
+    EXPECT_TRUE(read_msr(m.cpu, 0x1b, v));
+    EXPECT_EQ(v, 0xfee00900u);
+    SystemMachine old("486");
+    EXPECT_FALSE(read_msr(old.cpu, 0x277, v));
+}
+
+TEST(SystemMsr, TimeStampAndAdjust) {
+    SystemMachine m;
+    u64 v = 0;
+    ASSERT_TRUE(write_msr(m.cpu, 0x10, 5000));
+    ASSERT_TRUE(read_msr(m.cpu, 0x10, v));
+    EXPECT_EQ(v, 5000u);
+    ASSERT_TRUE(read_msr(m.cpu, 0x3b, v));
+    EXPECT_EQ(v, 5000u);
+    ASSERT_TRUE(write_msr(m.cpu, 0x3b, 0));
+    ASSERT_TRUE(read_msr(m.cpu, 0x10, v));
+    EXPECT_EQ(v, 0u);
+}
+
+TEST(SystemMsr, UnknownRaises) {
+    SystemMachine m;
+    m.flat();
+    m.cpu.gpr[1] = 0x12345;
+    m.code(kCode, {0x0f, 0x32});
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kGP, 0));
+    m.cpu.gpr[1] = 0xc0000080;
+    m.cpu.gpr[0] = 2;
+    m.cpu.gpr[2] = 0;
+    m.cpu.rip = kCode;
+    m.code(kCode, {0x0f, 0x30});
+    m.run(1, false);
+    EXPECT_TRUE(faulted(m.cpu, kGP, 0));
+}
+
+// ---- CPUID and models
+TEST(SystemCpuid, EveryModelReportsItsFeaturesOnly) {
+    for (const std::string& name : model_names()) {
+        SystemMachine m(name.c_str());
+        SCOPED_TRACE(name);
+        EXPECT_EQ(cpuid(m.cpu, 0, 0).eax, m.model.basic_leaves);
+        EXPECT_EQ(cpuid(m.cpu, 0, 0).ebx, 0x756e6547u);
+        EXPECT_EQ(cpuid(m.cpu, 1, 0).eax >> 8 & 15, m.model.family);
+        for (const FeatureInfo& f : feature_table()) {
+            EXPECT_TRUE(f.implemented || !m.model.has(f.feature)) << f.name;
+            const bool extended = f.leaf >= 0x80000000;
+            if (extended ? !m.model.extended_leaves : f.leaf > m.model.basic_leaves) {
+                EXPECT_FALSE(m.model.has(f.feature)) << f.name << " has no leaf";
+                continue;
+            }
+            const CpuidRegisters r = cpuid(m.cpu, f.leaf, 0);
+            const u32 regs[4] = {r.eax, r.ebx, r.ecx, r.edx};
+            EXPECT_EQ(bit(regs[f.reg], f.bit), m.model.has(f.feature)) << f.name;
+        }
+    }
+}
+
+TEST(SystemCpuid, SpecsAndTheirErrors) {
+    const auto message = [](const char* spec) {
+        const auto r = make_model(spec);
+        return r ? std::string("accepted") : r.error().message;
+    };
+    EXPECT_NE(message("nosuch").find("unknown model \"nosuch\""), std::string::npos);
+    EXPECT_NE(message("max,+nosuch").find("unknown feature \"nosuch\""), std::string::npos);
+    EXPECT_NE(message("max,+aes").find("not emulated"), std::string::npos);
+    EXPECT_NE(message("max,nx=maybe").find("expected on or off"), std::string::npos);
+    EXPECT_NE(message("pentium,+sse2").find("needs sse"), std::string::npos);
+    auto m = make_model("max,-sse2,nx=off,smap=on");
+    ASSERT_TRUE(m);
+    EXPECT_FALSE(m->has(Feature::Sse2));
+    EXPECT_FALSE(m->has(Feature::Sse42)) << "needs SSE2";
+    EXPECT_FALSE(m->has(Feature::Nx));
+    EXPECT_TRUE(m->has(Feature::Smap));
+}
+
+TEST(SystemCpuid, Leaves) {
+    SystemMachine m;
+    const CpuidRegisters tsc = cpuid(m.cpu, 0x15, 0);
+    EXPECT_EQ(u64{tsc.ecx} * tsc.ebx / tsc.eax, m.platform.tsc_hz());
+    EXPECT_EQ(cpuid(m.cpu, 0x40000000, 0).ebx, 0x67617244u) << "Drag";
+    EXPECT_EQ(cpuid(m.cpu, 0x80000008, 0).eax, 0x3028u);
+    EXPECT_FALSE(bit(cpuid(m.cpu, 1, 0).ecx, 27));
+    m.cpu.cr4 |= kCr4OSXSAVE;
+    EXPECT_TRUE(bit(cpuid(m.cpu, 1, 0).ecx, 27)) << "OSXSAVE follows CR4";
+    m.platform.apic_base = 0;
+    EXPECT_FALSE(bit(cpuid(m.cpu, 1, 0).edx, 9)) << "the APIC bit follows IA32_APIC_BASE";
+    EXPECT_EQ(cpuid(m.cpu, 0x20, 0).eax, cpuid(m.cpu, 0x16, 0).eax) << "beyond the last leaf: the last one";
+}
+
+// A model may offer a feature only if the instruction table has its instructions.
+TEST(SystemCpuid, OfferedInstructionsExist) {
+    std::set<Feature> rows;
+    for (const InstructionInfo& info : instruction_table())
+        rows.insert(info.feature);
+    const Feature with_instructions[] = {
+        Feature::Fpu,     Feature::Tsc,      Feature::Msr,      Feature::Cx8,     Feature::Sep,
+        Feature::Cmov,    Feature::Mmx,      Feature::Fxsr,     Feature::Sse,     Feature::Sse2,
+        Feature::Sse3,    Feature::Ssse3,    Feature::Sse41,    Feature::Sse42,   Feature::Popcnt,
+        Feature::Cx16,    Feature::Xsave,    Feature::Syscall,  Feature::Rdtscp,  Feature::Rdrand,
+        Feature::Rdseed,  Feature::Fsgsbase, Feature::Smap,     Feature::Monitor, Feature::Movbe,
+        Feature::Invpcid, Feature::Aes,      Feature::Pclmulqdq};
+    SystemMachine m;
+    for (const Feature f : with_instructions)
+        EXPECT_TRUE(!m.model.has(f) || rows.count(f)) << "feature " << unsigned(f);
+}
+
+} // namespace
+} // namespace dragoman::test
