@@ -18,6 +18,7 @@ void Mmu::flush(bool keep_global) {
 
 void Mmu::invlpg(u64 linear) {
     tlb_.flush_page(linear);
+    ++epoch_;
 }
 
 void Mmu::set_watches(std::vector<Watch> watches, std::function<void(const Watch&)> hit) {
