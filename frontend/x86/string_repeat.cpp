@@ -43,6 +43,7 @@ class Repeater {
           step_(ctx.direction_flag ? -i64(r.size) : i64(r.size)) {}
 
     void run() {
+        if (!(ctx_.gpr[Rcx] & mask_)) return no_units();
         u64 allowance = r_.once ? 1 : kMaxUnits;
         while (u64 count = ctx_.gpr[Rcx] & mask_) {
             if (!allowance) return leave(ir::Exit::Lookup);
@@ -66,6 +67,14 @@ class Repeater {
     }
 
   private:
+    // With ECX = 0 processors still write ECX, and MOVS and STOS their pointers, which clears the upper
+    // halves in 64-bit mode (observed; the manual is silent).
+    void no_units() {
+        if (r_.address_size != 4) return;
+        put(Rcx, 0);
+        if (r_.op == StringOp::Movs) put(Rsi, ctx_.gpr[Rsi]);
+        if (r_.op == StringOp::Movs || r_.op == StringOp::Stos) put(Rdi, ctx_.gpr[Rdi]);
+    }
     bool compares() const { return r_.op == StringOp::Cmps || r_.op == StringOp::Scas; }
     bool uses_source() const { return r_.op != StringOp::Stos && r_.op != StringOp::Scas; }
     bool uses_target() const { return r_.op != StringOp::Lods; }

@@ -139,7 +139,55 @@ class Maker {
         return true;
     }
 
+    void make_sequence(Case& c, unsigned length) {
+        c = {};
+        ir::Flags undefined = 0;
+        for (c.instructions = 0; c.instructions < length;) {
+            std::vector<u8> code = random_bytes();
+            if (!decode(code) || !is_integer(d_.insn.mnemonic) || !runs_natively() || !registers_only())
+                continue;
+            const InstructionInfo* row = find_instruction(d_.insn);
+            if (!row || (row->reads & undefined)) continue;
+            // A shift by 0 keeps what was there.
+            const bool maybe = d_.insn.meta.category == ZYDIS_CATEGORY_SHIFT ||
+                               d_.insn.meta.category == ZYDIS_CATEGORY_ROTATE;
+            undefined = (maybe ? undefined : undefined & ~row->writes) | row->undefined;
+            c.code.insert(c.code.end(), code.begin(), code.begin() + d_.insn.length);
+            c.instructions++;
+        }
+        c.before.rip = Native::code_base + 0x8000;
+        c.before.flags = 0x202 | (random_() & ir::kAllFlags);
+        for (u64& r : c.before.gpr)
+            r = random_value();
+        c.data.resize(Native::data_bytes);
+        c.compare = ir::kAllFlags & ~undefined;
+        c.text = list_guest(c.code, c.before.rip, 64);
+    }
+
   private:
+    // Neither memory, stack, control flow nor an exception; and a result that the manual defines.
+    bool registers_only() const {
+        switch (d_.insn.meta.category) {
+        case ZYDIS_CATEGORY_PUSH:
+        case ZYDIS_CATEGORY_POP:
+        case ZYDIS_CATEGORY_CALL:
+        case ZYDIS_CATEGORY_RET:
+        case ZYDIS_CATEGORY_COND_BR:
+        case ZYDIS_CATEGORY_UNCOND_BR:
+        case ZYDIS_CATEGORY_STRINGOP: return false;
+        default: break;
+        }
+        if (is_divide() || d_.insn.mnemonic == ZYDIS_MNEMONIC_UD0 || d_.insn.mnemonic == ZYDIS_MNEMONIC_UD1 ||
+            d_.insn.mnemonic == ZYDIS_MNEMONIC_UD2 || d_.insn.mnemonic == ZYDIS_MNEMONIC_STD)
+            return false;
+        for (unsigned n = 0; n < d_.insn.operand_count; n++)
+            if (d_.operands[n].type == ZYDIS_OPERAND_TYPE_MEMORY && d_.insn.mnemonic != ZYDIS_MNEMONIC_LEA &&
+                d_.insn.meta.category != ZYDIS_CATEGORY_WIDENOP)
+                return false;
+        const bool two = d_.insn.mnemonic == ZYDIS_MNEMONIC_SHLD || d_.insn.mnemonic == ZYDIS_MNEMONIC_SHRD;
+        return !(two && d_.operands[0].size == 16); // a count above 16
+    }
+
     u64 rnd(u64 below) { return random_() % below; }
 
     std::vector<u8> random_bytes() {
@@ -402,6 +450,13 @@ Case random_case(std::mt19937_64& random, const std::function<bool(ZydisMnemonic
     return c;
 }
 
+Case random_sequence(std::mt19937_64& random, unsigned length) {
+    Maker maker(random);
+    Case c;
+    maker.make_sequence(c, length);
+    return c;
+}
+
 std::string compare(Machine& machine, Native& native, const Case& c) {
     UserState host = c.before;
     std::memcpy(native.data(), c.data.data(), c.data.size());
@@ -414,7 +469,7 @@ std::string compare(Machine& machine, Native& native, const Case& c) {
     cpu.rip = c.before.rip;
     cpu.flags = ir::Flags(c.before.flags) & ir::kAllFlags;
     cpu.direction_flag = (c.before.flags & kDF) != 0;
-    const ir::Exit exit = machine.run(c.code);
+    const ir::Exit exit = machine.run(c.code, c.instructions);
 
     const bool faulted = exit == ir::Exit::Fault;
     bool same = faulted == result.faulted && (!faulted || cpu.fault.vector == result.vector);
@@ -445,7 +500,7 @@ std::string compare(Machine& machine, Native& native, const Case& c) {
     }
     ir::Block block;
     cpu.rip = c.before.rip;
-    if (machine.translate(block, 1)) out += ir::print(block);
+    if (machine.translate(block, c.instructions)) out += ir::print(block);
     return out;
 }
 

@@ -53,6 +53,7 @@ class Machine {
 // Random instructions that can run natively, with registers and memory that they can work on.
 struct Case {
     std::vector<u8> code;
+    unsigned instructions = 1;
     UserState before;
     std::vector<u8> data;              // of the data area
     ir::Flags compare = ir::kAllFlags; // arithmetic flags that the manual defines after it
@@ -60,6 +61,10 @@ struct Case {
 };
 // Until one is found that `wanted` (by its mnemonic) accepts; null: any.
 Case random_case(std::mt19937_64& random, const std::function<bool(ZydisMnemonic)>& wanted = nullptr);
+
+// A run of `length` instructions on registers alone: for flags and registers from one instruction to the
+// next.
+Case random_sequence(std::mt19937_64& random, unsigned length);
 
 // Empty if the machine and the host agree; otherwise everything needed to see what is wrong.
 std::string compare(Machine& machine, Native& native, const Case& c);
