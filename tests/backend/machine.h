@@ -125,14 +125,20 @@ class Machine {
             if (reinterpret_cast<u64>(code.entry) + p.return_offset == host_return) return &p;
         return nullptr;
     }
-    // Runs, then does to rip and budget what a run loop does.
-    void run(const ir::Block& block, const Code& code) {
+    // Runs, then does to rip and budget what a run loop does. `also`: a block that the first one is linked
+    // to.
+    void run(const ir::Block& block, const Code& code, const ir::Block* also = nullptr,
+             const Code* also_code = nullptr) {
         backend->run(ctx(), code.entry);
+        if (!settle(block, code) && also) settle(*also, *also_code);
+    }
+    bool settle(const ir::Block& block, const Code& code) {
         const backend::SidePoint* p = point_of(code, ctx().host_return);
-        if (!p) return;
+        if (!p) return false;
         const bool again = ctx().exit == ir::Exit::Fault || ctx().exit == ir::Exit::Restart;
         if (again) ctx().rip = block.pc + p->guest_offset;
         ctx().budget += block.guest_instructions - p->instruction_index - (again ? 0 : 1);
+        return true;
     }
     void interpret(const ir::Block& block) {
         ir::interpret(ctx(), block);

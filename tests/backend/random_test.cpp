@@ -15,6 +15,25 @@ namespace {
 
 using namespace ir;
 
+constexpr u64 kFirst = 0x40'0000, kSecond = 0x40'2000;
+
+// A helper that looks at state and changes it, and now and then leaves.
+u64 meddle(Context& ctx, u64 a, u64 b, u64 imm) {
+    ctx.gpr[imm & 15] += a ^ ctx.rip;
+    ctx.gpr[10] ^= ctx.flags & kCF;
+    ctx.flags ^= u32(b) & kAllFlags;
+    ctx.vec[imm & 7][3] ^= 0x55;
+    if ((a & 15) == 3) {
+        ctx.fault = {.vector = 13};
+        ctx.exit = Exit::Fault;
+    } else if ((a & 15) == 5) {
+        ctx.rip = 0x1234;
+        ctx.exit = Exit::Halt;
+    }
+    return a + b;
+}
+constexpr Helper kMeddle{"meddle", meddle, kAllFlags, kAllFlags};
+
 class Generator {
   public:
     explicit Generator(u64 seed) : rng_(seed) {}
@@ -35,15 +54,15 @@ class Generator {
         }
     }
 
-    Block block() {
+    Block block(u64 pc) {
         Block b;
-        b.pc = 0x40'0000;
+        b.pc = pc;
         b.linear_pc = b.pc;
-        b.view = u8(below(3));
         Builder builder(b);
         const unsigned instructions = 1 + below(8);
         for (unsigned i = 0; i < instructions; ++i) {
             builder.insn(4 * i);
+            instruction_ = i;
             temps_ = 0;
             const unsigned ops = 1 + below(4);
             for (unsigned k = 0; k < ops; ++k)
@@ -218,7 +237,9 @@ class Generator {
                 i.op = Op::VStore, i.a = Ref::xmm(below(16));
             break;
         default:
-            if (vec_op_count() && chance(70)) {
+            if (chance(30)) {
+                state(b, i, d);
+            } else if (chance(60)) {
                 vec(i, d);
             } else if (chance(50)) {
                 i.op = Op::SegAddr, i.d = d, i.mem = address(), i.mem.seg = Seg(below(6));
@@ -238,6 +259,25 @@ class Generator {
         const bool rotates = alu >= Op::Rol && alu <= Op::Rcr && count.is_imm() && (i.imm & 63) != 1;
         if (i.op == Op::DivWide || i.op == Op::IdivWide || rotates)
             b.add({.op = Op::Test, .a = kRax, .b = kRax});
+    }
+
+    void state(Builder& b, Inst& i, Ref d) {
+        const u64 offsets[] = {offsetof(Context, seg) + sizeof(Segment) * below(6),
+                               offsetof(Context, key),
+                               offsetof(Context, gpr) + 8 * below(16),
+                               offsetof(Context, vec) + 16 * below(16),
+                               offsetof(Context, interrupt_line),
+                               offsetof(Context, budget)};
+        switch (below(4)) {
+        case 0: i.op = Op::LoadState, i.d = d, i.imm = i64(offsets[below(5)]); break;
+        case 1:
+            pending_ = 0;
+            i.op = Op::StoreState, i.a = reg_or_imm(), i.imm2 = imm(), i.imm = i64(offsets[2 + below(3)]);
+            if (i.imm == i64(offsetof(Context, interrupt_line))) i.size = 1;
+            break;
+        case 2: i.op = Op::PollIntr, i.imm = i64(b.block().pc + 4 * (instruction_ + 1)), pending_ = 0; break;
+        default: i.op = Op::Call, i.size = 8, i.helper = &kMeddle, i.d = d, i.a = reg(), i.b = reg_or_imm();
+        }
     }
 
     void rmw(Inst& i, Ref d) {
@@ -283,12 +323,12 @@ class Generator {
     }
 
     void end(Builder& b) {
-        const u64 near = 0x40'0000 + below(3) * 0x1000;
+        const u64 near = kFirst + below(3) * 0x1000;
         switch (below(6)) {
         case 0: b.jump(near); break;
         case 1:
-        case 2: b.branch(Cond(below(16)), near, 0x40'2000); break;
-        case 3: b.branch_nz(size(), reg(), near, 0x40'2000); break;
+        case 2: b.branch(Cond(below(16)), near, kSecond); break;
+        case 3: b.branch_nz(size(), reg(), near, kSecond); break;
         case 4: b.jump_ind(reg()); break;
         default: b.exit_to(near);
         }
@@ -309,6 +349,7 @@ class Generator {
     std::mt19937_64 rng_;
     u32 temps_ = 0; // which temporaries have a value
     unsigned pending_ = 0;
+    unsigned instruction_ = 0;
 };
 
 void randomize(Machine& m, u64 seed) {
@@ -331,6 +372,8 @@ void randomize(Machine& m, u64 seed) {
     c.flags = Flags(g.bits(12)) & kAllFlags;
     c.budget = 1000;
     c.poll = g.chance(20);
+    c.interrupt_line = g.chance(50), c.interrupt_flag = g.chance(50);
+    c.key = 1;
     c.mxcsr = 0x1f80;
     c.exit = Exit::None;
     c.fault = {};
@@ -385,25 +428,36 @@ void run_random(backend::Options options, const char* what) {
     const u64 rounds = from_environment("DRAGOMAN_ROUNDS", 5000);
     Machine reference, machine(options);
     const u64 start = machine.next;
-    u64 faults = 0;
+    u64 faults = 0, chains = 0;
     for (u64 seed = first; seed < first + rounds; ++seed) {
-        const Block block = Generator(seed).block();
+        Generator generator(seed);
+        Block block = generator.block(kFirst), second = generator.block(kSecond);
+        block.view = second.view = u8(seed % 3);
         randomize(reference, seed);
         randomize(machine, seed);
         reference.ctx().view = machine.ctx().view = block.view;
         if (seed % 16 == 0) machine.vcpu->tlb.flush(false);
         machine.next = start;
         const Machine::Code code = machine.compile(block);
+        const Machine::Code second_code = machine.compile(second);
+        bool linked = false;
+        for (const backend::LinkSite& site : code.compiled.links)
+            if (site.target == kSecond && seed % 4)
+                machine.backend->link(code.entry, site, second_code.entry), linked = true;
         reference.interpret(block);
-        machine.run(block, code);
+        if (linked && reference.ctx().exit == Exit::Lookup && reference.ctx().rip == kSecond)
+            reference.interpret(second), ++chains;
+        machine.run(block, code, &second, &second_code);
         faults += reference.ctx().exit == Exit::Fault;
         std::string text = differences(reference.ctx(), machine.ctx());
         if (reference.memory->ram != machine.memory->ram) text += "  memory differs\n";
         ASSERT_TRUE(text.empty()) << what << ": DRAGOMAN_SEED=" << seed << " DRAGOMAN_ROUNDS=1\n"
-                                  << text << print(block) << machine.list(code);
+                                  << text << print(block) << machine.list(code)
+                                  << (linked ? print(second) + machine.list(second_code) : "");
     }
     EXPECT_GT(faults, rounds / 50) << "too few faults to mean anything";
     EXPECT_LT(faults, rounds * 9 / 10);
+    EXPECT_GT(chains, rounds / 50);
 }
 
 TEST(Random, AllOn) {
