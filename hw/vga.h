@@ -38,6 +38,10 @@ class Vga final : public PciFunction, public DisplaySource {
     // modes.
     std::vector<std::string> text_screen() const;
 
+    // Mode 3 (80x25 text, 8x16 font from the VGA BIOS, EGA colours) on a blank screen, as the VGA BIOS leaves
+    // the display: for kernels that are started without firmware.
+    void set_text_mode();
+
     u8* vram() { return vram_; }
 
     // Register and window accesses as the guest makes them: for the ports, the MMIO BAR and tests.

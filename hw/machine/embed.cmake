@@ -1,7 +1,6 @@
 # Writes the bytes of INPUT as a C++ function FUNCTION (declared in HEADER) into OUTPUT.
 file(READ ${INPUT} bytes HEX)
 string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${bytes}")
-string(REGEX REPLACE "((0x..,){16})" "\\1\n    " bytes "${bytes}")
 file(WRITE ${OUTPUT} "#include \"${HEADER}\"
 
 namespace dragoman::hw {

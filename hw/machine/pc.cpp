@@ -232,6 +232,9 @@ void Pc::set_up_without_firmware() {
     ide.config_write(0x40, 2, 0x8000);
     ide.config_write(0x42, 2, 0x8000);
 
+    ports_.out(0x92, 1, 0x02); // A20 open
+    if (vga_) vga_->set_text_mode();
+
     u32 io = 0xc000, memory = 0xfd000000;
     for (unsigned slot = 0; slot < 32; ++slot) {
         for (unsigned function = 0; function < 8; ++function) {
@@ -258,6 +261,7 @@ void Pc::set_up_without_firmware() {
             }
             if (slot == 1 && function == 1) command |= 1 | 4;
             if (command) device->config_write(kPciCommand, 2, command);
+            if (device == &pm_) continue; // its interrupt is the SCI, ISA IRQ 9 by wire
             if (const u32 pin = device->config_read(kPciInterruptPin, 1))
                 device->config_write(kPciInterruptLine, 1, routes[(pin - 1 + slot - 1) & 3]);
         }
