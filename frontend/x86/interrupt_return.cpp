@@ -94,6 +94,7 @@ bool return_from_task(Cpu& cpu, u64 next_rip) {
 
 bool interrupt_return(Cpu& cpu, unsigned size, u64 next_rip) {
     cpu.nmi_blocked = false;
+    if (cpu.nmi_pending) request_poll(cpu);
     if (cpu.real_mode()) return return_in_real_mode(cpu, size);
     if (cpu.v86()) return return_in_v86(cpu, size);
     if (cpu.system_flags & kNT) {

@@ -56,11 +56,24 @@ inline bool refused_above_ring0(Translation& t) {
     return true;
 }
 
-// A helper that has set rip, and the mode may be another one.
+// What helpers return whose block ends by call_and_leave: rip, with the block key brought up to date, so that
+// the indirect jump finds the block of the new mode without the run loop. Where the run loop has to look (one
+// instruction at a time, a new epoch), leaves to it.
+inline u64 continue_at_rip(Cpu& cpu) {
+    if (cpu.exit != ir::Exit::None) return 0;
+    const u8 epoch = u8(cpu.key >> 56);
+    update_key(cpu, epoch);
+    if ((cpu.system_flags & kTF) || cpu.interrupt_shadow || u8(cpu.mmu->epoch()) != epoch)
+        cpu.exit = ir::Exit::Event;
+    return cpu.rip;
+}
+
+// Calls a helper that sets rip and possibly the mode, and goes on there.
 inline bool call_and_leave(Translation& t, const ir::Helper& helper, ir::Ref a = {}, ir::Ref b = {},
                            i64 imm = 0) {
-    t.ir.call(helper, {}, a, b, imm);
-    t.ir.exit_here();
+    const ir::Ref target = t.ir.temp();
+    t.ir.call(helper, target, a, b, imm);
+    t.ir.jump_ind(target);
     return false;
 }
 

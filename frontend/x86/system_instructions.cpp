@@ -436,15 +436,15 @@ constexpr ir::Helper hlt_info{"hlt", hlt_helper};
 
 u64 set_ac(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
-    cpu.system_flags = imm ? cpu.system_flags | kAC : cpu.system_flags & ~u32(kAC);
-    cpu.view = u8(access_view(cpu));
-    return 0;
+    cpu.system_flags = size_in(imm) ? cpu.system_flags | kAC : cpu.system_flags & ~u32(kAC);
+    cpu.rip = next_rip_in(cpu, imm);
+    return continue_at_rip(cpu);
 }
 constexpr ir::Helper set_ac_info{"set_ac", set_ac};
 
 bool change_ac(Translation& t, const Instruction& insn, bool on) {
     if (t.mode.cpl != 0) return t.raise(kUD);
-    return t.call_and_exit(insn, set_ac_info, {}, {}, on);
+    return call_and_leave(t, set_ac_info, {}, {}, size_and_length(on, insn)); // the access view changes
 }
 
 } // namespace

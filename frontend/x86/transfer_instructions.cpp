@@ -22,26 +22,27 @@ u64 far_jump_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     const u16 task = cpu.tr.selector;
     far_jump(cpu, u16(a), b, size_in(imm), next_rip_in(cpu, imm));
     settle_task(cpu, task);
-    return 0;
+    return continue_at_rip(cpu);
 }
 u64 far_call_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     const u16 task = cpu.tr.selector;
     far_call(cpu, u16(a), b, size_in(imm), next_rip_in(cpu, imm));
     settle_task(cpu, task);
-    return 0;
+    return continue_at_rip(cpu);
 }
 // imm: size | bytes to release << 8
 u64 far_return_helper(ir::Context& ctx, u64, u64, u64 imm) {
-    far_return(cpu_of(ctx), size_in(imm), u16(imm >> 8));
-    return 0;
+    Cpu& cpu = cpu_of(ctx);
+    far_return(cpu, size_in(imm), u16(imm >> 8));
+    return continue_at_rip(cpu);
 }
 u64 iret_helper(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     const u16 task = cpu.tr.selector;
     interrupt_return(cpu, size_in(imm), next_rip_in(cpu, imm));
     settle_task(cpu, task);
-    return 0;
+    return continue_at_rip(cpu);
 }
 // Task switches load and store EFLAGS.
 constexpr ir::Helper far_jump_info{"far_jump", far_jump_helper, kAll, kAll},
@@ -97,21 +98,21 @@ u64 int_helper(ir::Context& ctx, u64 a, u64, u64 imm) {
     const u16 task = cpu.tr.selector;
     interrupt_n(cpu, u8(a), imm);
     settle_task(cpu, task);
-    return 0;
+    return continue_at_rip(cpu);
 }
 u64 int1_helper(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     const u16 task = cpu.tr.selector;
     software_interrupt(cpu, kDB, imm, EventKind::Icebp);
     settle_task(cpu, task);
-    return 0;
+    return continue_at_rip(cpu);
 }
 u64 int3_helper(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     const u16 task = cpu.tr.selector;
     software_interrupt(cpu, kBP, imm, EventKind::Software);
     settle_task(cpu, task);
-    return 0;
+    return continue_at_rip(cpu);
 }
 u64 into_helper(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
@@ -121,7 +122,7 @@ u64 into_helper(ir::Context& ctx, u64, u64, u64 imm) {
     else
         cpu.rip = imm;
     settle_task(cpu, task);
-    return 0;
+    return continue_at_rip(cpu);
 }
 constexpr ir::Helper int_info{"int", int_helper, kAll, kAll}, int1_info{"int1", int1_helper, kAll, kAll},
     int3_info{"int3", int3_helper, kAll, kAll}, into_info{"into", into_helper, kAll, kAll};
@@ -148,20 +149,24 @@ bool INTO(Translation& t, const Instruction& insn) {
 namespace {
 
 u64 syscall_helper(ir::Context& ctx, u64, u64, u64 imm) {
-    syscall(cpu_of(ctx), imm);
-    return 0;
+    Cpu& cpu = cpu_of(ctx);
+    syscall(cpu, imm);
+    return continue_at_rip(cpu);
 }
 u64 sysret_helper(ir::Context& ctx, u64, u64, u64 imm) {
-    sysret(cpu_of(ctx), unsigned(imm));
-    return 0;
+    Cpu& cpu = cpu_of(ctx);
+    sysret(cpu, unsigned(imm));
+    return continue_at_rip(cpu);
 }
 u64 sysenter_helper(ir::Context& ctx, u64, u64, u64) {
-    sysenter(cpu_of(ctx));
-    return 0;
+    Cpu& cpu = cpu_of(ctx);
+    sysenter(cpu);
+    return continue_at_rip(cpu);
 }
 u64 sysexit_helper(ir::Context& ctx, u64, u64, u64 imm) {
-    sysexit(cpu_of(ctx), unsigned(imm));
-    return 0;
+    Cpu& cpu = cpu_of(ctx);
+    sysexit(cpu, unsigned(imm));
+    return continue_at_rip(cpu);
 }
 constexpr ir::Helper syscall_info{"syscall", syscall_helper, kAll, kAll},
     sysret_info{"sysret", sysret_helper, kAll, kAll}, sysenter_info{"sysenter", sysenter_helper, 0, kAll},
