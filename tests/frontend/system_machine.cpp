@@ -20,6 +20,7 @@ SystemMachine::SystemMachine(const char* cpu_spec) : cpu_storage(std::make_uniqu
     cpu.log = &log;
     cpu.memory = memory.get();
     cpu.jump_cache = jump_cache.data();
+    cpu.budget = i64{1} << 40;
     reset(cpu);
 }
 
