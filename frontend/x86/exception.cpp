@@ -276,6 +276,8 @@ void deliver_fault(Cpu& cpu) {
     // Each turn either delivers, or moves on to a graver fault; benign ones that follow one another are
     // bounded too.
     for (unsigned turn = 0; turn < 8; ++turn) {
+        // SIMD exceptions that the system does not know are an undefined opcode (SDM vol. 3, 2.5, OSXMMEXCPT).
+        if (cpu.fault.vector == kXM && !(cpu.cr4 & kCr4OSXMMEXCPT)) cpu.fault.vector = kUD;
         const ir::Fault f = cpu.fault;
         note(cpu, f);
         if (f.vector == kPF) cpu.cr2 = f.address;

@@ -66,6 +66,13 @@ u64 run_numeric(ir::Context& ctx, u64 linear, u64, u64 imm) {
 constexpr ir::Helper numeric{"simd_unmasked", run_numeric};
 constexpr ir::Helper numeric_compare{"simd_unmasked_compare", run_numeric, ir::kAllFlags};
 
+u64 emms(ir::Context& ctx, u64, u64, u64) {
+    enter_mmx(ctx.fpu);
+    ctx.fpu.tag = 0;
+    return 0;
+}
+constexpr ir::Helper emms_info{"emms", emms};
+
 } // namespace
 
 Ref vector_register(const Instruction& insn, unsigned n) {
@@ -150,7 +157,7 @@ bool PEXTR(Translation& t, const Instruction& insn) {
 
 bool EMMS(Translation& t, const Instruction&) {
     wait_x87(t);
-    t.ir.store_state(1, u32(offsetof(ir::Context, fpu) + offsetof(ir::Fpu, tag)), Ref::imm(), 0);
+    t.ir.call(emms_info);
     return true;
 }
 

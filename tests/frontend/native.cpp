@@ -2,8 +2,10 @@
 
 #include <csignal>
 #include <cstring>
+#include <iterator>
 #include <sys/mman.h>
 #include <sys/ucontext.h>
+#include <utility>
 
 // The entry loads every register and jumps; the INT3 behind the instruction raises SIGTRAP, whose handler
 // takes the registers out of the signal frame and goes on at the exit. RSP is the guest's meanwhile: handlers
@@ -28,6 +30,11 @@ dragoman_native_enter:
     mov %rsp, dragoman_native_host_rsp(%rip)
     mov 128(%rdi), %rax
     mov %rax, dragoman_native_target(%rip)
+    mov 144(%rdi), %rax
+    test %rax, %rax
+    jz 1f
+    fxrstor64 (%rax)
+1:
     push 136(%rdi)
     popfq
     mov 0(%rdi), %rax
@@ -67,6 +74,8 @@ constexpr unsigned kBreakpoint = 3;
 
 // What the handler and run() share. Test code: one case at a time.
 UserState* running = nullptr;
+constexpr std::size_t fx_bytes = 416; // what FXSAVE defines
+alignas(16) u8 clean_fx[512];
 NativeResult ended;
 struct sigaction previous[std::size(kSignals)];
 alignas(16) u8 handler_stack[64 * 1024];
@@ -85,7 +94,12 @@ void handler(int signal, siginfo_t*, void* raw) {
     ended.vector = unsigned(g[REG_TRAPNO]);
     ended.faulted = ended.vector != kBreakpoint;
     running->rip = u64(g[REG_RIP]) - (ended.faulted ? 0 : 1);
-    running = nullptr;
+    UserState* const state = std::exchange(running, nullptr);
+    auto* fx = reinterpret_cast<u8*>(static_cast<ucontext_t*>(raw)->uc_mcontext.fpregs);
+    if (state->fx) {
+        std::memcpy(state->fx, fx, fx_bytes);
+        std::memcpy(fx, clean_fx, fx_bytes);
+    }
     g[REG_RSP] = i64(dragoman_native_host_rsp);
     g[REG_RIP] = reinterpret_cast<i64>(&dragoman_native_leave);
     g[REG_EFL] = 0x202;
@@ -129,6 +143,7 @@ NativeResult Native::run(std::span<const u8> code, UserState& state) {
     u8* at = reinterpret_cast<u8*>(state.rip);
     std::memcpy(at, code.data(), code.size());
     UserState entry = state;
+    asm volatile("fxsave64 %0" : "=m"(clean_fx));
     running = &state;
     ended = {};
     dragoman_native_enter(&entry);

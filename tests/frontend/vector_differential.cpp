@@ -1,0 +1,394 @@
+#include "vector_differential.h"
+
+#include "frontend/x86/instruction.h"
+#include "frontend/x86/listing.h"
+#include "frontend/x86/x87_ops.h"
+
+#include <algorithm>
+#include <array>
+#include <bit>
+#include <cstdio>
+#include <cstring>
+
+namespace dragoman::test {
+
+using namespace x86;
+
+namespace {
+
+using Random = std::mt19937_64;
+
+u64 below(Random& random, u64 n) {
+    return random() % n;
+}
+
+// ---- operands
+u32 special_float(Random& random) {
+    static constexpr u32 values[] = {0,          0x80000000, 0x3f800000, 0xbf800000, 1,          0x807fffff,
+                                     0x00800000, 0x7f7fffff, 0x7f800000, 0xff800000, 0x7fc00000, 0xffc12345,
+                                     0x7f800001, 0xffa00000, 0x4f000000, 0xcf000000, 0x5f000000, 0x3f000000};
+    switch (below(random, 4)) {
+    case 0: return u32(random());
+    case 1: return std::bit_cast<u32>(float(i64(below(random, 4000)) - 2000) / 8);
+    default: return values[below(random, std::size(values))];
+    }
+}
+u64 special_double(Random& random) {
+    static constexpr u64 values[] = {0,
+                                     0x8000000000000000,
+                                     0x3ff0000000000000,
+                                     0xbff0000000000000,
+                                     1,
+                                     0x800fffffffffffff,
+                                     0x0010000000000000,
+                                     0x7fefffffffffffff,
+                                     0x7ff0000000000000,
+                                     0xfff0000000000000,
+                                     0x7ff8000000000000,
+                                     0xfff8123456789abc,
+                                     0x7ff0000000000001,
+                                     0x41dfffffffe00000,
+                                     0xc1e0000000000000,
+                                     0x43e0000000000000,
+                                     0x3fe0000000000000,
+                                     0x36a0000000000000};
+    switch (below(random, 4)) {
+    case 0: return random();
+    case 1: return std::bit_cast<u64>(double(i64(below(random, 4000)) - 2000) / 8);
+    default: return values[below(random, std::size(values))];
+    }
+}
+void fill_vector(Random& random, u8* to) {
+    const u64 kind = below(random, 8);
+    for (unsigned n = 0; n < 16; n += 4) {
+        const u32 v = kind < 3 ? special_float(random) : u32(random());
+        std::memcpy(to + n, &v, 4);
+    }
+    for (unsigned n = 0; n < 16; n += 8) {
+        const u64 v = special_double(random);
+        if (kind >= 3 && kind < 6) std::memcpy(to + n, &v, 8);
+    }
+    if (kind == 6) // small numbers, also as shift counts, and text
+        for (unsigned n = 0; n < 16; ++n)
+            to[n] = u8(below(random, 4) ? 0 : below(random, 70));
+    if (kind == 7)
+        for (unsigned n = 0; n < 16; ++n)
+            to[n] = below(random, 3) ? u8(random()) : below(random, 2) ? 0xff : 0x80;
+}
+// The 80-bit format, also what no instruction makes: unnormals, pseudo-infinities.
+void fill_x87(Random& random, u8* to) {
+    u64 mantissa;
+    u16 exponent;
+    switch (below(random, 8)) {
+    case 0:
+        mantissa = random();
+        exponent = u16(random());
+        break;
+    case 1:
+        mantissa = u64{1} << 63;
+        exponent = 0x7fff;
+        break;
+    case 2:
+        mantissa = random() | u64{1} << 63;
+        exponent = 0x7fff;
+        break;
+    case 3:
+        mantissa = random() >> below(random, 64);
+        exponent = 0;
+        break;
+    case 4:
+        mantissa = 0;
+        exponent = 0;
+        break;
+    case 5:
+        mantissa = random() | u64{1} << 63;
+        exponent = u16(below(random, 2) ? below(random, 80) : 0x7fff - below(random, 80));
+        break;
+    default:
+        mantissa = (below(random, 2) ? random() : random() << below(random, 64)) | u64{1} << 63;
+        exponent = u16(0x3fff + below(random, 140) - 70);
+        break;
+    }
+    exponent = u16((exponent & 0x7fff) | (below(random, 2) << 15));
+    std::memcpy(to, &mantissa, 8);
+    std::memcpy(to + 8, &exponent, 2);
+}
+
+bool moves_state(ZydisMnemonic m) {
+    switch (m) {
+    case ZYDIS_MNEMONIC_FXSAVE:
+    case ZYDIS_MNEMONIC_FXSAVE64:
+    case ZYDIS_MNEMONIC_FXRSTOR:
+    case ZYDIS_MNEMONIC_FXRSTOR64:
+    case ZYDIS_MNEMONIC_XSAVE:
+    case ZYDIS_MNEMONIC_XSAVE64:
+    case ZYDIS_MNEMONIC_XRSTOR:
+    case ZYDIS_MNEMONIC_XRSTOR64: return true;
+    default: return false;
+    }
+}
+
+const std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1>& group_table(VectorGroup group) {
+    static const auto vectors = [] {
+        std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
+#define INSN(mnemonic, ...) set[ZYDIS_MNEMONIC_##mnemonic] = true;
+#include "frontend/x86/instructions_vector.inc"
+#undef INSN
+        for (unsigned m = 0; m < set.size(); ++m)
+            if (moves_state(ZydisMnemonic(m))) set[m] = false;
+        return set;
+    }();
+    static const auto x87 = [] {
+        std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
+#define INSN(mnemonic, ...) set[ZYDIS_MNEMONIC_##mnemonic] = true;
+#include "frontend/x86/instructions_x87.inc"
+#undef INSN
+        return set;
+    }();
+    return group == VectorGroup::X87 ? x87 : vectors;
+}
+
+class VectorMaker {
+  public:
+    VectorMaker(Random& random, VectorGroup group) : random_(random), group_(group) {
+        ZydisDecoderInit(&decoder_, ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64);
+    }
+
+    bool make(VectorCase& c, const std::function<bool(ZydisMnemonic)>& wanted) {
+        std::vector<u8> code = group_ == VectorGroup::X87 ? x87_bytes() : vector_bytes();
+        if (!decode(code)) return false;
+        code.resize(insn_.length);
+        if (!group_table(group_)[insn_.mnemonic] || (wanted && !wanted(insn_.mnemonic))) return false;
+        if (group_ == VectorGroup::Vector && insn_.meta.category == ZYDIS_CATEGORY_STRINGOP) return false;
+        if (insn_.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)) return false;
+        if (!memory_in_place()) return false;
+        c = {};
+        c.plain.code = code;
+        place(c);
+        c.plain.text = list_guest(code, c.plain.before.rip, 64);
+        return true;
+    }
+
+  private:
+    u64 rnd(u64 n) { return below(random_, n); }
+    bool decode(const std::vector<u8>& code) {
+        return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_, code.data(), code.size(), &insn_, operands_));
+    }
+    bool memory_in_place() const {
+        return std::all_of(operands_, operands_ + insn_.operand_count, [](const ZydisDecodedOperand& op) {
+            if (op.type != ZYDIS_OPERAND_TYPE_MEMORY) return true;
+            const ZydisRegister base =
+                ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op.mem.base);
+            return (base == ZYDIS_REGISTER_RDI || base == ZYDIS_REGISTER_R15) && !op.mem.disp.value &&
+                   op.mem.index == ZYDIS_REGISTER_NONE;
+        });
+    }
+    // A ModRM byte whose memory operand is [RDI] or, with REX.B, [R15].
+    u8 modrm() { return u8(rnd(3) ? 0xc0 | random_() : (random_() & 0x38) | 7); }
+
+    std::vector<u8> vector_bytes() {
+        std::vector<u8> code;
+        switch (rnd(8)) {
+        case 0:
+        case 1:
+        case 2: code.push_back(0x66); break;
+        case 3: code.push_back(0xf2); break;
+        case 4: code.push_back(0xf3); break;
+        default: break;
+        }
+        if (rnd(2)) code.push_back(u8(0x40 | rnd(16)));
+        code.push_back(0x0f);
+        const u64 map = rnd(4);
+        if (map == 2) code.push_back(0x38);
+        if (map == 3) code.push_back(0x3a);
+        code.push_back(u8(random_()));
+        code.push_back(modrm());
+        code.push_back(u8(rnd(2) ? random_() : rnd(20)));
+        while (code.size() < 15)
+            code.push_back(u8(random_()));
+        return code;
+    }
+    std::vector<u8> x87_bytes() {
+        std::vector<u8> code;
+        if (rnd(12) == 0) return {0x9b};
+        if (rnd(12) == 0) code.push_back(0x66);
+        if (rnd(12) == 0) code.push_back(u8(0x40 | rnd(16)));
+        code.push_back(u8(0xd8 | rnd(8)));
+        code.push_back(modrm());
+        return code;
+    }
+
+    void place(VectorCase& c) {
+        UserState& s = c.plain.before;
+        s.rip = Native::code_base + 0x8000;
+        s.flags = 0x202 | (random_() & ir::kAllFlags);
+        for (u64& r : s.gpr)
+            r = rnd(2) ? random_() : rnd(40) - 20;
+        s.gpr[4] = Native::data_base + 0x1000;
+        u64 at = Native::data_base + 0x400 + 16 * rnd(16);
+        if (rnd(6) == 0) at += rnd(16);
+        if (rnd(6) == 0) at = Native::data_base + 0x1000 - 16 * rnd(2) - (rnd(2) ? 0 : rnd(16));
+        s.gpr[7] = s.gpr[15] = at;
+        c.plain.data.resize(Native::data_bytes);
+        u8* bytes = &c.plain.data[at - Native::data_base];
+        fill_vector(random_, bytes);
+        for (unsigned n = 16; n < 128; n += 16)
+            fill_vector(random_, bytes + n);
+        if (group_ == VectorGroup::X87 && insn_.operand_count_visible && operands_[0].size == 80)
+            fill_x87(random_, bytes);
+        if (insn_.mnemonic == ZYDIS_MNEMONIC_FBLD && rnd(8)) // else not decimal: undefined
+            for (unsigned n = 0; n < 10; ++n)
+                bytes[n] = u8(rnd(10) | rnd(10) << 4);
+        if (insn_.mnemonic == ZYDIS_MNEMONIC_LDMXCSR && rnd(8)) bytes[2] = bytes[3] = 0;
+
+        FxArea& fx = c.fx;
+        for (auto& x : fx.xmm)
+            fill_vector(random_, x);
+        for (auto& x : fx.st)
+            fill_x87(random_, x);
+        fx.mxcsr = u32(random_() & 0xffff) | 0x1f80;
+        if (rnd(6) == 0) fx.mxcsr = u32(random_() & 0xffff);
+        fx.control = u16((random_() & 0x0f00) | 0x7f);
+        if (rnd(6) == 0) fx.control = u16((random_() & 0x0f3f) | 0x40);
+        if ((fx.control & 0x300) == 0x100) fx.control |= 0x200; // a reserved precision
+        fx.status = u16(random_() & 0x7f7f);
+        if (rnd(16)) fx.status &= u16(~(~fx.control & 0x3f)); // else an exception waits
+        if (fx.status & ~fx.control & 0x3f) fx.status |= 0x8080;
+        fx.tag = rnd(3) ? 0xff : u8(random_());
+    }
+
+    Random& random_;
+    VectorGroup group_;
+    ZydisDecoder decoder_;
+    ZydisDecodedInstruction insn_;
+    ZydisDecodedOperand operands_[ZYDIS_MAX_OPERAND_COUNT];
+};
+
+// ---- between the area and the guest's state
+void load(Cpu& cpu, const FxArea& fx) {
+    cpu.mxcsr = fx.mxcsr;
+    std::memcpy(cpu.vec, fx.xmm, sizeof fx.xmm);
+    cpu.fpu = {};
+    cpu.fpu.control = fx.control;
+    cpu.fpu.tag = fx.tag;
+    for (unsigned i = 0; i < 8; ++i)
+        std::memcpy(cpu.fpu.st[i], fx.st[i], 10);
+    set_status_word(cpu.fpu, fx.status);
+}
+FxArea stored(const Cpu& cpu) {
+    FxArea fx;
+    fx.mxcsr = cpu.mxcsr;
+    std::memcpy(fx.xmm, cpu.vec, sizeof fx.xmm);
+    fx.control = cpu.fpu.control;
+    fx.status = status_word(cpu.fpu);
+    fx.tag = cpu.fpu.tag;
+    for (unsigned i = 0; i < 8; ++i)
+        std::memcpy(fx.st[i], cpu.fpu.st[i], 10);
+    return fx;
+}
+
+class Report {
+  public:
+    void line(const char* name, unsigned number, const u8* before, const u8* host, const u8* ours,
+              unsigned bytes) {
+        if (!std::memcmp(host, ours, bytes)) {
+            if (!std::memcmp(before, ours, bytes) && bytes > 8) return;
+        } else {
+            differs = true;
+        }
+        char head[32];
+        std::snprintf(head, sizeof head, "  %s%u", name, number);
+        text += head;
+        for (const u8* v : {before, host, ours}) {
+            text += v == before ? "  before " : v == host ? "  host " : "  ours ";
+            for (unsigned n = bytes; n-- > 0;) {
+                char hex[4];
+                std::snprintf(hex, sizeof hex, "%02x", v[n]);
+                text += hex;
+            }
+        }
+        text += std::memcmp(host, ours, bytes) ? "  <--\n" : "\n";
+    }
+    template <class T> void value(const char* name, unsigned number, T before, T host, T ours) {
+        line(name, number, reinterpret_cast<const u8*>(&before), reinterpret_cast<const u8*>(&host),
+             reinterpret_cast<const u8*>(&ours), sizeof(T));
+    }
+
+    std::string text;
+    bool differs = false;
+};
+
+} // namespace
+
+VectorCase random_vector_case(std::mt19937_64& random, VectorGroup group,
+                              const std::function<bool(ZydisMnemonic)>& wanted) {
+    VectorMaker maker(random, group);
+    VectorCase c;
+    while (!maker.make(c, wanted)) {
+    }
+    return c;
+}
+
+std::vector<ZydisMnemonic> vector_mnemonics(VectorGroup group) {
+    std::vector<ZydisMnemonic> all;
+    for (unsigned m = 0; m <= ZYDIS_MNEMONIC_MAX_VALUE; ++m)
+        if (group_table(group)[m]) all.push_back(ZydisMnemonic(m));
+    return all;
+}
+
+std::string compare_vector(Machine& machine, Native& native, const VectorCase& c) {
+    UserState host = c.plain.before;
+    FxArea host_fx = c.fx;
+    host.fx = reinterpret_cast<u8*>(&host_fx);
+    std::memcpy(native.data(), c.plain.data.data(), c.plain.data.size());
+    const NativeResult result = native.run(c.plain.code, host);
+
+    Cpu& cpu = machine.cpu();
+    u8* guest_data = machine.ram() + Native::data_base;
+    std::memcpy(guest_data, c.plain.data.data(), c.plain.data.size());
+    std::memcpy(cpu.gpr, c.plain.before.gpr, sizeof cpu.gpr);
+    cpu.rip = c.plain.before.rip;
+    cpu.flags = ir::Flags(c.plain.before.flags) & ir::kAllFlags;
+    cpu.direction_flag = 0;
+    load(cpu, c.fx);
+    const ir::Exit exit = machine.run(c.plain.code);
+    FxArea our_fx = stored(cpu);
+    // With an unmasked overflow or underflow PE tells of a result with any exponent, which nobody computes
+    // here.
+    constexpr u32 overflow_underflow = 0x18, precision = 0x20;
+    if (result.vector == kXM && (host_fx.mxcsr & ~(host_fx.mxcsr >> 7) & overflow_underflow))
+        our_fx.mxcsr = (our_fx.mxcsr & ~precision) | (host_fx.mxcsr & precision);
+    // Those of several steps stop at the first that raises.
+    if (result.vector == kXM && (c.plain.text.find(" dpp") != std::string::npos))
+        our_fx.mxcsr = host_fx.mxcsr;
+
+    Report r;
+    const unsigned host_end = result.faulted ? result.vector : ~0u;
+    const unsigned our_end = exit == ir::Exit::Fault ? cpu.fault.vector : ~0u;
+    r.value("end", 0, ~0u, host_end, our_end);
+    r.value("rip", 0, c.plain.before.rip, host.rip, cpu.rip);
+    r.value("flags", 0, u32(c.plain.before.flags & ir::kAllFlags), u32(host.flags & ir::kAllFlags),
+            u32(cpu.flags & ir::kAllFlags));
+    for (unsigned i = 0; i < 16; ++i)
+        if (host.gpr[i] != cpu.gpr[i] || host.gpr[i] != c.plain.before.gpr[i])
+            r.value("gpr", i, c.plain.before.gpr[i], host.gpr[i], cpu.gpr[i]);
+    r.value("mxcsr", 0, c.fx.mxcsr, host_fx.mxcsr, our_fx.mxcsr);
+    r.value("fcw", 0, c.fx.control, host_fx.control, our_fx.control);
+    r.value("fsw", 0, c.fx.status, host_fx.status, our_fx.status);
+    r.value("ftw", 0, c.fx.tag, host_fx.tag, our_fx.tag);
+    for (unsigned i = 0; i < 8; ++i)
+        r.line("st", i, c.fx.st[i], host_fx.st[i], our_fx.st[i], 10);
+    for (unsigned i = 0; i < 16; ++i)
+        r.line("xmm", i, c.fx.xmm[i], host_fx.xmm[i], our_fx.xmm[i], 16);
+    const u64 at = (c.plain.before.gpr[7] - Native::data_base) & ~u64{15};
+    for (unsigned n = 0; n < 9; ++n)
+        r.line("memory", n, &c.plain.data[at + 16 * n], native.data() + at + 16 * n, guest_data + at + 16 * n,
+               16);
+    if (!r.differs && std::memcmp(native.data(), guest_data, c.plain.data.size())) {
+        r.differs = true;
+        r.text += "  memory elsewhere\n";
+    }
+    return r.differs ? c.plain.text + "\n" + r.text : "";
+}
+
+} // namespace dragoman::test
