@@ -3,6 +3,8 @@
 #include "frontend/x86/translate_common.h"
 #include "frontend/x86/translate_system.h"
 
+#include <algorithm>
+
 namespace dragoman::x86 {
 
 using ir::Op;
@@ -25,11 +27,12 @@ bool MOV(Translation& t, const Instruction& insn) {
 namespace {
 
 bool extend(Translation& t, const Instruction& insn, Op with_register, Op with_memory) {
-    const unsigned to = operand_bytes(insn, 0), from = operand_bytes(insn, 1);
+    // MOVSXD without REX.W, and with an operand-size prefix, is a plain move (SDM vol. 2, MOVSX).
+    const unsigned to = operand_bytes(insn, 0), from = std::min(operand_bytes(insn, 1), to);
     const Ref d = Translation::gpr(insn.operands[0].reg.value);
     if (is_memory(insn, 1)) {
         const ir::Address a = t.address(insn, 1, from, ir::Access::Read);
-        if (from == to) // MOVSXD without REX.W
+        if (from == to)
             t.ir.load(from, d, a);
         else
             t.ir.load_extend(with_memory, from, to, d, a);

@@ -59,7 +59,12 @@ bool Translation::is_high_byte(ZydisRegister reg) {
 ir::Address Translation::effective(const Instruction& insn, unsigned n) {
     const ZydisDecodedOperandMem& mem = insn.operands[n].mem;
     ir::Address a{.size = u8(insn.address_size()), .disp = mem.disp.value};
-    if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP)
+    // Zydis 4.0 takes a SIB byte that says "no base, disp32" for R13D when it comes with REX.B and address
+    // size 32.
+    const auto& raw = insn.zydis.raw;
+    if (mem.base == ZYDIS_REGISTER_R13D && raw.sib.base == 5 && raw.modrm.mod == 0 && raw.modrm.rm == 4)
+        a.disp = raw.disp.value;
+    else if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP)
         a.disp = i64(u64(a.disp) + insn.next_rip);
     else if (mem.base != ZYDIS_REGISTER_NONE)
         a.base = gpr(mem.base);

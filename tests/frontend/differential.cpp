@@ -222,6 +222,11 @@ class Maker {
         // What this processor has beyond the model in use.
         if (d_.insn.mnemonic == ZYDIS_MNEMONIC_PREFETCHWT1) return false;
         if (d_.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return false;
+        // Zydis 4.0 shows another address than the processor's (see Translation::effective).
+        const auto& raw = d_.insn.raw;
+        if (d_.insn.address_width == 32 && raw.modrm.mod == 0 && raw.modrm.rm == 4 && raw.sib.base == 5 &&
+            d_.insn.mnemonic != ZYDIS_MNEMONIC_LEA)
+            return false;
         if (d_.insn.attributes & (ZYDIS_ATTRIB_HAS_SEGMENT_FS | ZYDIS_ATTRIB_HAS_SEGMENT_GS)) return false;
         for (unsigned n = 0; n < d_.insn.operand_count_visible; n++)
             if (d_.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER && !is_gpr(d_.operands[n].reg.value))
