@@ -1,0 +1,211 @@
+// The decode loop: where blocks end, fetch faults, shadows, single steps, what is not supported.
+#include "differential.h"
+
+#include "frontend/x86/listing.h"
+#include "ir/interpreter.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+
+namespace dragoman::test {
+namespace {
+
+using namespace x86;
+
+class Decode : public ::testing::Test {
+  protected:
+    void code(u64 at, std::initializer_list<u8> bytes) {
+        std::copy(bytes.begin(), bytes.end(), ram.get() + at);
+    }
+    bool translate(u64 rip, unsigned limit = 64) {
+        cpu.rip = rip;
+        cpu.exit = ir::Exit::None;
+        return translator.translate(cpu, block, source, limit);
+    }
+    ir::Op end() const { return block.insts.back().op; }
+
+    void SetUp() override {
+        model.features.set();
+        cpu.model = &model;
+        cpu.mmu = &mmu;
+        cpu.log = &log;
+        cpu.memory = &memory;
+        cpu.cr0 = kCr0PE;
+        for (auto& s : cpu.seg)
+            s = {.limit = 0xffffffff, .attributes = kSegP | kSegS | kSegWritable | kSegDB};
+        cpu.seg[1].attributes = kSegP | kSegS | kSegCode | kSegReadable | kSegDB;
+        std::memset(ram.get(), 0x90, 0x10000);
+    }
+
+    struct Ram {
+        softmmu::PhysicalMap& map;
+        u8* get() { return map.ram(); }
+    };
+    std::FILE* out = std::tmpfile();
+    Log log{out};
+    std::unique_ptr<softmmu::PhysicalMap> map = std::move(softmmu::PhysicalMap::create(4 * MiB, log).value());
+    Ram ram{*map};
+    softmmu::Tlb tlb;
+    softmmu::Mmu mmu{*map, tlb, log};
+    GuestMemory memory{mmu};
+    CpuModel model;
+    Cpu cpu;
+    Translator translator{mmu, log};
+    ir::Block block;
+    Translator::Source source;
+};
+
+TEST_F(Decode, EndsAtLimitAndPageEnd) {
+    ASSERT_TRUE(translate(0x1000, 5));
+    EXPECT_EQ(block.guest_instructions, 5u);
+    EXPECT_EQ(block.guest_bytes, 5u);
+    EXPECT_EQ(end(), ir::Op::Jump);
+    EXPECT_EQ(block.insts.back().imm, 0x1005);
+    ASSERT_TRUE(translate(0x1ffd));
+    EXPECT_EQ(block.guest_instructions, 3u);
+    EXPECT_EQ(block.insts.back().imm, 0x2000);
+    EXPECT_EQ(source.gpa[0], 0x1ffdu);
+    EXPECT_EQ(source.bytes[0], 3u);
+    EXPECT_EQ(source.bytes[1], 0u);
+}
+
+TEST_F(Decode, CrossingInstructionIsAlone) {
+    code(0x1ffe, {0xb8, 0x78, 0x56, 0x34, 0x12}); // mov eax, imm32
+    ASSERT_TRUE(translate(0x1ffc));
+    EXPECT_EQ(block.guest_instructions, 2u);
+    EXPECT_EQ(block.insts.back().imm, 0x1ffe);
+    ASSERT_TRUE(translate(0x1ffe));
+    EXPECT_EQ(block.guest_instructions, 1u);
+    EXPECT_EQ(block.guest_bytes, 5u);
+    EXPECT_EQ(source.gpa[1], 0x2000u);
+    EXPECT_EQ(source.bytes[0], 2u);
+    EXPECT_EQ(source.bytes[1], 3u);
+    ir::interpret(cpu, block);
+    EXPECT_EQ(cpu.gpr[0], 0x12345678u);
+    EXPECT_EQ(cpu.rip, 0x2003u);
+}
+
+TEST_F(Decode, SecondPageFaultsWithItsAddress) {
+    // A page table at 10000H that maps only the first page of the instruction.
+    const u32 directory = 0x11000 | 7, page = 0x1000 | 7;
+    std::memset(ram.get() + 0x10000, 0, 0x2000);
+    std::memcpy(ram.get() + 0x10000, &directory, 4);
+    std::memcpy(ram.get() + 0x11000 + 4, &page, 4);
+    code(0x1ffe, {0xb8, 0x78});
+    mmu.set_paging({.cr3 = 0x10000, .paging = true});
+    mmu.flush(false);
+    EXPECT_FALSE(translate(0x1ffe));
+    EXPECT_EQ(cpu.exit, ir::Exit::Fault);
+    EXPECT_EQ(cpu.fault.vector, kPF);
+    EXPECT_EQ(cpu.fault.address, 0x2000u);
+    EXPECT_EQ(cpu.rip, 0x1ffeu);
+    EXPECT_FALSE(translate(0x2000));
+    EXPECT_EQ(cpu.fault.address, 0x2000u);
+    ASSERT_TRUE(translate(0x1ffd)) << "what comes before the crossing instruction is not affected";
+}
+
+TEST_F(Decode, LimitOfTheCodeSegment) {
+    cpu.seg[1].limit = 0x1003;
+    code(0x1002, {0xb8, 0, 0, 0, 0});
+    ASSERT_TRUE(translate(0x1000));
+    EXPECT_EQ(block.guest_instructions, 2u);
+    EXPECT_FALSE(translate(0x1002));
+    EXPECT_EQ(cpu.fault.vector, kGP);
+    EXPECT_FALSE(translate(0x1004));
+    EXPECT_EQ(cpu.fault.vector, kGP);
+}
+
+TEST_F(Decode, TooLong) {
+    std::memset(ram.get() + 0x1000, 0x66, 15);
+    EXPECT_FALSE(translate(0x1000));
+    EXPECT_EQ(cpu.fault.vector, kGP);
+}
+
+TEST_F(Decode, UndefinedRaisesAndIsLoggedOnce) {
+    const auto expect_ud = [&](std::initializer_list<u8> bytes) {
+        code(0x1000, bytes);
+        ASSERT_TRUE(translate(0x1000));
+        ir::interpret(cpu, block);
+        EXPECT_EQ(cpu.exit, ir::Exit::Fault);
+        EXPECT_EQ(cpu.fault.vector, kUD);
+        EXPECT_EQ(cpu.rip, 0x1000u);
+    };
+    expect_ud({0x0f, 0xff, 0x00}); // UD0
+    expect_ud({0xf0, 0x90});       // LOCK NOP
+    expect_ud({0xf0, 0x01, 0xc0}); // LOCK with a register destination
+    EXPECT_GE(std::ftell(out), 0);
+    const long before = std::ftell(out);
+    expect_ud({0xc5, 0xf8, 0x77}); // VZEROUPPER
+    const long once = std::ftell(out);
+    EXPECT_GT(once, before);
+    expect_ud({0xc5, 0xf8, 0x77});
+    EXPECT_EQ(std::ftell(out), once);
+    model.features.reset(std::size_t(Feature::Cmov));
+    expect_ud({0x0f, 0x44, 0xc1}); // CMOVZ
+}
+
+TEST_F(Decode, SingleStepReturnsAfterOneInstruction) {
+    cpu.system_flags = kTF;
+    ASSERT_TRUE(translate(0x1000));
+    EXPECT_EQ(block.guest_instructions, 1u);
+    EXPECT_EQ(end(), ir::Op::ExitTo);
+    for (const bool zero : {false, true}) {
+        code(0x1000, {0x74, 0x10}); // jz
+        ASSERT_TRUE(translate(0x1000));
+        EXPECT_EQ(end(), ir::Op::ExitHere);
+        cpu.flags = zero ? ir::Flags{ir::kZF} : 0;
+        ir::interpret(cpu, block);
+        EXPECT_EQ(cpu.rip, zero ? 0x1012u : 0x1002u);
+        code(0x1000, {0xe2, 0x10}); // loop
+        ASSERT_TRUE(translate(0x1000));
+        EXPECT_EQ(end(), ir::Op::ExitHere);
+        cpu.gpr[1] = zero ? 5 : 1;
+        ir::interpret(cpu, block);
+        EXPECT_EQ(cpu.rip, zero ? 0x1012u : 0x1002u);
+    }
+    code(0x1000, {0xff, 0xe0}); // jmp eax
+    cpu.gpr[0] = 0x4444;
+    ASSERT_TRUE(translate(0x1000));
+    ir::interpret(cpu, block);
+    EXPECT_EQ(cpu.rip, 0x4444u);
+    code(0x1000, {0xf3, 0xaa}); // rep stosb: one unit a step
+    cpu.gpr[1] = 3;
+    cpu.gpr[7] = 0x5000;
+    ASSERT_TRUE(translate(0x1000));
+    ir::interpret(cpu, block);
+    EXPECT_EQ(cpu.gpr[1], 2u);
+    EXPECT_EQ(cpu.rip, 0x1000u);
+}
+
+TEST_F(Decode, ShadowKeepsTheNextInstructionInTheBlock) {
+    const auto polls = [&] {
+        return std::count_if(block.insts.begin(), block.insts.end(),
+                             [](const ir::Inst& i) { return i.op == ir::Op::PollIntr; });
+    };
+    code(0x1000, {0xfb, 0x40}); // sti; inc eax
+    ASSERT_TRUE(translate(0x1000, 1));
+    EXPECT_EQ(block.guest_instructions, 2u);
+    EXPECT_EQ(polls(), 1);
+    // At the end of the page the shadow goes to the run loop.
+    code(0x1fff, {0xfb});
+    ASSERT_TRUE(translate(0x1fff));
+    EXPECT_EQ(end(), ir::Op::ExitTo);
+    ir::interpret(cpu, block);
+    EXPECT_EQ(cpu.interrupt_shadow, 1);
+    cpu.interrupt_shadow = 0;
+    // A branch in the shadow returns to the run loop, which looks at interrupts.
+    code(0x1000, {0xfb, 0xc3}); // sti; ret
+    ASSERT_TRUE(translate(0x1000));
+    EXPECT_EQ(end(), ir::Op::ExitHere);
+}
+
+TEST_F(Decode, Listing) {
+    const u8 bytes[] = {0x89, 0xd8, 0xc3};
+    EXPECT_EQ(list_guest(bytes, 0x1000, 32), "00001000  89d8                   mov eax, ebx\n"
+                                             "00001002  c3                     ret\n");
+}
+
+} // namespace
+} // namespace dragoman::test
