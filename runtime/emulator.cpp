@@ -264,10 +264,17 @@ void Emulator::wait() {
         poll.wait(0, std::memory_order_acquire);
 }
 
-void Emulator::stop_machine() {
+void Emulator::stop_machine(StopReason why) {
+    if (!running_) return;
     running_ = false;
     clock_.stop();
     vcpu_->request_stop();
+    if (stop_listener_) stop_listener_(why);
+}
+
+void Emulator::step_machine() {
+    step_ = true;
+    vcpu_->kick();
 }
 
 void Emulator::continue_machine() {
@@ -349,6 +356,14 @@ int Emulator::run() {
         clock_.stop();
     }
     while (!exit_status_) {
+        if (!running_ && std::exchange(step_, false)) {
+            StopReason reason = StopReason::Requested;
+            while (reason == StopReason::Requested) // left over from the stop
+                reason = vcpu_->step();
+            if (reason == StopReason::Shutdown) take(Request::Reset);
+            if (stop_listener_) stop_listener_(reason);
+            continue;
+        }
         if (!running_) {
             wait();
             std::atomic_ref<u32>(vcpu_->cpu().poll).store(0, std::memory_order_release);
@@ -363,9 +378,8 @@ int Emulator::run() {
                 quit(0);
             else
                 take(Request::Reset);
-        } else if (reason != StopReason::Requested && stop_listener_) {
-            stop_machine();
-            stop_listener_(reason);
+        } else if (reason != StopReason::Requested) {
+            stop_machine(reason);
         }
     }
     return *exit_status_;

@@ -32,8 +32,9 @@ class Emulator final : private x86::Platform {
     int run();
 
     // For the monitor and the debugger; on the vCPU's thread, between guest instructions.
-    void stop_machine(); // virtual time stands still
+    void stop_machine(StopReason why = StopReason::Requested); // virtual time stands still
     void continue_machine();
+    void step_machine(); // one instruction of the stopped machine, soon; then it stops again
     bool running() const { return running_; }
     void quit(int status);
     void request_reset() { take(Request::Reset); }
@@ -42,10 +43,10 @@ class Emulator final : private x86::Platform {
     Vcpu& vcpu() { return *vcpu_; }
     hw::Pc& pc() { return *pc_; }
     softmmu::PhysicalMap& memory() { return *map_; }
+    Log& log() { return log_; }
     Waker& waker() { return waker_; }
     const Options& options() const { return options_; }
-    // What run() came back from the vCPU with last, for the debugger. It is asked after each stop that nobody
-    // requested.
+    // Told after each stop of the running machine and after each step; for the debugger.
     void on_stop(std::function<void(StopReason)> listener) { stop_listener_ = std::move(listener); }
 
   private:
@@ -104,6 +105,7 @@ class Emulator final : private x86::Platform {
 
     u8 requests_ = 0;
     bool running_ = true;
+    bool step_ = false;
     std::optional<int> exit_status_;
     u64 deadline_set_ = 0;
 };

@@ -255,13 +255,9 @@ std::string log_word_list() {
 }
 
 Complaint set_log(Options& o, const std::string& text) {
-    for (const auto& [word, value] : key_values(text)) {
-        const auto* w = std::find_if(std::begin(log_words), std::end(log_words),
-                                     [&](const LogWord& l) { return word == l.word; });
-        if (w == std::end(log_words))
-            return "words of " + log_word_list() + "; '" + word + "' is none of them";
-        o.log_items |= u32(w->item);
-    }
+    const auto items = parse_log_words(text);
+    if (!items) return items.error().message;
+    o.log_items |= items.value();
     return {};
 }
 
@@ -489,6 +485,18 @@ const std::vector<Row>& rows() {
 const std::map<std::string, std::string> aliases = {{"M", "machine"}, {"h", "help"}, {"enable-kvm", "accel"}};
 
 } // namespace
+
+Result<u32> parse_log_words(const std::string& text) {
+    u32 items = 0;
+    for (const auto& [word, value] : key_values(text)) {
+        const auto* w = std::find_if(std::begin(log_words), std::end(log_words),
+                                     [&](const LogWord& l) { return word == l.word; });
+        if (w == std::end(log_words))
+            return Error{"words of " + log_word_list() + "; '" + word + "' is none of them"};
+        items |= u32(w->item);
+    }
+    return items;
+}
 
 std::string help_text() {
     std::string text = "usage: dragoman [options] [disk image]\n\n";

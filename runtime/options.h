@@ -59,6 +59,8 @@ struct Options {
 
 // The error names the option, the value and what was expected.
 Result<Options> parse_options(int argc, const char* const* argv);
+// A mask of log items from the words of -d; the error says what was expected.
+Result<u32> parse_log_words(const std::string& text);
 std::string help_text();
 std::string device_help_text();
 

@@ -186,6 +186,11 @@ void TranslationCache::invalidate_all() {
         invalidate(*block);
 }
 
+void TranslationCache::invalidate_linear(u64 linear) {
+    for (const auto& block : ring_)
+        if (linear - block->linear_pc < block->guest_bytes) invalidate(*block);
+}
+
 bool TranslationCache::may_write(u64 gpa, u64 size) {
     const CachedBlock* running = interpreted_;
     if (ctx_ && ctx_->host_return) running = by_host(reinterpret_cast<const u8*>(ctx_->host_return));

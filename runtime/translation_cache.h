@@ -100,6 +100,8 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
 
     void invalidate(CachedBlock& block);
     void invalidate_all();
+    // What was translated from code that holds this linear address.
+    void invalidate_linear(u64 linear);
 
     // The block that is running (null: none): a store into it must be refused. Kept by the run loop while it
     // interprets; for generated code Context::host_return tells.

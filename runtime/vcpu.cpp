@@ -81,13 +81,21 @@ void Vcpu::request_stop() {
     kick();
 }
 
+u64 Vcpu::linear_pc() const {
+    return linear_rip(memory_->cpu);
+}
+
 u64 Vcpu::instructions_retired() const {
     return u64(kBudget - memory_->cpu.budget);
 }
 
 void Vcpu::set_breakpoints(std::set<u64> linear) {
-    breakpoints_ = std::move(linear);
-    cache_->invalidate_all();
+    std::set<u64> old = std::exchange(breakpoints_, std::move(linear));
+    translator_.set_stops(breakpoints_.empty() ? nullptr : &breakpoints_);
+    for (u64 address : breakpoints_)
+        if (!old.erase(address)) cache_->invalidate_linear(address);
+    for (u64 address : old) // nothing leads to the blocks that start there
+        cache_->invalidate_linear(address);
     previous_ = nullptr;
 }
 
@@ -223,9 +231,10 @@ void Vcpu::left(CachedBlock& block) {
 
 void Vcpu::run_block(CachedBlock& block) {
     x86::Cpu& c = cpu();
-    if (previous_ && previous_site_ && breakpoints_.empty())
-        cache_->try_link(*previous_, previous_site_, block);
-    if (breakpoints_.empty()) cache_->remember_jump(c.rip, c.key, block);
+    if (!at_breakpoint()) {
+        if (previous_ && previous_site_) cache_->try_link(*previous_, previous_site_, block);
+        cache_->remember_jump(c.rip, c.key, block);
+    }
     if (log_.items()) log_block(block);
     recent_[recent_next_++ % recent_.size()] = c.rip;
     c.exit = ir::Exit::None;
@@ -256,12 +265,9 @@ StopReason Vcpu::run_until_stop(bool single) {
     for (;;) {
         if (polled()) service();
         if (stop_.exchange(false, std::memory_order_acq_rel)) return StopReason::Requested;
+        if (std::exchange(watch_triggered_, false)) return StopReason::Watchpoint;
         if (done) return StopReason::Step;
-        if (watch_triggered_) {
-            watch_triggered_ = false;
-            return StopReason::Watchpoint;
-        }
-        if (take_interrupt()) {
+        if ((!single || c.halted) && take_interrupt()) {
             previous_ = nullptr;
             if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
             done = single;
@@ -272,13 +278,10 @@ StopReason Vcpu::run_until_stop(bool single) {
             if (idle_ && !polled()) idle_();
             continue;
         }
-        if (!breakpoints_.empty() && !std::exchange(skip_breakpoint_, false) &&
-            breakpoints_.count(linear_rip(c)))
-            return StopReason::Breakpoint;
-        skip_breakpoint_ = false;
+        if (!std::exchange(skip_breakpoint_, false) && at_breakpoint()) return StopReason::Breakpoint;
 
         const bool step_trap = c.system_flags & x86::kTF;
-        const bool alone = single || !mmu_.watches().empty() || !breakpoints_.empty();
+        const bool alone = single || !mmu_.watches().empty();
         c.exit = ir::Exit::None;
         if (alone) {
             c.interrupt_shadow = 0;

@@ -46,7 +46,8 @@ class Vcpu {
     // Runs until somebody asks to stop, a debugger's condition comes true, or the processor shuts down
     // (triple fault).
     StopReason run();
-    // Runs one guest instruction, or takes one interrupt.
+    // Runs one guest instruction. Interrupts are held off, so that a debugger's step stays in the code it is
+    // in, unless the processor is halted: then one is taken if there is one.
     StopReason step();
 
     // From any thread: the run loop calls `service` before it goes on.
@@ -59,11 +60,14 @@ class Vcpu {
     // Called while the processor is halted: returns when it was kicked.
     void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
 
-    // Debugger: code breakpoints by linear address, watchpoints.
+    // Debugger: code breakpoints by linear address, watchpoints. Generated code runs at speed between
+    // breakpoints: blocks end before one, and the run loop looks before each block that starts at one. While
+    // there are watchpoints every instruction is interpreted alone.
     void set_breakpoints(std::set<u64> linear);
     void set_watchpoints(std::vector<softmmu::Mmu::Watch> watches);
     const softmmu::Mmu::Watch& watch_hit() const { return watch_hit_; }
 
+    u64 linear_pc() const; // CS.base + RIP
     u64 instructions_retired() const;
     // What led here: exceptions, registers, last blocks. For the report of a triple fault.
     std::string describe_shutdown();
@@ -110,6 +114,7 @@ class Vcpu {
     std::function<void()> service_, idle_;
     std::atomic<bool> stop_{false};
     std::set<u64> breakpoints_;
+    bool at_breakpoint() const { return !breakpoints_.empty() && breakpoints_.count(linear_pc()); }
     bool skip_breakpoint_ = false;
     bool watch_triggered_ = false;
     softmmu::Mmu::Watch watch_hit_;

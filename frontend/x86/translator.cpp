@@ -280,6 +280,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             shadow = false; // only the first of a row of them holds interrupts off (SDM vol. 2, STI)
         }
         if (offset >= page.left) break;
+        if (stops_ && stops_->count(mode.long64() ? linear + offset : u32(linear + offset))) break;
         // Where the code wraps at 64 KiB or 4 GiB a new block begins.
         if (insn.next_rip < start) break;
         if (block.guest_instructions >= limit && !(shadow && !mode.single_step && page.host)) break;

@@ -5,6 +5,8 @@
 #include "frontend/x86/mode.h"
 #include "ir/block.h"
 
+#include <set>
+
 namespace dragoman::x86 {
 
 class Translator {
@@ -24,11 +26,16 @@ class Translator {
     // raises #UD.
     bool translate(Cpu& cpu, ir::Block& block, Source& source, unsigned limit = max_instructions);
 
+    // Linear addresses before which blocks end (a debugger's breakpoints): no block holds one of them other
+    // than at its start. Borrowed; null: none. Blocks made before keep their ends.
+    void set_stops(const std::set<u64>* linear) { stops_ = linear; }
+
   private:
     struct Decoders;
     softmmu::Mmu& mmu_;
     Log& log_;
     Decoders* decoders_;
+    const std::set<u64>* stops_ = nullptr;
 };
 
 } // namespace dragoman::x86
