@@ -1,14 +1,107 @@
 #include "runtime/board.h"
 
+#include "base/bits.h"
+#include "hw/machine/acpi_tables.h"
+#include "hw/machine/smbios.h"
+
+#include <cstring>
+
 namespace dragoman::runtime {
 
-void describe_board(const softmmu::PhysicalMap& map, hw::Pc&, BoardFacts& board) {
-    const u64 low = map.ram_below_4g();
-    board.memory = {
-        {0, 0x9fc00, 1}, {0x9fc00, 0x400, 2}, {0xf0000, 0x10000, 2}, {0x100000, low - 0x100000, 1}};
-    if (map.ram_bytes() > low) board.memory.push_back({4 * GiB, map.ram_bytes() - low, 1});
+namespace {
+
+// The last KiB of conventional memory is the extended BIOS data area's, by custom.
+constexpr u64 kEbda = 0x9fc00, kConventionalEnd = 0xa0000, kRomArea = 0xf0000, kExtended = 0x100000;
+// The ACPI tables lie in this much at the top of the RAM below 4 GiB; the 0xf0000 segment holds what software
+// finds by scanning.
+constexpr u64 kTablesBytes = 64 * KiB;
+constexpr u32 kSmbiosEntry = 0xf0000, kRsdp = 0xf0040, kSmbios = 0xf0100;
+
+enum : u32 { kRam = 1, kReserved = 2, kNvs = 4 };
+
+u64 tables_at(u64 ram_below_4g) {
+    return align_down(ram_below_4g, kTablesBytes) - kTablesBytes;
 }
 
-void place_board_tables(softmmu::PhysicalMap&, BoardFacts&) {}
+void put_range(std::vector<u8>& out, const MemoryRange& range) {
+    const auto put = [&out](u64 value, unsigned bytes) {
+        for (unsigned i = 0; i < bytes; ++i)
+            out.push_back(u8(value >> (8 * i)));
+    };
+    put(range.base, 8);
+    put(range.bytes, 8);
+    put(range.type, 4);
+}
+
+// The BIOS data area, as far as software without a BIOS still looks at it (IBM PC/AT technical reference).
+void place_bios_data(softmmu::PhysicalMap& map, bool text_screen) {
+    u8 bda[256] = {};
+    const auto put16 = [&bda](unsigned at, unsigned value) {
+        bda[at] = u8(value);
+        bda[at + 1] = u8(value >> 8);
+    };
+    put16(0x00, 0x3f8);
+    put16(0x02, 0x2f8);
+    put16(0x0e, kEbda >> 4);
+    put16(0x10, 2 << 9 | 1 << 2 | 1 << 1 | (text_screen ? 0 : 3 << 4)); // 2 serial ports, mouse, FPU, display
+    put16(0x13, kEbda / KiB);
+    if (text_screen) {
+        bda[0x49] = 3; // mode
+        put16(0x4a, 80);
+        put16(0x4c, 0x1000); // bytes of a page
+        put16(0x60, 0x0d0e); // cursor's lines
+        put16(0x63, 0x3d4);
+        bda[0x84] = 24; // rows - 1
+        put16(0x85, 16);
+    }
+    map.write(0x400, bda, sizeof bda);
+    const u8 ebda_kib = 1;
+    map.write(kEbda, &ebda_kib, 1);
+}
+
+} // namespace
+
+void describe_board(const softmmu::PhysicalMap& map, hw::Pc& pc, BoardFacts& board) {
+    const u64 low = map.ram_below_4g(), bytes = map.ram_bytes();
+    board.text_screen = pc.vga() != nullptr;
+    board.memory.clear();
+    board.memory.push_back({0, kEbda, kRam});
+    board.memory.push_back({kEbda, kConventionalEnd - kEbda, kReserved});
+    board.memory.push_back({kRomArea, kExtended - kRomArea, kReserved});
+    if (low > kExtended + 2 * kTablesBytes) {
+        const u64 tables = tables_at(low);
+        board.memory.push_back({kExtended, tables - kExtended, kRam});
+        board.memory.push_back({tables, low - tables, kNvs});
+    }
+    if (bytes > low) board.memory.push_back({4 * GiB, bytes - low, kRam});
+
+    // The firmware takes its own parts out of what it is told.
+    std::vector<u8> e820;
+    put_range(e820, {0, low, kRam});
+    if (bytes > low) put_range(e820, {4 * GiB, bytes - low, kRam});
+    hw::FwCfg& fw_cfg = pc.fw_cfg();
+    (void)fw_cfg.add_file("etc/e820", std::move(e820));
+    hw::add_acpi_files(fw_cfg, {.ram_below_4g = low, .vga = board.text_screen});
+    hw::add_smbios_files(fw_cfg, {.ram_bytes = bytes, .ram_below_4g = low});
+}
+
+void place_board_tables(softmmu::PhysicalMap& map, BoardFacts& board) {
+    const u64 low = map.ram_below_4g();
+    board.rsdp = 0;
+    if (low < kExtended) return;
+    place_bios_data(map, board.text_screen);
+    const auto smbios = hw::build_smbios({.ram_bytes = map.ram_bytes(), .ram_below_4g = low}, kSmbios);
+    map.write(kSmbiosEntry, smbios.entry.data(), smbios.entry.size());
+    map.write(kSmbios, smbios.structures.data(), smbios.structures.size());
+
+    if (low <= kExtended + 2 * kTablesBytes) return;
+    hw::AcpiTables acpi = hw::build_acpi_tables({.ram_below_4g = low, .vga = board.text_screen});
+    DRAGOMAN_ASSERT(acpi.tables.size() <= kTablesBytes);
+    const u64 at = tables_at(low);
+    hw::link_acpi_tables(acpi, u32(at));
+    map.write(at, acpi.tables.data(), acpi.tables.size());
+    map.write(kRsdp, acpi.root.data(), acpi.root.size());
+    board.rsdp = kRsdp;
+}
 
 } // namespace dragoman::runtime

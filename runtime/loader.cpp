@@ -45,12 +45,12 @@ Result<FlatEntry> load_kernel(const KernelOption& option, const BoardFacts& boar
     Result<FlatEntry> entry =
         is_linux(*file)       ? load_linux(image)
         : is_multiboot(*file) ? load_multiboot(image)
-        : is_pvh(*file)       ? load_pvh(image)
+        : is_elf(*file)       ? load_pvh(image)
                         : Error{option.kernel + ": not a kernel: expected a Linux bzImage, an ELF with a "
                                                 "PVH note or a multiboot header"};
     if (!entry) return Error{"-kernel " + entry.error().message};
     constexpr u64 flat_gdt[4] = {0, 0, 0x00cf9b000000ffff, 0x00cf93000000ffff};
-    std::memcpy(map.ram() + entry->gdt, flat_gdt, sizeof flat_gdt);
+    map.write(entry->gdt, flat_gdt, sizeof flat_gdt);
     return entry;
 }
 

@@ -23,7 +23,8 @@ struct FlatEntry {
     u32 gdt = 0; // where a GDT with the flat descriptors lies (CS 0x10, DS 0x18)
 };
 
-// One range of the memory map handed to kernels (ACPI 6.4, 15: 1 RAM, 2 reserved, 3 ACPI tables).
+// One range of the memory map handed to kernels (ACPI 6.4, 15: 1 RAM, 2 reserved, 3 ACPI tables,
+// 4 ACPI tables that stay).
 struct MemoryRange {
     u64 base, bytes;
     u32 type;
@@ -32,7 +33,8 @@ struct MemoryRange {
 // What kernels without firmware are told about the machine.
 struct BoardFacts {
     std::vector<MemoryRange> memory;
-    u64 rsdp = 0; // guest-physical address of the ACPI root pointer; 0: none
+    u64 rsdp = 0;             // guest-physical address of the ACPI root pointer; 0: none
+    bool text_screen = false; // a display shows 80x25 characters from 0xb8000
 };
 
 // Recognises the kind of kernel by its header, puts kernel, initial RAM disk and command line into RAM.
@@ -54,7 +56,7 @@ struct KernelImage {
 };
 bool is_linux(const std::vector<u8>& file);
 bool is_multiboot(const std::vector<u8>& file);
-bool is_pvh(const std::vector<u8>& file);
+bool is_elf(const std::vector<u8>& file); // load_pvh says what is missing for PVH
 Result<FlatEntry> load_linux(const KernelImage& image);
 Result<FlatEntry> load_multiboot(const KernelImage& image);
 Result<FlatEntry> load_pvh(const KernelImage& image);

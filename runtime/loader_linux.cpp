@@ -13,7 +13,7 @@ namespace {
 
 // Where things go; all below the kernel at 1 MiB.
 constexpr u32 kGdtAt = 0x8000, kBootParamsAt = 0x10000, kCommandLineAt = 0x20000, kStackAt = 0x8f000;
-constexpr u32 kKernelAt = 0x100000;
+constexpr u32 kKernelAt = 0x100000, kBootParamsBytes = 4096;
 
 // Offsets in the setup header and in boot_params.
 enum Offset : u32 {
@@ -45,7 +45,7 @@ template <class T> void put(u8* p, u32 offset, T value) {
     std::memcpy(p + offset, &value, sizeof value);
 }
 
-// screen_info of an 80x25 colour text mode, which the display is in after reset.
+// screen_info of an 80x25 colour text mode, as Vga::set_text_mode makes it.
 void fill_screen_info(u8* params) {
     params[0x06] = 3;  // video mode
     params[0x07] = 80; // columns
@@ -72,8 +72,8 @@ Result<FlatEntry> load_linux(const KernelImage& image) {
     if (setup_bytes >= file.size()) return Error{name + ": cut off: shorter than its own header says"};
     const u64 kernel_bytes = file.size() - setup_bytes;
 
-    u8* const ram = image.map.ram();
-    const u64 low = image.map.ram_below_4g();
+    softmmu::PhysicalMap& map = image.map;
+    const u64 low = map.ram_below_4g();
     u64 usable_end = 0; // of the range that holds the kernel
     for (const MemoryRange& range : image.board.memory)
         if (range.type == 1 && range.base <= kKernelAt && kKernelAt < range.base + range.bytes)
@@ -85,17 +85,16 @@ Result<FlatEntry> load_linux(const KernelImage& image) {
         return Error{name + ": needs " + std::to_string((kernel_end + MiB - 1) / MiB) +
                      " MiB of memory, the machine has " + std::to_string(low / MiB) + " (-m)"};
 
-    u8* const params = ram + kBootParamsAt;
-    std::memset(params, 0, 4096);
+    u8 params[kBootParamsBytes] = {};
     const u32 header_end = std::min<u32>(0x202 + file[0x201], 0x290);
     std::memcpy(params + kSetupSects, file.data() + kSetupSects, header_end - kSetupSects);
-    std::memcpy(ram + kKernelAt, file.data() + setup_bytes, kernel_bytes);
+    map.write(kKernelAt, file.data() + setup_bytes, kernel_bytes);
 
     const u32 max_line = version >= 0x206 ? get<u32>(file.data(), kCmdlineSize) : 255;
     if (image.option.append.size() > std::min<u32>(max_line, 0xffff))
         return Error{"-append: " + std::to_string(image.option.append.size()) +
                      " characters, this kernel takes " + std::to_string(max_line)};
-    std::memcpy(ram + kCommandLineAt, image.option.append.c_str(), image.option.append.size() + 1);
+    map.write(kCommandLineAt, image.option.append.c_str(), image.option.append.size() + 1);
     put<u32>(params, kCmdLinePtr, kCommandLineAt);
 
     if (!image.option.initrd.empty()) {
@@ -108,7 +107,7 @@ Result<FlatEntry> load_linux(const KernelImage& image) {
                          " MiB do not fit beside the kernel into " + std::to_string(low / MiB) +
                          " MiB of memory (-m)"};
         const u32 at = u32(align_down(end - initrd->size(), 4096));
-        std::memcpy(ram + at, initrd->data(), initrd->size());
+        map.write(at, initrd->data(), initrd->size());
         put<u32>(params, kRamdiskImage, at);
         put<u32>(params, kRamdiskSize, u32(initrd->size()));
     }
@@ -118,7 +117,7 @@ Result<FlatEntry> load_linux(const KernelImage& image) {
     put<u16>(params, kHeapEndPtr, 0xfe00);
     put<u32>(params, kCode32Start, kKernelAt);
     put<u64>(params, kAcpiRsdp, image.board.rsdp);
-    fill_screen_info(params);
+    if (image.board.text_screen) fill_screen_info(params);
     const std::size_t ranges = std::min<std::size_t>(image.board.memory.size(), 128);
     params[kE820Entries] = u8(ranges);
     for (std::size_t i = 0; i < ranges; ++i) {
@@ -127,6 +126,7 @@ Result<FlatEntry> load_linux(const KernelImage& image) {
         put<u64>(params, at + 8, image.board.memory[i].bytes);
         put<u32>(params, at + 16, image.board.memory[i].type);
     }
+    map.write(kBootParamsAt, params, sizeof params);
     return FlatEntry{.eip = kKernelAt, .esi = kBootParamsAt, .esp = kStackAt, .gdt = kGdtAt};
 }
 
