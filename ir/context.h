@@ -92,8 +92,9 @@ struct alignas(64) Context {
     Segment seg[6];
 
     struct JumpCacheEntry {
-        u64 pc = 0;  // rip; the CS base is part of the key
-        u64 key = ~u64{0};
+        u64 pc = 0;          // rip of a block
+        u64 negated_key = 0; // minus the key under which it was found: generated code compares by adding, which
+                             // can be done without touching flags; 0 matches no key
         const void* host = nullptr;
         u64 unused = 0; // 32 bytes, so that the index is a shift
     };

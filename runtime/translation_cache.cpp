@@ -138,7 +138,7 @@ void TranslationCache::try_link(CachedBlock& from, const u8* host_return, Cached
 }
 
 void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block) {
-    jump_cache_[ir::jump_cache_index(rip)] = {rip, key, block.entry, 0};
+    jump_cache_[ir::jump_cache_index(rip)] = {rip, u64(0) - key, block.entry, 0};
 }
 
 void TranslationCache::clear_jump_cache() {

@@ -2,6 +2,7 @@
 #include "backend/x64/emitter.h"
 
 #include "ir/interpreter.h"
+#include "softmmu/tlb.h"
 
 namespace dragoman::backend {
 
@@ -168,7 +169,37 @@ void Emitter::finish_flags() {
     if (needed_before_) want_eflags();
 }
 
+// Another page may be mapped elsewhere tomorrow, so nothing is patched: the jump cache knows what is there
+// under the present key. EFLAGS stay as they are. All temporaries are dead.
+void Emitter::far_jump(u64 target) {
+    using Entry = Context::JumpCacheEntry;
+    const i32 at = i32(ir::jump_cache_index(target) * sizeof(Entry));
+    const Label miss = a.newLabel(), same_pc = a.newLabel(), same_key = a.newLabel();
+    const auto field = [&](size_t offset) { return x86::ptr(x86::r13, at + i32(offset), 8); };
+    a.mov(x86::r13, in_context(offsetof(Context, jump_cache), 8));
+    move_imm(host::address, u64(0) - target);
+    a.mov(x86::rcx, field(offsetof(Entry, pc)));
+    a.lea(x86::rcx, x86::ptr(x86::rcx, x86::r14));
+    a.jecxz(x86::rcx, same_pc);
+    a.jmp(miss);
+    a.bind(same_pc);
+    a.mov(x86::rcx, field(offsetof(Entry, negated_key)));
+    a.mov(x86::r14, in_context(offsetof(Context, key), 8));
+    a.lea(x86::rcx, x86::ptr(x86::rcx, x86::r14));
+    a.jecxz(x86::rcx, same_key);
+    a.bind(miss);
+    a.lahf();
+    a.seto(x86::al);
+    move_imm(host::scratch, target);
+    jump_to(stubs_.exit_lookup);
+    a.bind(same_key);
+    a.jmp(field(offsetof(Entry, host)));
+}
+
 void Emitter::link_stub(const OutOfLine& o) {
+    const u64 linear_target = block_->linear_pc - block_->pc + o.value;
+    if (options_.inline_lookup && (linear_target ^ block_->linear_pc) >> softmmu::kPageBits)
+        return far_jump(o.value);
     const u32 stub = u32(code_.labelOffset(o.entry));
     move_imm(host::scratch, o.value);
     call_to(stubs_.exit_link);
@@ -242,7 +273,7 @@ void Emitter::emit_JumpInd(const Inst& inst) {
     a.cmp(x86::r14, x86::ptr(x86::rcx, offsetof(Entry, pc)));
     a.jne(miss);
     a.mov(x86::r13, in_context(offsetof(Context, key), 8));
-    a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, key)));
+    a.add(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, negated_key)));
     a.jne(miss);
     want_eflags();
     a.jmp(x86::ptr(x86::rcx, offsetof(Entry, host)));

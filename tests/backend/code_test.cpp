@@ -193,7 +193,8 @@ TEST(IndirectJump, GoesThroughTheCache) {
     EXPECT_EQ(m.ctx().rip, target);
 
     Context::JumpCacheEntry& entry = m.jump_cache[jump_cache_index(target)];
-    entry = {.pc = target, .key = m.ctx().key, .host = to.entry};
+    m.ctx().key = 1;
+    entry = {.pc = target, .negated_key = u64(0) - m.ctx().key, .host = to.entry};
     m.ctx().flags = kCF | kOF;
     m.backend->run(m.ctx(), from.entry);
     EXPECT_EQ(m.ctx().rip, 0x3000u);
