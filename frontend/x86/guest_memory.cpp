@@ -20,7 +20,8 @@ u8* GuestMemory::acquire(ir::Context& ctx, u64 linear, u32 size, ir::Access acce
     static constexpr softmmu::AccessKind kinds[] = {softmmu::AccessKind::Read, softmmu::AccessKind::Write,
                                                     softmmu::AccessKind::ReadWrite};
     const auto got = mmu_.acquire(linear, size, kinds[unsigned(access)], softmmu::View(ctx.view));
-    if (got.host) [[likely]] return got.host;
+    if (got.host) [[likely]]
+        return got.host;
     if (got.restart)
         ctx.exit = ir::Exit::Restart;
     else
@@ -28,6 +29,8 @@ u8* GuestMemory::acquire(ir::Context& ctx, u64 linear, u32 size, ir::Access acce
     return nullptr;
 }
 
-void GuestMemory::commit(ir::Context&) { mmu_.commit(); }
+void GuestMemory::commit(ir::Context&) {
+    mmu_.commit();
+}
 
 } // namespace dragoman::x86
