@@ -1,6 +1,7 @@
 // What stands behind serial ports, the monitor and the debug console: the terminal, files, sockets.
 #pragma once
 
+#include "base/log.h"
 #include "base/result.h"
 #include "hw/core/chardev.h"
 #include "runtime/waker.h"
@@ -31,15 +32,22 @@ class Chardev : public hw::CharBackend {
     // Is there input that the receiver could not take yet?
     bool has_pending() const { return !pending_.empty(); }
 
+    // Does anybody see what is written now? on_connect() tells of the moment when somebody comes.
+    virtual bool attended() const { return true; }
+    void on_connect(std::function<void()> notify) { connected_ = std::move(notify); }
+
   protected:
     static constexpr std::size_t kMaxPending = 4096;
     void input(const u8* bytes, std::size_t count); // from the host
     bool full() const { return pending_.size() >= kMaxPending; }
+    void announce() { // somebody is there now
+        if (connected_) connected_();
+    }
     hw::CharReceiver* receiver_ = nullptr;
 
   private:
     std::deque<u8> pending_;
-    std::function<void()> wake_;
+    std::function<void()> wake_, connected_;
 };
 
 // The terminal (or whatever standard input and output are), shared by a serial port and the monitor when
@@ -73,9 +81,17 @@ class Terminal final {
     friend class Front;
 };
 
-// Opens "file:NAME", "tcp:...", "unix:...", "pty", "null" or "none" (the last two: a sink). `option` names
-// the option for errors.
+// Opens one of
+//     file:NAME                                  what is written goes to the file; no input
+//     tcp:[HOST]:PORT[,server][,nowait][,nodelay]  a TCP connection; without HOST on this machine only
+//     telnet:[HOST]:PORT[,server][,nowait]       the same with the telnet protocol
+//     unix:PATH[,server][,nowait]                a socket in the file system
+//     pipe:NAME                                  NAME.in and NAME.out, or NAME for both
+//     pty                                        a new pseudo-terminal, named on standard error with `label`
+// "server=on,wait=off" is another spelling of "server,nowait". A server without nowait waits here for its
+// client. The error is one line that names `option`, `spec` and what was expected. `waker` and `log` are
+// borrowed.
 Result<std::unique_ptr<Chardev>> open_chardev(const std::string& option, const std::string& spec,
-                                              Waker& waker);
+                                              const std::string& label, Waker& waker, Log& log);
 
 } // namespace dragoman::runtime

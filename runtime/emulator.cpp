@@ -160,28 +160,29 @@ Status Emulator::open_chardevs(hw::PcConfig& config) {
     terminal |= uses_terminal(options_.monitor) || uses_terminal(options_.debugcon);
     if (terminal) terminal_ = std::make_unique<Terminal>(waker_, Terminal::Hooks{[this] { quit(0); }}, mux);
 
-    const auto open = [&](const char* option, const std::string& spec) -> Result<Chardev*> {
+    const auto open = [&](const char* option, const std::string& spec,
+                          const std::string& label) -> Result<Chardev*> {
         if (spec.empty() || spec == "none" || spec == "null" || spec == "vc")
             return static_cast<Chardev*>(nullptr);
         if (uses_terminal(spec)) return &terminal_->front(0);
-        auto chardev = open_chardev(option, spec, waker_);
+        auto chardev = open_chardev(option, spec, label, waker_, log_);
         if (!chardev) return chardev.error();
         chardevs_.push_back(std::move(*chardev));
         return chardevs_.back().get();
     };
     for (unsigned n = 0; n < options_.serial.size(); ++n) {
-        auto chardev = open("-serial", options_.serial[n]);
+        auto chardev = open("-serial", options_.serial[n], "serial" + std::to_string(n));
         if (!chardev) return chardev.error();
         config.serial[n] = *chardev;
     }
-    auto debugcon = open("-debugcon", options_.debugcon);
+    auto debugcon = open("-debugcon", options_.debugcon, "debugcon");
     if (!debugcon) return debugcon.error();
     config.debug_console = *debugcon;
     config.debug_console_port = options_.debugcon_port;
     if (mux) {
         monitor_chardev_ = &terminal_->front(1);
     } else {
-        auto monitor = open("-monitor", options_.monitor);
+        auto monitor = open("-monitor", options_.monitor, "monitor0");
         if (!monitor) return monitor.error();
         monitor_chardev_ = *monitor;
     }

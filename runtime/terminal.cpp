@@ -69,6 +69,7 @@ class Terminal::Front final : public Chardev {
         write_all(STDOUT_FILENO, bytes.data(), bytes.size());
         if (!bytes.empty()) terminal_.at_line_start_ = bytes.back() == '\n';
     }
+    bool attended() const override { return terminal_.active_ == number_; }
     void type(u8 byte) {
         if (!full()) input(&byte, 1);
     }

@@ -6,6 +6,7 @@
 #include <sys/eventfd.h>
 #include <sys/timerfd.h>
 #include <unistd.h>
+#include <utility>
 #include <vector>
 
 namespace dragoman::runtime {
@@ -41,7 +42,7 @@ void Waker::set_timeout(u64 ns) {
 }
 
 void Waker::watch(int fd, std::function<void()> ready) {
-    ready_[fd] = std::move(ready);
+    watched_[fd] = {std::move(ready), EPOLLIN};
     // One shot: dispatch() arms it again, so that input which waits for the guest does not make the thread
     // spin.
     epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.fd = fd}};
@@ -54,21 +55,36 @@ void Waker::watch(int fd, std::function<void()> ready) {
 
 void Waker::unwatch(int fd) {
     epoll_ctl(epoll_, EPOLL_CTL_DEL, fd, nullptr);
-    ready_.erase(fd);
+    watched_.erase(fd);
+}
+
+void Waker::wait_for(int fd, bool input, bool output) {
+    const auto it = watched_.find(fd);
+    if (it == watched_.end()) return;
+    const u32 events = (input ? u32{EPOLLIN} : 0u) | (output ? u32{EPOLLOUT} : 0u);
+    const u32 before = std::exchange(it->second.events, events);
+    if (events == before) return;
+    epoll_event event{.events = events | EPOLLONESHOT, .data = {.fd = fd}};
+    epoll_ctl(epoll_, !events ? EPOLL_CTL_DEL : before ? EPOLL_CTL_MOD : EPOLL_CTL_ADD, fd, &event);
 }
 
 void Waker::dispatch() {
     if (!input_.exchange(false, std::memory_order_acquire)) return;
     std::vector<pollfd> fds;
-    for (const auto& [fd, ready] : ready_)
-        fds.push_back({.fd = fd, .events = POLLIN, .revents = 0});
+    for (const auto& [fd, watched] : watched_)
+        if (watched.events)
+            fds.push_back({.fd = fd,
+                           .events = short((watched.events & EPOLLIN ? POLLIN : 0) |
+                                           (watched.events & EPOLLOUT ? POLLOUT : 0)),
+                           .revents = 0});
     if (poll(fds.data(), fds.size(), 0) > 0)
         for (const pollfd& p : fds)
             if (p.revents)
-                if (const auto it = ready_.find(p.fd); it != ready_.end())
-                    std::function<void()>(it->second)();
-    for (const auto& [fd, ready] : ready_) {
-        epoll_event event{.events = EPOLLIN | EPOLLONESHOT, .data = {.fd = fd}};
+                if (const auto it = watched_.find(p.fd); it != watched_.end())
+                    std::function<void()>(it->second.ready)(); // a copy: it may unwatch itself
+    for (const auto& [fd, watched] : watched_) {
+        if (!watched.events) continue;
+        epoll_event event{.events = watched.events | EPOLLONESHOT, .data = {.fd = fd}};
         epoll_ctl(epoll_, EPOLL_CTL_MOD, fd, &event);
     }
 }

@@ -23,6 +23,9 @@ class Waker {
     // Calls `ready` from dispatch() whenever `fd` can be read (or was closed). `fd` is borrowed.
     void watch(int fd, std::function<void()> ready);
     void unwatch(int fd);
+    // What `ready` of a watched descriptor is called for: input (as after watch()), room for output, both, or
+    // neither.
+    void wait_for(int fd, bool input, bool output);
     // A watched descriptor is quiet after it was reported until this: for input that nobody takes yet.
     void dispatch(); // on the vCPU's thread: calls what is ready
 
@@ -31,7 +34,12 @@ class Waker {
     std::function<void()> kick_;
     int epoll_, timer_, stop_event_;
     std::atomic<bool> input_{false};
-    std::map<int, std::function<void()>> ready_;
+    struct Watched {
+        std::function<void()> ready;
+        u32 events; // EPOLLIN, EPOLLOUT; 0: not in the epoll set, because that would report errors all the
+                    // time
+    };
+    std::map<int, Watched> watched_;
     std::thread thread_;
 };
 

@@ -4,6 +4,7 @@
 #include "frontend/x86/cpuid.h"
 
 #include <cerrno>
+#include <csignal>
 #include <cstdio>
 #include <cstring>
 
@@ -15,6 +16,7 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "dragoman: %s\n", error.message.c_str());
         return 1;
     };
+    std::signal(SIGPIPE, SIG_IGN); // a reader of our output that goes away is no reason to end
     auto options = parse_options(argc, argv);
     if (!options) return complain(options.error());
     switch (options->action) {
