@@ -83,13 +83,13 @@ struct alignas(16) Image {
 static_assert(sizeof(Image) == 512);
 static_assert(sizeof(Image::st) == sizeof(ir::Fpu::st));
 
-const u8* stub_of(u16 opcode) {
+} // namespace
+
+const u8* host_stub(u16 opcode) {
     const unsigned op = opcode >> 8 & 7, modrm = opcode & 0xff;
     return modrm >= 0xc0 ? dragoman_x87_register_forms + (op * 64 + (modrm & 63)) * 4
                          : dragoman_x87_memory_forms + (op * 8 + (modrm >> 3 & 7)) * 4;
 }
-
-} // namespace
 
 ir::Flags run_on_host(ir::Fpu& fpu, u16 opcode, void* operand, ir::Flags flags) {
     Image image; // its XMM registers are loaded as they are: none of them is in use
@@ -105,8 +105,8 @@ ir::Flags run_on_host(ir::Fpu& fpu, u16 opcode, void* operand, ir::Flags flags) 
     image.ip = image.dp = 0;
     image.mxcsr = _mm_getcsr();
     std::memcpy(image.st, fpu.st, sizeof fpu.st);
-    const u32 ax =
-        dragoman_x87_run(&image, stub_of(opcode), operand, (flags & 0xd5) << 8 | u32{(flags & ir::kOF) != 0});
+    const u32 ax = dragoman_x87_run(&image, host_stub(opcode), operand,
+                                    (flags & 0xd5) << 8 | u32{(flags & ir::kOF) != 0});
     set_status_word(fpu, image.status);
     fpu.tag = image.tag;
     std::memcpy(fpu.st, image.st, sizeof fpu.st);

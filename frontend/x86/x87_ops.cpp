@@ -93,46 +93,49 @@ u64 report(ir::Context& ctx, u64, u64, u64) {
 }
 constexpr ir::Helper report_info{"x87_report", report};
 
-// After an instruction: notes where it was; leaves the block if an exception waits now.
-void finish(Cpu& cpu, const ir::Fpu& after, const X87Call& call, bool memory, u64 linear) {
-    const bool pending_before = cpu.fpu.status & kX87Summary;
-    ir::Fpu& fpu = cpu.fpu;
-    fpu = after;
+// Where the last instruction was, and its operand.
+void note(const Cpu& cpu, ir::Fpu& fpu, const X87Call& call) {
     fpu.opcode = call.opcode;
     fpu.ip = cpu.rip;
     fpu.cs = cpu.seg[1].selector;
-    if (memory) {
-        const ir::Segment& seg = cpu.seg[call.segment];
-        fpu.dp = cpu.code64() ? linear : u32(linear - seg.base);
-        fpu.ds = seg.selector;
-    }
-    if (bool(fpu.status & kX87Summary) != pending_before) {
-        cpu.rip = (cpu.rip + call.length) & instruction_pointer_mask(cpu);
-        cpu.exit = ir::Exit::Event;
-    }
+}
+void note(const Cpu& cpu, ir::Fpu& fpu, const X87Call& call, u64 linear) {
+    note(cpu, fpu, call);
+    const ir::Segment& seg = cpu.seg[call.segment];
+    fpu.dp = cpu.code64() ? linear : u32(linear - seg.base);
+    fpu.ds = seg.selector;
+}
+
+// Takes over the state after an instruction; leaves the block if it has left an exception that waits.
+void finish(Cpu& cpu, const ir::Fpu& after, const X87Call& call) {
+    const bool pending_before = cpu.fpu.status & kX87Summary;
+    cpu.fpu = after;
+    if (bool(after.status & kX87Summary) == pending_before) return;
+    cpu.rip = (cpu.rip + call.length) & instruction_pointer_mask(cpu);
+    cpu.exit = ir::Exit::Event;
+}
+
+// Runs an instruction that stores nothing. Returns the flags after it.
+ir::Flags run(Cpu& cpu, const X87Call& call, void* operand) {
+    ir::Flags flags = cpu.flags;
+    if (run_fast(cpu.fpu, call.opcode, operand, flags)) return flags;
+    ir::Fpu fpu = cpu.fpu;
+    flags = run_on_host(fpu, call.opcode, operand, flags);
+    finish(cpu, fpu, call);
+    return flags;
 }
 
 u64 register_form(ir::Context& ctx, u64, u64, u64 imm) {
     const X87Call call = X87Call::unpack(imm);
-    ir::Fpu fpu = ctx.fpu;
-    run_on_host(fpu, call.opcode, nullptr, 0);
-    finish(cpu_of(ctx), fpu, call, false, 0);
+    note(cpu_of(ctx), ctx.fpu, call);
+    run(cpu_of(ctx), call, nullptr);
     return 0;
 }
 
 u64 compare(ir::Context& ctx, u64, u64, u64 imm) {
     const X87Call call = X87Call::unpack(imm);
-    ir::Fpu fpu = ctx.fpu;
-    ctx.flags = run_on_host(fpu, call.opcode, nullptr, ctx.flags);
-    finish(cpu_of(ctx), fpu, call, false, 0);
-    return 0;
-}
-
-u64 conditional_move(ir::Context& ctx, u64, u64, u64 imm) {
-    const X87Call call = X87Call::unpack(imm);
-    ir::Fpu fpu = ctx.fpu;
-    run_on_host(fpu, call.opcode, nullptr, ctx.flags);
-    finish(cpu_of(ctx), fpu, call, false, 0);
+    note(cpu_of(ctx), ctx.fpu, call);
+    ctx.flags = run(cpu_of(ctx), call, nullptr);
     return 0;
 }
 
@@ -142,27 +145,29 @@ u64 load_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
     if (!host) return 0;
     alignas(16) u8 operand[16];
     std::memcpy(operand, host, call.operand);
-    ir::Fpu fpu = ctx.fpu;
-    run_on_host(fpu, call.opcode, operand, 0);
-    finish(cpu_of(ctx), fpu, call, true, linear);
+    note(cpu_of(ctx), ctx.fpu, call, linear);
+    run(cpu_of(ctx), call, operand);
     return 0;
 }
 
 u64 store_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
+    Cpu& cpu = cpu_of(ctx);
     const X87Call call = X87Call::unpack(imm);
     alignas(16) u8 operand[16];
-    ir::Fpu fpu = ctx.fpu;
-    run_on_host(fpu, call.opcode, operand, 0);
+    ir::Fpu fpu = cpu.fpu;
+    ir::Flags flags = 0;
+    if (!run_fast(fpu, call.opcode, operand, flags)) run_on_host(fpu, call.opcode, operand, 0);
     // Unmasked exceptions other than of precision keep the result from being stored (SDM vol. 1, 8.5).
     constexpr u16 no_store = kX87Exceptions & ~0x20;
-    const u16 before = ctx.fpu.status & kX87Summary ? kX87Exceptions : 0; // all count as masked then
-    if (!(fpu.status & ~fpu.control & ~before & no_store)) {
+    const bool ignored = cpu.fpu.status & kX87Summary; // all count as masked then
+    if (ignored || !(fpu.status & ~fpu.control & no_store)) {
         u8* host = ctx.memory->acquire(ctx, linear, call.operand, ir::Access::Write);
         if (!host) return 0;
         std::memcpy(host, operand, call.operand);
         ctx.memory->commit(ctx);
     }
-    finish(cpu_of(ctx), fpu, call, true, linear);
+    note(cpu, fpu, call, linear);
+    finish(cpu, fpu, call);
     return 0;
 }
 
@@ -171,7 +176,7 @@ u64 store_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
 constexpr ir::Flags kCompareFlags = ir::kAllFlags;
 const ir::Helper x87_register_form{"x87", register_form};
 const ir::Helper x87_compare{"x87_compare", compare, kCompareFlags, kCompareFlags};
-const ir::Helper x87_conditional_move{"x87_fcmov", conditional_move, 0, ir::kCF | ir::kZF | ir::kPF};
+const ir::Helper x87_conditional_move{"x87_fcmov", register_form, 0, ir::kCF | ir::kZF | ir::kPF};
 const ir::Helper x87_load_form{"x87_load", load_form};
 const ir::Helper x87_store_form{"x87_store", store_form};
 
