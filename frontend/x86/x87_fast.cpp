@@ -16,7 +16,7 @@ enum class Kind : u8 {
     Top,       // ST(0) = ST(0) op ST(i)
     Sti,       // ST(i) = ST(i) op ST(0)
     StiPop,    //
-    Binary,    // ST(0) = f(ST(0), ST(1)): FSCALE, FPREM
+    Binary,    // ST(0) = f(ST(0), ST(1)): FSCALE
     BinaryPop, // ST(1) = f(ST(1), ST(0)), pop: FPATAN, FYL2X
     Compare,   // ST(0) with ST(i)
     ComparePop,
@@ -96,8 +96,7 @@ constexpr Kinds make_kinds() {
     for (unsigned modrm :
          {0xf0 /* F2XM1 */, 0xfa /* FSQRT */, 0xfc /* FRNDINT */, 0xfe /* FSIN */, 0xff /* FCOS */})
         one(1, modrm, Unary);
-    for (unsigned modrm : {0xf5 /* FPREM1 */, 0xf8 /* FPREM */, 0xfd /* FSCALE */})
-        one(1, modrm, Binary);
+    one(1, 0xfd, Binary); // FSCALE; FPREM sets the condition codes only sometimes
     for (unsigned modrm : {0xf1 /* FYL2X */, 0xf3 /* FPATAN */, 0xf9 /* FYL2XP1 */})
         one(1, modrm, BinaryPop);
     registers(1, 0, LoadSti);
@@ -218,8 +217,7 @@ bool run_fast(ir::Fpu& fpu, u16 opcode, void* operand, ir::Flags& flags) {
         return true;
     case Binary:
         if (!valid(fpu, 0) || !valid(fpu, 1)) return false;
-        merge(fpu, run_top(fpu, host_stub(opcode), st0, fpu.st[1], nullptr, st0),
-              opcode == 0x1fd ? u16{kX87C1} : kAllCodes);
+        merge(fpu, run_top(fpu, host_stub(opcode), st0, fpu.st[1], nullptr, st0), kX87C1);
         return true;
     case BinaryPop:
         if (!valid(fpu, 0) || !valid(fpu, 1)) return false;
