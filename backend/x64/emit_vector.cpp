@@ -41,6 +41,11 @@ void Emitter::emit_Vec(const Inst& inst) {
     const InstId id = inst.vec < vec_ids_.size() ? vec_ids_[inst.vec] : InstId(0);
     const bool operands = (inst.d.is_xmm() || inst.d.is_reg()) &&
                           (inst.from_memory || inst.a.is_xmm() || inst.a.is_reg() || inst.a.is_imm());
+    const bool by_count = inst.a.is_imm() || (inst.a.is_none() && op.has_imm); // PSRLW xmm, imm8; PSLLDQ
+    if (id && by_count && inst.d.is_xmm() && !inst.from_memory) {
+        a.emit(id, x86::xmm(inst.d.index()), imm(u8(inst.imm)));
+        return;
+    }
     if (!id || !operands) return interpret(inst);
     const unsigned size = inst.size == 8 ? 8 : 4; // of a general register
     const bool sets_flags = op.flags != 0;
