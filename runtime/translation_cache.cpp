@@ -37,6 +37,7 @@ TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffe
 
 TranslationCache::~TranslationCache() {
     map_.set_watcher(nullptr);
+    map_.remove_listener(*this);
     invalidate_all();
     ring_.clear();
 }

@@ -31,6 +31,10 @@ struct PageFault {
 class Mmu final : public MapListener {
   public:
     Mmu(PhysicalMap& map, Tlb& tlb, Log& log) : map_(map), tlb_(tlb), log_(log) { map.add_listener(*this); }
+    ~Mmu() override { map_.remove_listener(*this); }
+    Mmu(const Mmu&) = delete;
+    Mmu& operator=(const Mmu&) = delete;
+
 
     void set_paging(const PagingState& state) { paging_ = state; } // does not flush
     const PagingState& paging() const { return paging_; }

@@ -93,7 +93,8 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     void clear_code(u64 gpa);                // the whole page has no translation any more
     bool hits_code(u64 gpa, u64 size) const; // any marked line in [gpa, gpa+size)?
 
-    void add_listener(MapListener& listener) { listeners_.push_back(&listener); } // borrowed
+    void add_listener(MapListener& listener) { listeners_.push_back(&listener); } // borrowed until removed
+    void remove_listener(MapListener& listener) { std::erase(listeners_, &listener); }
 
     std::string describe() const; // `info mtree`
 
