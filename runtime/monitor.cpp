@@ -1,26 +1,217 @@
 #include "runtime/monitor.h"
 
 #include "runtime/chardev.h"
-#include "runtime/emulator.h"
+#include "runtime/monitor_commands.h"
+#include "runtime/text.h"
+
+#include <algorithm>
+#include <utility>
 
 namespace dragoman::runtime {
 
+namespace {
+
+constexpr const char* kPrompt = "(dragoman) ";
+
+std::string help(const MonitorCall& call);
+std::string info(const MonitorCall& call);
+
+std::string stop(const MonitorCall& call) {
+    call.emulator.stop_machine();
+    return {};
+}
+std::string cont(const MonitorCall& call) {
+    call.emulator.continue_machine();
+    return {};
+}
+std::string quit(const MonitorCall& call) {
+    call.emulator.quit(0);
+    return {};
+}
+std::string system_reset(const MonitorCall& call) {
+    call.emulator.request_reset();
+    return {};
+}
+std::string system_powerdown(const MonitorCall& call) {
+    call.emulator.pc().power().press_power_button();
+    return {};
+}
+std::string nmi(const MonitorCall& call) {
+    call.emulator.vcpu().cpu().nmi_pending = true;
+    call.emulator.vcpu().kick();
+    return {};
+}
+
+std::string screendump(const MonitorCall& call) {
+    const Status done = call.emulator.screendump(call.rest);
+    return done ? "" : done.error().message + "\n";
+}
+
+std::string sendkey(const MonitorCall& call) {
+    std::vector<hw::KeyCode> keys;
+    const std::string& text = call.arguments[0];
+    for (std::size_t at = 0; at <= text.size();) {
+        const std::size_t end = std::min(text.find('-', at), text.size());
+        const std::string name = text.substr(at, end - at);
+        const auto key = hw::key_by_name(name);
+        if (!key)
+            return "'" + name + "': expected names of keys joined by '-', such as ctrl-alt-delete or a\n";
+        keys.push_back(*key);
+        at = end + 1;
+    }
+    hw::Ps2Keyboard& keyboard = call.emulator.pc().keyboard();
+    for (const hw::KeyCode key : keys)
+        keyboard.key(key, true);
+    for (auto key = keys.rbegin(); key != keys.rend(); ++key)
+        keyboard.key(*key, false);
+    return {};
+}
+
+std::string log(const MonitorCall& call) {
+    if (call.rest == "none") {
+        call.emulator.log().set_items(0);
+        return {};
+    }
+    const auto items = parse_log_words(call.rest);
+    if (!items) return "expected none or " + items.error().message + "\n";
+    call.emulator.log().set_items(items.value());
+    return {};
+}
+
+constexpr unsigned kAny = ~0u;
+
+constexpr MonitorCommand commands[] = {
+    {"help", "?", "[COMMAND]", 0, 1, "this list, or one command of it", help},
+    {"info", "", "TOPIC", 0, 1, "what there is to know; without a topic: the list of them", info},
+    {"x", "", "/FMT ADDRESS", 1, kAny, "show memory; FMT: count, format x d u o c i, size b h w g",
+     monitor_examine_linear},
+    {"xp", "", "/FMT ADDRESS", 1, kAny, "the same by physical address", monitor_examine_physical},
+    {"print", "p", "/FMT EXPRESSION", 1, kAny, "value of an expression, such as $rsp+8", monitor_print},
+    {"stop", "s", "", 0, 0, "stop the machine", stop},
+    {"cont", "c", "", 0, 0, "let it go on", cont},
+    {"system_reset", "", "", 0, 0, "press the reset button", system_reset},
+    {"system_powerdown", "", "", 0, 0, "press the power button", system_powerdown},
+    {"sendkey", "", "KEY[-KEY...]", 1, 1, "press keys together, such as ctrl-alt-delete", sendkey},
+    {"nmi", "", "", 0, 0, "raise a non-maskable interrupt", nmi},
+    {"screendump", "", "FILE", 1, kAny, "write the screen to a PNG file", screendump},
+    {"log", "", "WORDS", 1, 1, "choose what is logged, as -d does; none: nothing", log},
+    {"quit", "q", "", 0, 0, "end the emulator", quit},
+};
+
+std::string usage(const MonitorCommand& c, const char* before = "") {
+    const bool slash = c.arguments[0] == '/';
+    std::string left = std::string(before) + c.name + (*c.arguments && !slash ? " " : "") + c.arguments;
+    if (*c.alias) left += std::string(", ") + c.alias;
+    left.resize(std::max<std::size_t>(left.size() + 1, 26), ' ');
+    return left + c.help + "\n";
+}
+
+std::string names(std::span<const MonitorCommand> table) {
+    std::string text;
+    for (const MonitorCommand& c : table)
+        text += (text.empty() ? "" : " ") + std::string(c.name);
+    return text;
+}
+
+const MonitorCommand* find(std::span<const MonitorCommand> table, const std::string& name) {
+    const auto it = std::find_if(table.begin(), table.end(), [&](const MonitorCommand& c) {
+        return name == c.name || (*c.alias && name == c.alias);
+    });
+    return it == table.end() ? nullptr : &*it;
+}
+
+std::string help(const MonitorCall& call) {
+    std::string text;
+    if (call.arguments.empty()) {
+        for (const MonitorCommand& c : commands)
+            text += usage(c);
+        return text;
+    }
+    const MonitorCommand* command = find(commands, call.arguments[0]);
+    if (!command) return "'" + call.arguments[0] + "': expected one of: " + names(commands) + "\n";
+    text = usage(*command);
+    if (command->run == info)
+        for (const MonitorCommand& c : monitor_info_topics())
+            text += usage(c, "info ");
+    return text;
+}
+
+std::string info(const MonitorCall& call) {
+    if (call.arguments.empty()) {
+        std::string text;
+        for (const MonitorCommand& c : monitor_info_topics())
+            text += usage(c, "info ");
+        return text;
+    }
+    const MonitorCommand* topic = find(monitor_info_topics(), call.arguments[0]);
+    if (!topic)
+        return "info '" + call.arguments[0] + "': expected one of: " + names(monitor_info_topics()) + "\n";
+    return topic->run(call);
+}
+
+std::vector<std::string> words(const std::string& line) {
+    std::vector<std::string> result;
+    for (std::size_t at = 0; (at = line.find_first_not_of(" \t", at)) != std::string::npos;) {
+        const std::size_t end = std::min(line.find_first_of(" \t", at), line.size());
+        result.push_back(line.substr(at, end - at));
+        at = end;
+    }
+    return result;
+}
+
+} // namespace
+
+std::string run_monitor_command(Emulator& emulator, const std::string& line) {
+    MonitorCall call{emulator, "", words(line), ""};
+    std::vector<std::string>& list = call.arguments;
+    if (list.empty()) return {};
+    std::string name = list[0];
+    list.erase(list.begin());
+    if (const std::size_t slash = name.find('/'); slash != std::string::npos) { // "x/4i" is "x /4i"
+        list.insert(list.begin(), name.substr(slash));
+        name.resize(slash);
+    }
+    const MonitorCommand* command = find(commands, name);
+    if (!command) return "'" + name + "': expected one of: " + names(commands) + "\n";
+    if (command->arguments[0] == '/' && !list.empty() && list[0][0] == '/') {
+        call.format = list[0].substr(1);
+        list.erase(list.begin());
+    }
+    for (const std::string& word : list)
+        call.rest += (call.rest.empty() ? "" : " ") + word;
+    if (list.size() < command->least || list.size() > command->most) return "expected " + usage(*command);
+    return command->run(call);
+}
+
 Monitor::Monitor(Emulator& emulator, Chardev& chardev) : emulator_(emulator), chardev_(chardev) {
     chardev_.attach(*this);
+    chardev_.on_connect([this] { greet(); });
+    if (chardev_.attended()) greet();
+}
+
+void Monitor::greet() {
+    greeted_ = true;
+    editor_ = {};
+    print("Dragoman " DRAGOMAN_VERSION " monitor - type 'help' for the list of commands\n" +
+          std::string(kPrompt));
 }
 
 void Monitor::receive(u8 byte) {
-    if (byte != '\r' && byte != '\n') {
-        line_ += char(byte);
-        return;
+    if (!std::exchange(greeted_, true)) {
+        greet();
+        if (byte == '\r' || byte == '\n') return;
     }
-    const std::string output = execute(std::exchange(line_, {})) + "(dragoman) ";
-    chardev_.write({reinterpret_cast<const u8*>(output.data()), output.size()});
+    std::string echo;
+    const auto line = editor_.take(byte, echo);
+    if (line) echo += execute(*line) + kPrompt;
+    print(echo);
 }
 
-std::string Monitor::execute(const std::string& line) {
-    if (line == "quit" || line == "q") emulator_.quit(0);
-    return {};
+void Monitor::print(const std::string& text) {
+    std::string out;
+    for (const char c : text)
+        out += c == '\n' ? "\r\n" : std::string(1, c);
+    if (!out.empty()) chardev_.write({reinterpret_cast<const u8*>(out.data()), out.size()});
 }
 
 } // namespace dragoman::runtime

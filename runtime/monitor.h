@@ -1,7 +1,9 @@
-// The monitor: a line of words in, text out.
+// The monitor: a line of words in, text out. Commands run on the vCPU's thread, between guest instructions,
+// whether the machine runs or is stopped.
 #pragma once
 
 #include "hw/core/chardev.h"
+#include "runtime/line_editor.h"
 
 #include <string>
 
@@ -10,21 +12,29 @@ namespace dragoman::runtime {
 class Chardev;
 class Emulator;
 
+// Runs one line and returns what it prints: nothing or whole lines, each ended by '\n'. A mistake is one line
+// that says what was expected.
+std::string run_monitor_command(Emulator& emulator, const std::string& line);
+
+// The monitor at a character device.
 class Monitor final : public hw::CharReceiver {
   public:
-    // Both borrowed. Prints its greeting and prompt on first input.
+    // Both borrowed. Prints greeting and prompt once somebody is there.
     Monitor(Emulator& emulator, Chardev& chardev);
 
     bool can_receive() const override { return true; }
     void receive(u8 byte) override;
 
-    // Runs one line and returns what it prints.
-    std::string execute(const std::string& line);
+    std::string execute(const std::string& line) { return run_monitor_command(emulator_, line); }
 
   private:
+    void greet();
+    void print(const std::string& text);
+
     Emulator& emulator_;
     Chardev& chardev_;
-    std::string line_;
+    LineEditor editor_;
+    bool greeted_ = false;
 };
 
 } // namespace dragoman::runtime

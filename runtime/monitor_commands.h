@@ -1,0 +1,36 @@
+// What the monitor's files share: the form of a command, and the groups of commands.
+#pragma once
+
+#include "runtime/emulator.h"
+
+#include <span>
+#include <string>
+#include <vector>
+
+namespace dragoman::runtime {
+
+struct MonitorCall {
+    Emulator& emulator;
+    std::string format;                 // what follows a slash after the command's name
+    std::vector<std::string> arguments; // at least as many as the command wants
+    std::string rest;                   // the same as one piece of text
+};
+
+struct MonitorCommand {
+    const char* name;
+    const char* alias;     // another name; empty: none
+    const char* arguments; // for the help
+    unsigned least;        // fewest arguments
+    unsigned most;         // most of them
+    const char* help;
+    std::string (*run)(const MonitorCall& call);
+};
+
+std::span<const MonitorCommand> monitor_info_topics(); // `info TOPIC`; monitor_info.cpp
+
+// monitor_memory.cpp
+std::string monitor_examine_linear(const MonitorCall& call);
+std::string monitor_examine_physical(const MonitorCall& call);
+std::string monitor_print(const MonitorCall& call);
+
+} // namespace dragoman::runtime

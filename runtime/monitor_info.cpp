@@ -1,0 +1,144 @@
+// The monitor's `info`.
+#include "runtime/monitor_commands.h"
+
+#include "runtime/registers_text.h"
+#include "runtime/text.h"
+
+namespace dragoman::runtime {
+
+namespace {
+
+using ull = unsigned long long;
+
+std::string info_registers(const MonitorCall& call) {
+    return describe_registers(call.emulator.vcpu().cpu());
+}
+
+std::string info_status(const MonitorCall& call) {
+    Emulator& e = call.emulator;
+    if (!e.running()) return "VM status: paused\n";
+    return e.vcpu().cpu().halted ? "VM status: running (processor halted)\n" : "VM status: running\n";
+}
+
+std::string info_version(const MonitorCall&) {
+    return "Dragoman emulator version " DRAGOMAN_VERSION "\n";
+}
+
+std::string info_jit(const MonitorCall& call) {
+    Vcpu& vcpu = call.emulator.vcpu();
+    TranslationCache& cache = vcpu.cache();
+    const TranslationCache::Counters& c = cache.counters();
+    const Vcpu::Counters& v = vcpu.counters();
+    const auto ratio = [](u64 a, u64 b) { return b ? double(a) / double(b) : 0.0; };
+    std::string text;
+    text += format("translated code  %llu of %llu KiB (%.1f%%)\n", ull(cache.bytes_used() / KiB),
+                   ull(cache.bytes_total() / KiB), 100 * ratio(cache.bytes_used(), cache.bytes_total()));
+    text += format("blocks           %llu alive, %llu made, %llu invalidated, %llu evicted\n",
+                   ull(cache.blocks_alive()), ull(c.blocks), ull(c.invalidated), ull(c.evicted));
+    text += format("block size       %.1f guest instructions, %.1f guest bytes, %.1f host bytes\n",
+                   ratio(c.guest_instructions, c.blocks), ratio(c.guest_bytes, c.blocks),
+                   ratio(c.host_bytes, c.blocks));
+    text += format("links            %llu made\n", ull(c.links));
+    text += format("instructions     %llu retired\n", ull(vcpu.instructions_retired()));
+    text += format("returns to loop  %llu lookups, %llu events, %llu faults, %llu restarts, %llu halts\n",
+                   ull(v.lookups), ull(v.events), ull(v.faults), ull(v.restarts), ull(v.halts));
+    text += format("interrupts       %llu taken\n", ull(v.interrupts));
+    return text;
+}
+
+std::string info_mem(const MonitorCall& call) {
+    return call.emulator.vcpu().mmu().describe();
+}
+
+std::string info_tlb(const MonitorCall& call) {
+    static constexpr const char* views[] = {"supervisor", "supervisor, SMAP", "user"};
+    const softmmu::Tlb& tlb = call.emulator.vcpu().tlb();
+    std::string text;
+    tlb.for_each(
+        [&](softmmu::View view, u64 page, const softmmu::TlbEntry& entry, bool global, u8 page_bits) {
+            const u64 index = softmmu::tlb_index(page);
+            const auto way = [&](u64 tag, char letter) {
+                return tag == softmmu::empty_tag(index) ? '-' : letter;
+            };
+            text += format("%016llx %c%c%c %4lluK %s%s\n", ull(page), way(entry.read_tag, 'r'),
+                           way(entry.write_tag, 'w'), way(entry.exec_tag, 'x'),
+                           ull((u64{1} << page_bits) / KiB), views[unsigned(view)], global ? ", global" : "");
+        });
+    return text.empty() ? "the TLB is empty\n" : text;
+}
+
+std::string info_pic(const MonitorCall& call) {
+    return call.emulator.pc().pic().describe();
+}
+std::string info_lapic(const MonitorCall& call) {
+    return call.emulator.pc().lapic().describe();
+}
+std::string info_ioapic(const MonitorCall& call) {
+    return call.emulator.pc().ioapic().describe();
+}
+std::string info_mtree(const MonitorCall& call) {
+    return call.emulator.memory().describe();
+}
+
+std::string info_block(const MonitorCall& call) {
+    static constexpr const char* places[] = {"primary master", "primary slave", "secondary master",
+                                             "secondary slave"};
+    std::string text;
+    for (const DriveOption& d : call.emulator.options().drives)
+        text +=
+            format("ide%u-%s%u (%s): ", d.index / 2, d.cd ? "cd" : "hd", d.index % 2, places[d.index & 3]) +
+            (d.file.empty() ? "empty" : d.file + " (raw" + (d.read_only ? ", read-only)" : ")")) + "\n";
+    return text.empty() ? "no drives\n" : text;
+}
+
+std::string info_pci(const MonitorCall& call) {
+    std::string text;
+    for (unsigned place = 0; place < 256; ++place) {
+        const hw::PciFunction* f = call.emulator.pc().pci().at(place / 8, place % 8);
+        if (!f) continue;
+        const auto config = [&](unsigned offset, unsigned size) { return f->config_read(u8(offset), size); };
+        text += format("0:%u.%u %s: %04x:%04x class %06x", place / 8, place % 8, f->name(),
+                       config(hw::kPciVendorId, 2), config(hw::kPciDeviceId, 2),
+                       config(hw::kPciRevision, 4) >> 8);
+        if (const u32 pin = config(hw::kPciInterruptPin, 1))
+            text += format(", INT%c# IRQ %u", char('A' + pin - 1), config(hw::kPciInterruptLine, 1));
+        text += '\n';
+        for (unsigned n = 0; n < 6; ++n) {
+            const u32 bar = config(hw::kPciBar0 + 4 * n, 4);
+            if (!bar) continue;
+            if (bar & 1) {
+                text += format("    BAR%u: ports 0x%04x\n", n, bar & ~3u);
+            } else {
+                const bool wide = (bar & 6) == 4 && n < 5;
+                const u64 high = wide ? config(hw::kPciBar0 + 4 * n + 4, 4) : 0;
+                text += format("    BAR%u: memory 0x%llx%s\n", n, ull(high << 32 | (bar & ~15u)),
+                               bar & 8 ? ", prefetchable" : "");
+                n += wide;
+            }
+        }
+    }
+    return text;
+}
+
+constexpr MonitorCommand topics[] = {
+    {"registers", "", "", 0, 0, "the processor's registers", info_registers},
+    {"jit", "", "", 0, 0, "translated code and why it was left", info_jit},
+    {"mem", "", "", 0, 0, "the mappings of the page tables in use", info_mem},
+    {"tlb", "", "", 0, 0, "what the software TLB holds", info_tlb},
+    {"pic", "", "", 0, 0, "the 8259A interrupt controllers", info_pic},
+    {"lapic", "", "", 0, 0, "the local APIC", info_lapic},
+    {"ioapic", "", "", 0, 0, "the I/O APIC", info_ioapic},
+    {"mtree", "", "", 0, 0, "who answers at which physical addresses", info_mtree},
+    {"pci", "", "", 0, 0, "the PCI functions", info_pci},
+    {"block", "", "", 0, 0, "the drives", info_block},
+    {"status", "", "", 0, 0, "does the machine run?", info_status},
+    {"version", "", "", 0, 0, "of the emulator", info_version},
+};
+
+} // namespace
+
+std::span<const MonitorCommand> monitor_info_topics() {
+    return topics;
+}
+
+} // namespace dragoman::runtime
