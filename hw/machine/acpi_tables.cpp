@@ -43,7 +43,6 @@ class Writer {
         bytes_.insert(bytes_.end(), s.begin(), s.end());
         zeros(width - u32(s.size()));
     }
-    void raw(std::span<const u8> data) { bytes_.insert(bytes_.end(), data.begin(), data.end()); }
     template <class T> void pointer(u32 target) {
         out_.pointers.push_back({AcpiTables::Tables, position(), u8(sizeof(T))});
         put<T>(T(target));
@@ -71,6 +70,14 @@ class Writer {
         text("DRGM", 4);
         put<u32>(1);
         return start_;
+    }
+    // A table that is there already.
+    u32 whole(std::span<const u8> table, u32 checksum_at) {
+        align(8);
+        const u32 at = position();
+        bytes_.insert(bytes_.end(), table.begin(), table.end());
+        out_.checksums.push_back({AcpiTables::Tables, at + checksum_at, at, u32(table.size())});
+        return at;
     }
     void end() {
         const u32 length = position() - start_;
@@ -211,17 +218,18 @@ u32 put_waet(Writer& w) {
     return at;
 }
 
-// The figures that the DSDT refers to.
-u32 put_ssdt(Writer& w, const AcpiFacts& facts) {
-    enum : u8 { kNameOp = 0x08, kRootChar = '\\', kDwordPrefix = 0x0c };
-    const u32 at = w.begin("SSDT", 2);
-    w.put<u8>(kNameOp);
-    w.put<u8>(kRootChar);
-    w.text("MBAS", 4);
-    w.put<u8>(kDwordPrefix);
-    w.put<u32>(u32(std::max(facts.ram_below_4g, kLowestPciWindow)));
-    w.end();
-    return at;
+// The DSDT, with the machine's figure in it: the value of Name (MBAS, ...), a DWordConst (20.2.3).
+u32 put_dsdt(Writer& w, const AcpiFacts& facts) {
+    static constexpr u8 name[] = {0x08, 'M', 'B', 'A', 'S', 0x0c};
+    constexpr u32 kChecksumAt = 9;
+    const std::span<const u8> aml = dsdt_aml();
+    std::vector<u8> bytes(aml.begin(), aml.end());
+    const auto found = std::search(bytes.begin(), bytes.end(), std::begin(name), std::end(name));
+    DRAGOMAN_ASSERT(bytes.end() - found >= 10);
+    const u32 window = u32(std::max(facts.ram_below_4g, kLowestPciWindow));
+    std::memcpy(&*found + sizeof name, &window, sizeof window);
+    bytes[kChecksumAt] = 0;
+    return w.whole(bytes, kChecksumAt);
 }
 
 template <class T> u32 put_root(Writer& w, const char* signature, std::span<const u32> tables) {
@@ -258,11 +266,8 @@ AcpiTables build_acpi_tables(const AcpiFacts& facts) {
     AcpiTables out;
     Writer w(out);
     const u32 facs = put_facs(w); // first: it wants to be aligned to 64
-    w.align(8);
-    const u32 dsdt = w.position();
-    w.raw(dsdt_aml());
-    const u32 listed[] = {put_fadt(w, facts, facs, dsdt), put_ssdt(w, facts), put_madt(w), put_hpet(w),
-                          put_waet(w)};
+    const u32 dsdt = put_dsdt(w, facts);
+    const u32 listed[] = {put_fadt(w, facts, facs, dsdt), put_madt(w), put_hpet(w), put_waet(w)};
     const u32 rsdt = put_root<u32>(w, "RSDT", listed);
     const u32 xsdt = put_root<u64>(w, "XSDT", listed);
     make_rsdp(out, rsdt, xsdt);

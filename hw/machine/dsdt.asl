@@ -1,8 +1,8 @@
-// What ACPI is told about the board (ACPI 6.4, 19): the parts that are the same for every machine. Figures that
-// depend on the machine come in a secondary table, which acpi_tables.cpp writes.
+// What ACPI is told about the board (ACPI 6.4, 19). acpi_tables.cpp writes the one figure that depends on the
+// machine, MBAS.
 DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
 {
-    External (\MBAS, IntObj) // first address of the PCI memory window, over the RAM below 4 GiB
+    Name (MBAS, 0xe0000000) // first address of the PCI memory window, over the RAM below 4 GiB
 
     Scope (\_SB)
     {
