@@ -106,7 +106,9 @@ CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator
     return ring_.back().get();
 }
 
-CachedBlock* TranslationCache::by_host(const u8* host) {
+CachedBlock* TranslationCache::by_host(const u8* host_return) {
+    // A return address may be the first byte after its block, and so the next block's entry: look for the call itself.
+    const u8* const host = host_return - 1;
     if (!buffer_ || !buffer_->contains(host) || ring_.empty()) return nullptr;
     const u64 offset = u64(host - buffer_->executable()) - ring_start_;
     if (offset >= ring_bytes_) return nullptr; // one of the stubs
@@ -120,8 +122,7 @@ CachedBlock* TranslationCache::by_host(const u8* host) {
                                [](u64 at, const auto& block) { return at < block->position; });
     if (it == ring_.begin()) return nullptr;
     CachedBlock* block = std::prev(it)->get();
-    // The byte after a final call counts as its block's: host_return is a return address.
-    return position - block->position <= block->code.code_bytes ? block : nullptr;
+    return position - block->position < block->code.code_bytes ? block : nullptr;
 }
 
 void TranslationCache::try_link(CachedBlock& from, const u8* host_return, CachedBlock& to) {

@@ -85,8 +85,8 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     // its code does not fit the largest room there is; translate fewer instructions.
     CachedBlock* insert(const BlockKey& key, const x86::Translator::Source& source, ir::Block&& block,
                         bool keep_ir);
-    // The block whose host code holds this address, alive or not; null if none.
-    CachedBlock* by_host(const u8* host);
+    // The block, alive or not, whose host code made the call that returns to this address; null if none.
+    CachedBlock* by_host(const u8* host_return);
 
     // Patches the jump of `from` that was left at `host_return` to lead to `to`, if such a jump is allowed:
     // both alive, the target in the page of the jump and not crossing it (design: direct linking within a
