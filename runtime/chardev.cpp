@@ -143,6 +143,7 @@ class Socket final : public Stream {
   protected:
     void gone() override {
         telnet_state_ = Telnet::Data;
+        announce_end();
         if (listener_ >= 0) waker_.wait_for(listener_, true, false);
     }
 

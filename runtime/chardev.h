@@ -32,9 +32,11 @@ class Chardev : public hw::CharBackend {
     // Is there input that the receiver could not take yet?
     bool has_pending() const { return !pending_.empty(); }
 
-    // Does anybody see what is written now? on_connect() tells of the moment when somebody comes.
+    // Does anybody see what is written now? on_connect() tells of the moment when somebody comes,
+    // on_disconnect() when he has gone.
     virtual bool attended() const { return true; }
     void on_connect(std::function<void()> notify) { connected_ = std::move(notify); }
+    void on_disconnect(std::function<void()> notify) { disconnected_ = std::move(notify); }
 
   protected:
     static constexpr std::size_t kMaxPending = 4096;
@@ -43,11 +45,14 @@ class Chardev : public hw::CharBackend {
     void announce() { // somebody is there now
         if (connected_) connected_();
     }
+    void announce_end() {
+        if (disconnected_) disconnected_();
+    }
     hw::CharReceiver* receiver_ = nullptr;
 
   private:
     std::deque<u8> pending_;
-    std::function<void()> wake_, connected_;
+    std::function<void()> wake_, connected_, disconnected_;
 };
 
 // The terminal (or whatever standard input and output are), shared by a serial port and the monitor when
