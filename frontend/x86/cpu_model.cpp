@@ -38,7 +38,7 @@ constexpr FeatureInfo kFeatures[] = {
     {Feature::Ss, "ss", 1, EDX, 27, true},
     {Feature::Htt, "ht", 1, EDX, 28, false},
     {Feature::Sse3, "sse3", 1, ECX, 0, true},
-    {Feature::Pclmulqdq, "pclmulqdq", 1, ECX, 1, false},
+    {Feature::Pclmulqdq, "pclmulqdq", 1, ECX, 1, true},
     {Feature::Monitor, "monitor", 1, ECX, 3, false},
     {Feature::Ssse3, "ssse3", 1, ECX, 9, true},
     {Feature::Cx16, "cx16", 1, ECX, 13, true},
@@ -48,7 +48,7 @@ constexpr FeatureInfo kFeatures[] = {
     {Feature::Movbe, "movbe", 1, ECX, 22, false},
     {Feature::Popcnt, "popcnt", 1, ECX, 23, true},
     {Feature::TscDeadline, "tsc-deadline", 1, ECX, 24, true},
-    {Feature::Aes, "aes", 1, ECX, 25, false},
+    {Feature::Aes, "aes", 1, ECX, 25, true},
     {Feature::Xsave, "xsave", 1, ECX, 26, true},
     {Feature::Rdrand, "rdrand", 1, ECX, 30, true},
     {Feature::Hypervisor, "hypervisor", 1, ECX, 31, true},
@@ -81,6 +81,8 @@ constexpr struct {
     {Feature::Ssse3, Feature::Sse3},
     {Feature::Sse41, Feature::Ssse3},
     {Feature::Sse42, Feature::Sse41},
+    {Feature::Aes, Feature::Sse2},
+    {Feature::Pclmulqdq, Feature::Sse2},
     {Feature::Mmx, Feature::Fpu},
     {Feature::Fxsr, Feature::Fpu},
     {Feature::Xsave, Feature::Fxsr},
@@ -113,6 +115,8 @@ bool host_supports(Feature f) {
     case Feature::Sse41: return __builtin_cpu_supports("sse4.1");
     case Feature::Sse42: return __builtin_cpu_supports("sse4.2");
     case Feature::Popcnt: return __builtin_cpu_supports("popcnt");
+    case Feature::Aes: return __builtin_cpu_supports("aes");
+    case Feature::Pclmulqdq: return __builtin_cpu_supports("pclmul");
     default: return true;
     }
 #else

@@ -55,7 +55,7 @@ void put_x87(const Cpu& cpu, bool wide, Area& area) {
 
 void get_x87(Cpu& cpu, bool wide, const Area& area) {
     ir::Fpu& f = cpu.fpu;
-    f.control = u16(area.control | 0x40);
+    f.control = control_word(area.control);
     f.tag = area.tag;
     f.opcode = area.opcode & 0x7ff;
     f.ip = wide ? area.ip : u32(area.ip);

@@ -64,7 +64,7 @@ void get_environment(Cpu& cpu, unsigned width, const Image& image, bool keep) {
         for (unsigned i = 0; i < kRegisters; ++i)
             std::memcpy(f.st[i], old[(new_top + i - f.top) & 7], 16);
     }
-    f.control = u16((get_field(image, width, 0) & 0x1f3f) | 0x40);
+    f.control = control_word(u16(get_field(image, width, 0)));
     f.tag = abridged_tag_word(u16(get_field(image, width, 2)));
     set_status_word(f, status);
     const u32 ip = get_field(image, width, 3), dp = get_field(image, width, 5);

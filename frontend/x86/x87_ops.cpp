@@ -25,7 +25,7 @@ void set_status_word(ir::Fpu& fpu, u16 word) {
 }
 
 void set_control_word(ir::Fpu& fpu, u16 word) {
-    fpu.control = u16((word & 0x1f3f) | 0x40); // bit 6 is always 1
+    fpu.control = control_word(word);
     update_summary(fpu);
 }
 

@@ -27,6 +27,10 @@ inline u16 status_word(const ir::Fpu& fpu) {
 void update_summary(ir::Fpu& fpu);
 // Loads the status word, TOP included. st[] stays: it is relative to TOP.
 void set_status_word(ir::Fpu& fpu, u16 word);
+// What the control word becomes when `word` is loaded: of the reserved bits only bit 6 is set.
+constexpr u16 control_word(u16 word) {
+    return u16((word & 0x1f3f) | 0x40);
+}
 void set_control_word(ir::Fpu& fpu, u16 word);
 // The full tag word (SDM vol. 1, 8.1.7), and the abridged one made from it.
 u16 full_tag_word(const ir::Fpu& fpu);

@@ -145,7 +145,13 @@ const std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1>& group_table(VectorGroup gr
 #undef INSN
         return set;
     }();
-    return group == VectorGroup::X87 ? x87 : vectors;
+    static const auto state = [] {
+        std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
+        for (unsigned m = 0; m < set.size(); ++m)
+            set[m] = moves_state(ZydisMnemonic(m));
+        return set;
+    }();
+    return group == VectorGroup::X87 ? x87 : group == VectorGroup::State ? state : vectors;
 }
 
 class VectorMaker {
@@ -155,7 +161,9 @@ class VectorMaker {
     }
 
     bool make(VectorCase& c, const std::function<bool(ZydisMnemonic)>& wanted) {
-        std::vector<u8> code = group_ == VectorGroup::X87 ? x87_bytes() : vector_bytes();
+        std::vector<u8> code = group_ == VectorGroup::X87     ? x87_bytes()
+                               : group_ == VectorGroup::State ? state_bytes()
+                                                              : vector_bytes();
         if (!decode(code)) return false;
         code.resize(insn_.length);
         if (!group_table(group_)[insn_.mnemonic] || (wanted && !wanted(insn_.mnemonic))) return false;
@@ -218,6 +226,50 @@ class VectorMaker {
         return code;
     }
 
+    std::vector<u8> state_bytes() {
+        std::vector<u8> code;
+        if (rnd(2)) code.push_back(0x48);
+        static constexpr u8 forms[] = {0x07, 0x0f, 0x27, 0x2f}; // FXSAVE, FXRSTOR, XSAVE, XRSTOR [RDI]
+        code.insert(code.end(), {0x0f, 0xae, forms[rnd(4)]});
+        return code;
+    }
+
+    void fill_state(FxArea& fx) {
+        for (auto& x : fx.xmm)
+            fill_vector(random_, x);
+        for (auto& x : fx.st)
+            fill_x87(random_, x);
+        fx.mxcsr = u32(random_() & 0xffff) | 0x1f80;
+        if (rnd(6) == 0) fx.mxcsr = u32(random_() & 0xffff);
+        fx.control = u16((random_() & 0x0f00) | 0x7f);
+        if (rnd(6) == 0) fx.control = u16((random_() & 0x0f3f) | 0x40);
+        if ((fx.control & 0x300) == 0x100) fx.control |= 0x200; // a reserved precision
+        fx.status = u16(random_() & 0x7f7f);
+        if (rnd(16)) fx.status &= u16(~(~fx.control & 0x3f)); // else an exception waits
+        if (fx.status & ~fx.control & 0x3f) fx.status |= 0x8080;
+        fx.tag = rnd(3) ? 0xff : u8(random_());
+    }
+    // A save area at RDI, with a header behind it, and the components asked for in EDX:EAX.
+    void place_area(VectorCase& c) {
+        UserState& s = c.plain.before;
+        s.gpr[7] =
+            Native::data_base + 0x400 + 64 * rnd(20) + (rnd(8) ? 0 : 16 * rnd(4)) + (rnd(8) ? 0 : rnd(16));
+        s.gpr[0] = rnd(4); // x87 and SSE; the host may have others
+        s.gpr[2] = 0;
+        FxArea area;
+        fill_state(area);
+        area.opcode = u16(random_() & 0x7ff);
+        area.ip = random_() & 0x0000ffff0000ffff;
+        area.dp = random_() & 0x0000ffff0000ffff;
+        if (rnd(8) == 0) area.mxcsr |= 1u << (16 + rnd(16));
+        if (rnd(8) == 0) area.control = u16(random_()); // reserved bits, too
+        u64 header[8] = {rnd(4)};
+        if (rnd(10) == 0) header[1 + rnd(2)] = 1; // reserved
+        u8* at = &c.plain.data[s.gpr[7] - Native::data_base];
+        std::memcpy(at, &area, sizeof area);
+        std::memcpy(at + sizeof area, header, sizeof header);
+    }
+
     void place(VectorCase& c) {
         UserState& s = c.plain.before;
         s.rip = Native::code_base + 0x8000;
@@ -241,20 +293,8 @@ class VectorMaker {
                 bytes[n] = u8(rnd(10) | rnd(10) << 4);
         if (insn_.mnemonic == ZYDIS_MNEMONIC_LDMXCSR && rnd(8)) bytes[2] = bytes[3] = 0;
 
-        FxArea& fx = c.fx;
-        for (auto& x : fx.xmm)
-            fill_vector(random_, x);
-        for (auto& x : fx.st)
-            fill_x87(random_, x);
-        fx.mxcsr = u32(random_() & 0xffff) | 0x1f80;
-        if (rnd(6) == 0) fx.mxcsr = u32(random_() & 0xffff);
-        fx.control = u16((random_() & 0x0f00) | 0x7f);
-        if (rnd(6) == 0) fx.control = u16((random_() & 0x0f3f) | 0x40);
-        if ((fx.control & 0x300) == 0x100) fx.control |= 0x200; // a reserved precision
-        fx.status = u16(random_() & 0x7f7f);
-        if (rnd(16)) fx.status &= u16(~(~fx.control & 0x3f)); // else an exception waits
-        if (fx.status & ~fx.control & 0x3f) fx.status |= 0x8080;
-        fx.tag = rnd(3) ? 0xff : u8(random_());
+        fill_state(c.fx);
+        if (group_ == VectorGroup::State) place_area(c);
     }
 
     Random& random_;
@@ -351,6 +391,8 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     cpu.flags = ir::Flags(c.plain.before.flags) & ir::kAllFlags;
     cpu.direction_flag = 0;
     load(cpu, c.fx);
+    cpu.cr4 |= kCr4OSXSAVE;
+    cpu.xcr0 = 3;
     const ir::Exit exit = machine.run(c.plain.code);
     FxArea our_fx = stored(cpu);
     // With an unmasked overflow or underflow PE tells of a result with any exponent, which nobody computes

@@ -18,7 +18,7 @@ struct alignas(16) FxArea {
 };
 static_assert(sizeof(FxArea) == 512);
 
-enum class VectorGroup { Vector, X87 };
+enum class VectorGroup { Vector, X87, State /* FXSAVE, XRSTOR and their kin */ };
 
 struct VectorCase {
     Case plain;

@@ -50,5 +50,9 @@ TEST(X87, AgreesWithTheHost) {
     run_cases(VectorGroup::X87, 100'000);
 }
 
+TEST(VectorState, AgreesWithTheHost) {
+    run_cases(VectorGroup::State, 20'000);
+}
+
 } // namespace
 } // namespace dragoman::test
