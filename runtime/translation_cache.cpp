@@ -107,7 +107,8 @@ CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator
 }
 
 CachedBlock* TranslationCache::by_host(const u8* host_return) {
-    // A return address may be the first byte after its block, and so the next block's entry: look for the call itself.
+    // A return address may be the first byte after its block, and so the next block's entry: look for the
+    // call itself.
     const u8* const host = host_return - 1;
     if (!buffer_ || !buffer_->contains(host) || ring_.empty()) return nullptr;
     const u64 offset = u64(host - buffer_->executable()) - ring_start_;
@@ -126,13 +127,18 @@ CachedBlock* TranslationCache::by_host(const u8* host_return) {
 }
 
 void TranslationCache::try_link(CachedBlock& from, const u8* host_return, CachedBlock& to) {
-    if (!from.alive || !to.alive || from.crosses_page() || to.crosses_page()) return;
+    if (!from.alive || !to.alive || from.crosses_page()) return;
     if ((from.linear_pc ^ to.linear_pc) >> 12) return;
     if (from.key.mode != to.key.mode) return;
     const u32 offset = u32(host_return - from.entry);
     for (u32 site = 0; site < from.out.size(); ++site) {
         const backend::LinkSite& at = from.code.links[site];
         if (at.return_offset != offset || at.target != to.key.rip || from.out[site].is_linked()) continue;
+        if (to.crosses_page()) { // its second page must be looked at each time that the mapping may have
+                                 // changed
+            backend_->look_up(from.entry, at);
+            continue;
+        }
         backend_->link(from.entry, at, to.entry);
         to.in.push_back(from.out[site]);
         ++counters_.links;

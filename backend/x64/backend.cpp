@@ -37,6 +37,10 @@ class X64Backend final : public Backend {
         patch(entry, site, entry + site.stub_offset);
     }
 
+    void look_up(const u8* entry, const LinkSite& site) override {
+        point(entry + site.return_offset - 4, stubs_.look_up); // the stub's CALL
+    }
+
     void run(ir::Context& ctx, const u8* entry) override {
         set_gs(&ctx);
         ctx.exit = ir::Exit::None;
@@ -59,7 +63,9 @@ class X64Backend final : public Backend {
     // JMP rel32, or Jcc rel32 with its two-byte opcode.
     void patch(const u8* entry, const LinkSite& site, const u8* target) {
         const u8* jump = entry + site.jump_offset;
-        const u8* displacement = jump + (*jump == 0x0f ? 2 : 1);
+        point(jump + (*jump == 0x0f ? 2 : 1), target);
+    }
+    void point(const u8* displacement, const u8* target) {
         const i32 relative = i32(target - (displacement + 4));
         std::memcpy(buffer_.writable_of(displacement), &relative, sizeof relative);
     }

@@ -61,6 +61,9 @@ class Backend {
     // Patches a jump at run time (the code may not be running in another thread).
     virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry) = 0;
     virtual void unlink(const u8* entry, const LinkSite& site) = 0;
+    // Makes an unlinked jump look its target up in the jump cache instead of leaving: for a target that must be checked each
+    // time. For good.
+    virtual void look_up(const u8* entry, const LinkSite& site) = 0;
 
     // Runs code from `entry` until it leaves: Context::exit, rip, registers, flags and budget are then at
     // rest. When a memory access or a helper left it, Context::host_return names the SidePoint; rip is not

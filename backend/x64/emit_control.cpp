@@ -197,8 +197,11 @@ void Emitter::far_jump(u64 target) {
 }
 
 void Emitter::link_stub(const OutOfLine& o) {
-    const u64 linear_target = block_->linear_pc - block_->pc + o.value;
-    if (options_.inline_lookup && (linear_target ^ block_->linear_pc) >> softmmu::kPageBits)
+    // What crosses into a second page must ask as well: that page may be another one tomorrow.
+    const u64 linear = block_->linear_pc, last = linear + block_->guest_bytes - 1,
+              target = linear - block_->pc + o.value;
+    if (options_.inline_lookup &&
+        ((target ^ linear) >> softmmu::kPageBits || (last ^ linear) >> softmmu::kPageBits))
         return far_jump(o.value);
     const u32 stub = u32(code_.labelOffset(o.entry));
     move_imm(host::scratch, o.value);

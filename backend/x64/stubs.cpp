@@ -111,6 +111,30 @@ class StubWriter {
         a.mov(FIELD(host_return, 8), x86::r14);
         exit_with(Exit::Lookup);
     }
+    // As Emitter::emit_JumpInd, for many sites in one place.
+    void look_up() {
+        using Entry = Context::JumpCacheEntry;
+        const Label miss = a.newLabel();
+        a.lea(x86::rsp, x86::ptr(x86::rsp, 8)); // nobody returns
+        a.lahf();
+        a.seto(x86::al);
+        a.mov(x86::r14, x86::rcx);
+        a.shr(x86::r14, Context::jump_cache_bits);
+        a.xor_(x86::r14d, x86::ecx);
+        a.and_(x86::r14d, (1 << Context::jump_cache_bits) - 1);
+        a.shl(x86::r14d, 5);
+        a.add(x86::r14, FIELD(jump_cache, 8));
+        a.cmp(x86::rcx, x86::ptr(x86::r14, offsetof(Entry, pc), 8));
+        a.jne(miss);
+        a.mov(x86::r13, FIELD(key, 8));
+        a.add(x86::r13, x86::ptr(x86::r14, offsetof(Entry, negated_key), 8));
+        a.jne(miss);
+        a.cmp(x86::al, 0x81); // 1 - 0x81 overflows, 0 - 0x81 does not
+        a.sahf();
+        a.jmp(x86::ptr(x86::r14, offsetof(Entry, host), 8));
+        a.bind(miss);
+        exit_lookup();
+    }
     void exit_lookup() {
         a.mov(FIELD(host_return, 8), 0);
         exit_with(Exit::Lookup);
@@ -249,6 +273,7 @@ Result<Stubs> make_stubs(u8* writable, const u8* at, u64 room) {
     stubs.commit = here(), w.commit();
     stubs.call = here(), w.call();
     stubs.exit_link = here(), w.exit_link();
+    stubs.look_up = here(), w.look_up();
     stubs.exit_lookup = here(), w.exit_lookup();
     stubs.exit_event = here(), w.exit_event();
     stubs.exit_side = here(), w.exit_side();
