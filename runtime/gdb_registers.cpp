@@ -217,8 +217,8 @@ std::vector<GdbRegister> make_registers(bool amd64) {
         r.push_back({kXmmNames[i], 128, "vec128", kSse, i, nullptr, nullptr, xmm_bytes});
     r.push_back({"mxcsr", 32, "i386_mxcsr", kSse, 0, get_mxcsr, set_mxcsr, nullptr});
     if (amd64) {
-        r.push_back({"fs_base", 64, "long", kSegments, u8(ir::Seg::FS), get_base, set_base, nullptr});
-        r.push_back({"gs_base", 64, "long", kSegments, u8(ir::Seg::GS), get_base, set_base, nullptr});
+        r.push_back({"fs_base", 64, "int64", kSegments, u8(ir::Seg::FS), get_base, set_base, nullptr});
+        r.push_back({"gs_base", 64, "int64", kSegments, u8(ir::Seg::GS), get_base, set_base, nullptr});
     }
     for (u8 i = amd64 ? kKernelGsBase : kCr0; i <= (amd64 ? kEfer : kCr4); ++i)
         r.push_back({kSystemNames[i], word, integer, kSystem, i, get_system, set_system, nullptr});
