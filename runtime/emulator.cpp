@@ -38,7 +38,7 @@ Emulator::Emulator(const Options& options, Log& log)
           if (level) vcpu_->kick();
       }) {}
 
-Emulator::~Emulator() = default;
+Emulator::~Emulator() { waker_.stop(); } // its thread kicks the vCPU
 
 Result<std::unique_ptr<Emulator>> Emulator::create(const Options& options, Log& log) {
     std::unique_ptr<Emulator> emulator(new Emulator(options, log));

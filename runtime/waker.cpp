@@ -22,10 +22,15 @@ Waker::Waker(std::function<void()> kick)
     thread_ = std::thread([this] { loop(); });
 }
 
-Waker::~Waker() {
+void Waker::stop() {
+    if (!thread_.joinable()) return;
     const u64 one = 1;
     (void)!write(stop_event_, &one, sizeof one);
     thread_.join();
+}
+
+Waker::~Waker() {
+    stop();
     close(epoll_);
     close(timer_);
     close(stop_event_);

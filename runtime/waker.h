@@ -16,6 +16,7 @@ class Waker {
   public:
     explicit Waker(std::function<void()> kick); // called on the waker's thread
     ~Waker();
+    void stop(); // no kick comes after this
 
     // Host monotonic time, in nanoseconds from now; 0 fires at once, ~0 never. Replaces the earlier setting.
     void set_timeout(u64 ns);
