@@ -141,7 +141,7 @@ Status Emulator::open_drives(hw::PcConfig& config) {
             .image = nullptr, .cd = drive.cd, .serial_number = "DM" + std::to_string(drive.index + 1)};
         if (!drive.file.empty()) {
             auto image = hw::RawImage::open(drive.file, drive.read_only, log_);
-            if (!image) return Error{"-drive " + image.error().message};
+            if (!image) return Error{drive.given + ": " + image.error().message};
             images_.push_back(std::move(*image));
             place.image = images_.back().get();
         }

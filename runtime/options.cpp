@@ -83,6 +83,11 @@ std::optional<bool> on_off(const std::string& text) {
     return std::nullopt;
 }
 
+Complaint file_name(const std::string& text) {
+    if (text.empty()) return "the name of a file";
+    return {};
+}
+
 Complaint set_memory(Options& o, const std::string& text) {
     std::string value = text;
     if (value.rfind("size=", 0) == 0) value = value.substr(5);
@@ -360,12 +365,12 @@ const std::vector<Row>& rows() {
         {"kernel", "FILE", "boot this kernel: Linux bzImage, PVH ELF or multiboot ELF",
          [](Options& o, const std::string& v) -> Complaint {
              o.kernel = v;
-             return {};
+             return file_name(v);
          }},
         {"initrd", "FILE", "initial RAM disk; multiboot: modules, FILE[ ARGS],FILE...",
          [](Options& o, const std::string& v) -> Complaint {
              o.initrd = v;
-             return {};
+             return file_name(v);
          }},
         {"append", "TEXT", "kernel command line",
          [](Options& o, const std::string& v) -> Complaint {
@@ -387,7 +392,7 @@ const std::vector<Row>& rows() {
         {"bios", "FILE", "firmware image instead of SeaBIOS",
          [](Options& o, const std::string& v) -> Complaint {
              o.bios = v;
-             return {};
+             return file_name(v);
          }},
         {"serial", "DEV",
          "where a serial port leads: stdio, mon:stdio, file:NAME, tcp:..., unix:..., pty, none (twice: COM2)",
@@ -440,7 +445,7 @@ const std::vector<Row>& rows() {
         {"D", "FILE", "where -d writes (standard error)",
          [](Options& o, const std::string& v) -> Complaint {
              o.log_file = v;
-             return {};
+             return file_name(v);
          }},
         {"no-reboot", nullptr, "exit instead of rebooting",
          [](Options& o, const std::string&) -> Complaint {
@@ -538,6 +543,12 @@ Result<Options> parse_options(int argc, const char* const* argv) {
     description.add_options()("image", po::value<std::string>());
     positional.add("image", -1);
 
+    static constexpr const char* unknown = ": unknown option; -help lists what there is";
+    const auto one_dash = [](std::string name) {
+        while (name.rfind("--", 0) == 0)
+            name.erase(0, 1);
+        return name;
+    };
     namespace style = po::command_line_style;
     po::parsed_options parsed(&description);
     try {
@@ -547,9 +558,11 @@ Result<Options> parse_options(int argc, const char* const* argv) {
                      .style(style::allow_long | style::allow_long_disguise | style::long_allow_next)
                      .run();
     } catch (const po::unknown_option& e) {
-        return Error{e.get_option_name() + ": unknown option; -help lists what there is"};
+        return Error{one_dash(e.get_option_name()) + unknown};
     } catch (const po::invalid_command_line_syntax& e) {
-        return Error{e.get_option_name() + ": a value is missing; -help says what it takes"};
+        const bool missing = e.kind() == po::invalid_syntax::missing_parameter;
+        return Error{one_dash(e.get_option_name()) +
+                     (missing ? ": a value is missing; -help says what it takes" : ": expected no value")};
     } catch (const po::error& e) {
         return Error{e.what()};
     }
@@ -558,9 +571,12 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         std::string name = option.string_key;
         std::string value = option.value.empty() ? "" : option.value[0];
         if (name == "image") {
-            for (const std::string& file : option.value)
+            for (const std::string& file : option.value) {
+                if (file.size() > 1 && file[0] == '-') return Error{one_dash(file) + unknown};
                 if (const Complaint bad = add_disk(options, 0, file))
-                    return Error{file + ": expected " + *bad};
+                    return Error{"disk image '" + file + "': expected " + *bad};
+                options.drives.back().given = "disk image";
+            }
             continue;
         }
         if (name == "enable-kvm") value = "kvm";
@@ -568,8 +584,10 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         const auto row =
             std::find_if(rows().begin(), rows().end(), [&](const Row& r) { return name == r.name; });
         if (row == rows().end() || !row->set) continue;
+        const std::size_t drives = options.drives.size();
         if (const Complaint bad = row->set(options, value))
-            return Error{"-" + name + " " + value + ": expected " + *bad};
+            return Error{"-" + name + (row->argument ? " " + value : "") + ": expected " + *bad};
+        if (options.drives.size() > drives) options.drives.back().given = "-" + name + " " + value;
     }
 
     if (options.action == Options::Action::Run && options.kernel.empty()) {

@@ -16,6 +16,7 @@ struct DriveOption {
     unsigned index = 0; // IDE: 0 primary master .. 3 secondary slave
     bool cd = false;
     bool read_only = false;
+    std::string given; // the option as the user gave it, for errors
 };
 
 struct Options {
