@@ -37,28 +37,28 @@ const backend::LinkSite& site_to(const Machine::Code& code, u64 target) {
 
 TEST(Links, LeadToTheStubThenToTheBlockThenBack) {
     Machine m;
-    const Block first = adding(0x1000, 0, 1, 0x2000), second = adding(0x2000, 3, 10, 0x3000);
+    const Block first = adding(0x1000, 0, 1, 0x1800), second = adding(0x1800, 3, 10, 0x2000);
     const auto a = m.compile(first), b = m.compile(second);
     ASSERT_EQ(a.compiled.links.size(), 1u);
-    const backend::LinkSite& site = site_to(a, 0x2000);
+    const backend::LinkSite& site = site_to(a, 0x1800);
 
     m.ctx().budget = 100;
     m.backend->run(m.ctx(), a.entry);
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
-    EXPECT_EQ(m.ctx().rip, 0x2000u);
+    EXPECT_EQ(m.ctx().rip, 0x1800u);
     EXPECT_EQ(m.ctx().host_return, reinterpret_cast<u64>(a.entry) + site.return_offset);
     EXPECT_EQ(m.ctx().budget, 99);
 
     m.backend->link(a.entry, site, b.entry);
     m.backend->run(m.ctx(), a.entry);
-    EXPECT_EQ(m.ctx().rip, 0x3000u);
+    EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().gpr[0], 2u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
     EXPECT_EQ(m.ctx().budget, 97);
 
     m.backend->unlink(a.entry, site);
     m.backend->run(m.ctx(), a.entry);
-    EXPECT_EQ(m.ctx().rip, 0x2000u);
+    EXPECT_EQ(m.ctx().rip, 0x1800u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
 }
 
@@ -70,15 +70,15 @@ TEST(Links, CarryTheFlags) {
     f.insn(0);
     f.alu(Op::Cmp, 8, {}, kRax, kRbx);
     f.load(8, kRdx, {.base = kRsi}); // makes the code save them
-    f.jump(0x2000);
-    Block second = block_at(0x2000);
+    f.jump(0x1800);
+    Block second = block_at(0x1800);
     Builder s(second);
     s.insn(0);
     s.add({.op = Op::GetFlags, .size = 8, .d = kRcx});
-    s.jump(0x3000);
+    s.jump(0x2000);
     const auto a = m.compile(first), b = m.compile(second);
     for (const bool linked : {false, true}) {
-        if (linked) m.backend->link(a.entry, site_to(a, 0x2000), b.entry);
+        if (linked) m.backend->link(a.entry, site_to(a, 0x1800), b.entry);
         for (const auto& [left, right, want] : {std::tuple{u64{1}, u64{1}, Flags(kZF | kPF)},
                                                 {u64{0}, u64{1}, Flags(kCF | kPF | kAF | kSF)},
                                                 {u64{1} << 63, u64{1}, Flags(kOF | kPF | kAF)},
@@ -90,6 +90,23 @@ TEST(Links, CarryTheFlags) {
             EXPECT_EQ(m.ctx().gpr[1], want) << (linked ? "linked" : "by the run loop");
         }
     }
+}
+
+TEST(Links, IntoAnotherPageGoThroughTheJumpCache) {
+    Machine m;
+    const auto a = m.compile(adding(0x1000, 0, 1, 0x2000)), b = m.compile(adding(0x2000, 3, 10, 0x3000));
+    EXPECT_TRUE(a.compiled.links.empty());
+    m.backend->run(m.ctx(), a.entry);
+    EXPECT_EQ(m.ctx().rip, 0x2000u);
+    EXPECT_EQ(m.ctx().exit, Exit::Lookup);
+    m.jump_cache[jump_cache_index(0x2000)] = {.pc = 0x2000, .negated_key = 0 - m.ctx().key, .host = b.entry};
+    m.ctx().flags = kCF | kOF;
+    m.backend->run(m.ctx(), a.entry);
+    EXPECT_EQ(m.ctx().rip, 0x3000u);
+    EXPECT_EQ(m.ctx().gpr[3], 10u);
+    m.ctx().key = 2; // another epoch
+    m.backend->run(m.ctx(), a.entry);
+    EXPECT_EQ(m.ctx().rip, 0x2000u);
 }
 
 // while (--rcx) rax += 2, as one linked block.

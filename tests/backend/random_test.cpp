@@ -15,7 +15,7 @@ namespace {
 
 using namespace ir;
 
-constexpr u64 kFirst = 0x40'0000, kSecond = 0x40'2000;
+constexpr u64 kFirst = 0x40'0000, kSecond = 0x40'0800; // one page: they can be linked
 
 // A helper that looks at state and changes it, and now and then leaves.
 u64 meddle(Context& ctx, u64 a, u64 b, u64 imm) {
@@ -323,7 +323,7 @@ class Generator {
     }
 
     void end(Builder& b) {
-        const u64 near = kFirst + below(3) * 0x1000;
+        const u64 near = kFirst + below(3) * 0x800; // the last is in another page
         switch (below(6)) {
         case 0: b.jump(near); break;
         case 1:
