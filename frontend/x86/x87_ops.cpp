@@ -150,24 +150,50 @@ u64 load_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
     return 0;
 }
 
+// The same with the operand in `value`.
+u64 value_form(ir::Context& ctx, u64 linear, u64 value, u64 imm) {
+    const X87Call call = X87Call::unpack(imm);
+    alignas(16) u8 operand[16];
+    std::memcpy(operand, &value, sizeof value);
+    note(cpu_of(ctx), ctx.fpu, call, linear);
+    run(cpu_of(ctx), call, operand);
+    return 0;
+}
+
+bool store_result(ir::Context& ctx, u64 linear, const u8* operand, u32 bytes) {
+    u8* host = ctx.memory->acquire(ctx, linear, bytes, ir::Access::Write);
+    if (!host) return false;
+    std::memcpy(host, operand, bytes);
+    ctx.memory->commit(ctx);
+    return true;
+}
+
+// Where some exception is unmasked: the result need not be stored.
+void store_unmasked(Cpu& cpu, u64 linear, const X87Call& call) {
+    alignas(16) u8 operand[16];
+    ir::Fpu fpu = cpu.fpu;
+    run_on_host(fpu, call.opcode, operand, 0);
+    // Unmasked exceptions other than of precision keep it from being stored (SDM vol. 1, 8.5).
+    constexpr u16 no_store = kX87Exceptions & ~0x20;
+    const bool ignored = cpu.fpu.status & kX87Summary; // all count as masked then
+    const bool stores = ignored || !(fpu.status & ~fpu.control & no_store);
+    if (stores && !store_result(cpu, linear, operand, call.operand)) return;
+    note(cpu, fpu, call, linear);
+    finish(cpu, fpu, call);
+}
+
 u64 store_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     const X87Call call = X87Call::unpack(imm);
+    if (~cpu.fpu.control & kX87Exceptions) return store_unmasked(cpu, linear, call), 0;
+    u8* host = ctx.memory->acquire(ctx, linear, call.operand, ir::Access::Write);
+    if (!host) return 0;
     alignas(16) u8 operand[16];
-    ir::Fpu fpu = cpu.fpu;
     ir::Flags flags = 0;
-    if (!run_fast(fpu, call.opcode, operand, flags)) run_on_host(fpu, call.opcode, operand, 0);
-    // Unmasked exceptions other than of precision keep the result from being stored (SDM vol. 1, 8.5).
-    constexpr u16 no_store = kX87Exceptions & ~0x20;
-    const bool ignored = cpu.fpu.status & kX87Summary; // all count as masked then
-    if (ignored || !(fpu.status & ~fpu.control & no_store)) {
-        u8* host = ctx.memory->acquire(ctx, linear, call.operand, ir::Access::Write);
-        if (!host) return 0;
-        std::memcpy(host, operand, call.operand);
-        ctx.memory->commit(ctx);
-    }
-    note(cpu, fpu, call, linear);
-    finish(cpu, fpu, call);
+    if (!run_fast(cpu.fpu, call.opcode, operand, flags)) run_on_host(cpu.fpu, call.opcode, operand, 0);
+    std::memcpy(host, operand, call.operand);
+    ctx.memory->commit(ctx);
+    note(cpu, cpu.fpu, call, linear);
     return 0;
 }
 
@@ -178,6 +204,7 @@ const ir::Helper x87_register_form{"x87", register_form};
 const ir::Helper x87_compare{"x87_compare", compare, kCompareFlags, kCompareFlags};
 const ir::Helper x87_conditional_move{"x87_fcmov", register_form, 0, ir::kCF | ir::kZF | ir::kPF};
 const ir::Helper x87_load_form{"x87_load", load_form};
+const ir::Helper x87_value_form{"x87_value", value_form};
 const ir::Helper x87_store_form{"x87_store", store_form};
 
 void wait_x87(Translation& t) {

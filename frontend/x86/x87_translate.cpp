@@ -27,13 +27,26 @@ bool has_memory(const Instruction& insn) {
     return insn.zydis.operand_count_visible && is_memory(insn, 0);
 }
 
-bool memory_call(Translation& t, const Instruction& insn, const ir::Helper& helper, unsigned bytes,
-                 unsigned operand, ir::Access access) {
+X87Call describe_memory(const Instruction& insn, unsigned operand) {
     X87Call call = describe(insn);
     call.segment = u8(Translation::segment(insn, 0));
     call.operand = u8(operand);
+    return call;
+}
+
+bool memory_call(Translation& t, const Instruction& insn, const ir::Helper& helper, unsigned bytes,
+                 unsigned operand, ir::Access access) {
     const Ref linear = t.linear(t.address(insn, 0, bytes, access));
-    t.ir.call(helper, {}, linear, {}, call.pack());
+    t.ir.call(helper, {}, linear, {}, describe_memory(insn, operand).pack());
+    return true;
+}
+
+// The operand is loaded by translated code.
+bool load_call(Translation& t, const Instruction& insn, unsigned bytes) {
+    const ir::Address a = t.address(insn, 0, bytes, ir::Access::Read);
+    const Ref value = t.ir.temp();
+    t.ir.load(bytes, value, a);
+    t.ir.call(x87_value_form, {}, t.linear(a), value, describe_memory(insn, bytes).pack());
     return true;
 }
 
@@ -64,8 +77,9 @@ bool X87(Translation& t, const Instruction& insn) {
     if (!has_memory(insn)) return register_call(t, insn, x87_register_form);
     const bool store = insn.operands[0].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
     const unsigned bytes = operand_bytes(insn, 0);
-    return memory_call(t, insn, store ? x87_store_form : x87_load_form, bytes, bytes,
-                       store ? ir::Access::Write : ir::Access::Read);
+    if (store) return memory_call(t, insn, x87_store_form, bytes, bytes, ir::Access::Write);
+    if (bytes <= 8) return load_call(t, insn, bytes);
+    return memory_call(t, insn, x87_load_form, bytes, bytes, ir::Access::Read);
 }
 
 bool FCOMI(Translation& t, const Instruction& insn) {
