@@ -11,7 +11,7 @@ using ir::Ref;
 
 namespace {
 
-constexpr u32 kMxcsrDefined = 0xffff, kMxcsrInitial = 0x1f80;
+constexpr u32 kMxcsrDefined = 0xffff;
 constexpr u64 kX87Component = 1, kSseComponent = 2;
 
 // The area that FXSAVE writes, and XSAVE with a header behind it.
