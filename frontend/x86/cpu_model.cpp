@@ -227,7 +227,7 @@ CpuModel build(const Row& row) {
 }
 
 Error problem(std::initializer_list<std::string_view> parts) {
-    std::string message ;
+    std::string message;
     for (const std::string_view part : parts)
         message += part;
     return Error{std::move(message)};
