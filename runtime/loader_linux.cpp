@@ -80,9 +80,11 @@ Result<FlatEntry> load_linux(const KernelImage& image) {
             usable_end = range.base + range.bytes;
     const u64 init_size = version >= 0x20a ? get<u32>(file.data(), kInitSize) : kernel_bytes;
     const u64 preferred = version >= 0x20a ? get<u64>(file.data(), kPrefAddress) : kKernelAt;
-    const u64 kernel_end = std::max<u64>(kKernelAt + kernel_bytes, preferred + init_size);
+    // An address outside the memory ends the sum, which would overflow.
+    const u64 kernel_end =
+        std::max<u64>(kKernelAt + kernel_bytes, preferred > usable_end ? preferred : preferred + init_size);
     if (kKernelAt + kernel_bytes > usable_end || kernel_end > usable_end)
-        return Error{name + ": needs " + std::to_string((kernel_end + MiB - 1) / MiB) +
+        return Error{name + ": needs " + std::to_string(kernel_end / MiB + 1) +
                      " MiB of memory, the machine has " + std::to_string(low / MiB) + " (-m)"};
 
     u8 params[kBootParamsBytes] = {};
