@@ -283,7 +283,5 @@ DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
         }
     }
 
-    Scope (\_GPE) {}
-
     Name (\_S5, Package (4) { 0, 0, 0, 0 }) // SUS_TYP 0: soft off
 }
