@@ -29,7 +29,7 @@ i64 rtc_start(const Options& options) {
 } // namespace
 
 Emulator::Emulator(const Options& options, Log& log)
-    : options_(options), log_(log), waker_([this] {
+    : options_(options), log_(log), running_(!options.start_stopped), waker_([this] {
           if (vcpu_) vcpu_->kick();
       }),
       intr_([this](bool level) {
@@ -352,10 +352,6 @@ void Emulator::shutdown_report() {
 }
 
 int Emulator::run() {
-    if (options_.start_stopped) {
-        running_ = false;
-        clock_.stop();
-    }
     while (!exit_status_) {
         if (!running_ && std::exchange(step_, false)) {
             StopReason reason = StopReason::Requested;
@@ -373,7 +369,9 @@ int Emulator::run() {
         }
         const StopReason reason = vcpu_->run();
         if (exit_status_) break;
-        if (reason == StopReason::Shutdown) {
+        if (reason == StopReason::Difference) {
+            quit(1);
+        } else if (reason == StopReason::Shutdown) {
             shutdown_report();
             if (options_.no_reboot)
                 quit(0);

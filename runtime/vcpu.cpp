@@ -48,7 +48,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
     }
     vcpu->cache_ = std::make_unique<TranslationCache>(map, vcpu->buffer_.get(), vcpu->backend_.get());
     vcpu->executor_ = options.interpret ? make_interpreting_executor()
-                      : options.verify  ? make_verifying_executor(*vcpu->backend_, map, log)
+                      : options.verify  ? make_verifying_executor(*vcpu->backend_, vcpu->mmu_, log)
                                         : make_generated_executor(*vcpu->backend_);
     x86::Cpu& cpu = vcpu->cpu();
     cpu.budget = kBudget;
@@ -180,6 +180,10 @@ CachedBlock* Vcpu::translate(const BlockKey& key) {
         ir::Block block;
         x86::Translator::Source source;
         if (!translator_.translate(c, block, source, limit)) return nullptr;
+        if (const unsigned length = executor_->preferred_length(block); length < block.guest_instructions) {
+            limit = length * 2; // halved by the loop
+            continue;
+        }
         if (log_.enabled(LogItem::InAsm)) log_.print(LogItem::InAsm, "IN:\n%s\n", guest_text(block, source).c_str());
         if (log_.enabled(LogItem::Op)) log_.print(LogItem::Op, "OP:\n%s\n", ir::print(block).c_str());
         ir::run_passes(block, options_.passes);
@@ -291,6 +295,7 @@ StopReason Vcpu::run_until_stop(bool single) {
             run_block(*block);
         }
 
+        if (executor_->failed()) return StopReason::Difference;
         switch (c.exit) {
         case ir::Exit::None:
         case ir::Exit::Lookup: ++counters_.lookups; break;

@@ -17,7 +17,7 @@
 
 namespace dragoman::runtime {
 
-enum class StopReason { Requested, Breakpoint, Step, Watchpoint, Shutdown };
+enum class StopReason { Requested, Breakpoint, Step, Watchpoint, Shutdown, Difference /* -verify found one */ };
 
 class Vcpu {
   public:

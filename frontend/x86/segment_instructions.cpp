@@ -46,7 +46,7 @@ bool finish_segment_load(Translation& t, const Instruction& insn, unsigned seg) 
     const Mode& m = t.mode;
     if (seg == unsigned(ir::Seg::SS)) {
         t.shadow_next();
-        if (!m.long64() && m.protected_mode)
+        if (!m.long64() && (m.protected_mode || m.flat[seg])) // in real mode only the base changes
             t.ir.call(after_stack_segment_load_info, {}, {}, {}, i64(insn.next_rip));
         return true;
     }
