@@ -29,7 +29,7 @@ i64 rtc_start(const Options& options) {
 } // namespace
 
 Emulator::Emulator(const Options& options, Log& log)
-    : options_(options), log_(log), running_(!options.start_stopped), waker_([this] {
+    : options_(options), log_(log), waker_([this] {
           if (vcpu_) vcpu_->kick();
       }),
       intr_([this](bool level) {
@@ -47,6 +47,10 @@ Result<std::unique_ptr<Emulator>> Emulator::create(const Options& options, Log& 
 }
 
 Status Emulator::open_all() {
+    if (options_.start_stopped) {
+        running_ = false;
+        clock_.stop();
+    }
     auto model = x86::make_model(options_.cpu);
     if (!model) return Error{"-cpu " + options_.cpu + ": " + model.error().message};
     model_ = *model;

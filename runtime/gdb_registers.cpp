@@ -309,6 +309,10 @@ bool register_by_name(Cpu& cpu, std::string_view name, u64& value) {
         value = name == "pc" ? get_pc(cpu, 0) : cpu.gpr[4];
         return true;
     }
+    if (name == "rip" || name == "eip") {
+        value = cpu.rip;
+        return true;
+    }
     for (const GdbArch arch : {GdbArch::Amd64, GdbArch::I386})
         for (const GdbRegister& r : gdb_registers(arch))
             if (r.get && name == r.name) {

@@ -38,7 +38,8 @@ std::span<const GdbRegister> gdb_registers(GdbArch arch);
 // The document target.xml.
 std::string gdb_target_description(GdbArch arch);
 
-// Any register that fits 64 bits, also "pc", "sp" and the 32-bit names: for the monitor's "$name".
+// Any register that fits 64 bits, also "sp" and the 32-bit names: for the monitor's "$name". "pc" is the
+// linear address, "rip" and "eip" the offset in CS.
 bool register_by_name(x86::Cpu& cpu, std::string_view name, u64& value);
 
 } // namespace dragoman::runtime
