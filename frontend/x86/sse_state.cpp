@@ -212,7 +212,13 @@ constexpr ir::Helper fxsave_info{"fxsave", fxsave}, fxrstor_info{"fxrstor", fxrs
 bool area_call(Translation& t, const Instruction& insn, const ir::Helper& helper, unsigned bytes,
                ir::Access access) {
     const ir::Address first = t.address(insn, 0, 16, access);
-    if (!t.mode.long64()) t.address(insn, 0, 16, access, bytes - 16); // is its end in the segment, too?
+    if (!t.mode.long64()) { // is its end in the segment, too? Nothing wraps on the way there.
+        const ir::Address area = Translation::effective(insn, 0);
+        const Ref offset = t.ir.temp();
+        t.ir.lea(area.size, offset, area);
+        if (area.size == 2) t.ir.extend(ir::Op::Zext, 2, 8, offset, offset);
+        t.in_segment({.base = offset, .disp = bytes - 16}, Translation::segment(insn, 0), 16, access);
+    }
     const unsigned format = insn.zydis.attributes & ZYDIS_ATTRIB_HAS_REX && insn.zydis.raw.rex.W ? 8 : 4;
     t.ir.call(helper, {}, t.linear(first), {}, size_and_length(format, insn));
     return true;

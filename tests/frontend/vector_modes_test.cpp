@@ -308,6 +308,43 @@ TEST_F(VectorModes, Pointers) {
     EXPECT_EQ(cpu.fpu.ip, kCode);
 }
 
+// Segments that are not flat: the last byte of an operand counts (SDM vol. 3, 5.3).
+TEST_F(VectorModes, SegmentLimits) {
+    struct {
+        const char* name;
+        std::vector<u8> code; // on [DI]
+        u64 last;             // the highest offset at which the operand fits
+        u64 step;             // to the next one that is aligned as the instruction wants it
+    } rows[] = {
+        {"movups load", {0x0f, 0x10, 0x05}, 0xfff0, 1},
+        {"movups store", {0x0f, 0x11, 0x05}, 0xfff0, 1},
+        {"addss", {0xf3, 0x0f, 0x58, 0x05}, 0xfffc, 1},
+        {"movq mm", {0x0f, 0x6f, 0x05}, 0xfff8, 1},
+        {"fld m80", {0xdb, 0x2d}, 0xfff6, 1},
+        {"fstp m64", {0xdd, 0x1d}, 0xfff8, 1},
+        {"fxsave", {0x0f, 0xae, 0x05}, 0xfe00, 16},
+        {"fxrstor", {0x0f, 0xae, 0x0d}, 0xfe00, 16},
+        {"fnsave", {0x66, 0xdd, 0x35}, 0x10000 - 108, 1},
+        {"frstor", {0x66, 0xdd, 0x25}, 0x10000 - 108, 1},
+        {"fnstenv", {0xd9, 0x35}, 0x10000 - 14, 1},
+        {"ldmxcsr", {0x0f, 0xae, 0x15}, 0xfffc, 1},
+        {"maskmovq", {0x0f, 0xf7, 0xc1}, 0xfff8, 1},
+        {"movhps store", {0x0f, 0x17, 0x05}, 0xfff8, 1},
+    };
+    machine.set_mode(16);
+    for (const auto& r : rows) {
+        std::memset(machine.ram() + 0xf000, 0, 0x1000);
+        initialize(cpu.fpu);
+        cpu.rip = kCode;
+        cpu.gpr[7] = r.last;
+        EXPECT_NE(machine.run(r.code), ir::Exit::Fault) << r.name;
+        cpu.rip = kCode;
+        cpu.gpr[7] = r.last + r.step;
+        EXPECT_EQ(machine.run(r.code), ir::Exit::Fault) << r.name;
+        EXPECT_EQ(cpu.fault.vector, kGP) << r.name;
+    }
+}
+
 // A page fault leaves the x87 stack as it was: the store is what commits.
 TEST_F(VectorModes, FaultingAccessesChangeNothing) {
     machine.set_mode64();
