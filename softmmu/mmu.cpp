@@ -52,9 +52,8 @@ u8* Mmu::direct(u64 linear, u32 size, AccessKind kind, View view, const Translat
     }
 
     const u8 page_bits = u8(std::countr_zero(t.page_bytes));
-    TlbEntry& entry = tlb_.claim(view, linear, t.global, page_bits);
+    TlbEntry& entry = tlb_.lead_to(view, linear, host, t.global, page_bits);
     const u64 tag = align_down(linear, kPageSize);
-    entry.addend = reinterpret_cast<u64>(host) - linear;
     entry.read_tag = tag;
     const bool logged = page.dirty_logged && !write;
     if (t.writable && page.writable && !page.has_code && !logged) entry.write_tag = tag;
@@ -149,9 +148,7 @@ Mmu::Fetched Mmu::fetch(u64 linear, View view) {
     if (!t.ok) return {.fault = t.fault};
     const PhysicalMap::Page page = map_.lookup(t.gpa);
     if (page.host && map_.is_ram(page.host)) {
-        TlbEntry& entry = tlb_.claim(view, linear, t.global, u8(std::countr_zero(t.page_bytes)));
-        entry.addend = reinterpret_cast<u64>(page.host) - tag;
-        entry.exec_tag = tag;
+        tlb_.lead_to(view, tag, page.host, t.global, u8(std::countr_zero(t.page_bytes))).exec_tag = tag;
     }
     return {.ok = true, .host = page.host ? page.host + t.gpa % kPageSize : nullptr, .gpa = t.gpa};
 }

@@ -33,6 +33,14 @@ TlbEntry& Tlb::claim(View view, u64 linear, bool global, u8 page_bits) {
     return tables_[v][index];
 }
 
+TlbEntry& Tlb::lead_to(View view, u64 linear, const u8* host, bool global, u8 page_bits) {
+    TlbEntry& entry = claim(view, linear, global, page_bits);
+    const u64 addend = reinterpret_cast<u64>(host) - linear;
+    if (entry.addend != addend) empty(unsigned(view), tlb_index(linear));
+    entry.addend = addend;
+    return entry;
+}
+
 template <class Drop> void Tlb::flush_if(Drop drop) {
     std::size_t kept = 0;
     for (const Slot slot : used_) {

@@ -60,6 +60,9 @@ class Tlb {
     // notes it so that a flush costs what was filled and not the size of the table. `page_bits`: log2 of the
     // mapping's size.
     TlbEntry& claim(View view, u64 linear, bool global, u8 page_bits);
+    // Claims the entry and makes it lead to `host`, the host address of `linear`. Tags filled when the page was
+    // mapped elsewhere are emptied: no entry may mix the permission of one mapping with the address of another.
+    TlbEntry& lead_to(View view, u64 linear, const u8* host, bool global, u8 page_bits);
     void flush(bool keep_global);
     // Drops what was filled from the mapping that holds `linear`, whatever its size was then, in every view.
     void flush_page(u64 linear);

@@ -1,0 +1,120 @@
+// The TLB alone: the inline check's arithmetic, claiming, flushing, protecting.
+#include "softmmu/tlb.h"
+
+#include <gtest/gtest.h>
+
+#include <memory>
+
+namespace dragoman::softmmu {
+namespace {
+
+// What generated code computes (softmmu/tlb.h).
+bool hits(u64 tag, u64 linear, u64 size) {
+    return linear - tag <= kPageSize - size;
+}
+
+class TlbTest : public ::testing::Test {
+  protected:
+    TlbEntry& fill(View view, u64 page, bool global = false, u8 page_bits = 12, u64 host = 0x7000000) {
+        TlbEntry& e = tlb.claim(view, page, global, page_bits);
+        e = {.read_tag = page, .write_tag = page, .exec_tag = page, .addend = host - page};
+        return e;
+    }
+    bool holds(View view, u64 page) { return tlb.entry(view, page).read_tag == page; }
+
+    std::unique_ptr<Tlb> storage = std::make_unique<Tlb>();
+    Tlb& tlb = *storage;
+};
+
+TEST_F(TlbTest, EmptyEntriesMatchNoAddress) {
+    for (u64 index = 0; index < kTlbEntries; ++index)
+        for (const u64 above : {u64{0}, u64{1} << 22, u64{1} << 47, ~u64{0} << 22})
+            for (const u64 offset : {u64{0}, u64{4095}}) {
+                const u64 linear = (index << kPageBits) + above + offset;
+                const TlbEntry& e = tlb.entry(View::User, linear);
+                EXPECT_FALSE(hits(e.read_tag, linear, 1)) << std::hex << linear;
+                EXPECT_FALSE(hits(e.write_tag, linear, 1)) << std::hex << linear;
+                EXPECT_FALSE(hits(e.exec_tag, linear, 1)) << std::hex << linear;
+            }
+}
+
+TEST_F(TlbTest, TheLastByteDecides) {
+    fill(View::User, 0x5000);
+    const u64 tag = tlb.entry(View::User, 0x5000).read_tag;
+    for (const u64 size : {1, 2, 4, 8, 16, 64}) {
+        EXPECT_TRUE(hits(tag, 0x5000, size)) << size;
+        EXPECT_TRUE(hits(tag, 0x6000 - size, size)) << size;
+        EXPECT_FALSE(hits(tag, 0x6001 - size, size)) << size;
+        EXPECT_FALSE(hits(tag, 0x4fff, size)) << size;
+    }
+}
+
+TEST_F(TlbTest, ViewsAreApart) {
+    fill(View::Supervisor, 0x5000);
+    EXPECT_TRUE(holds(View::Supervisor, 0x5000));
+    EXPECT_FALSE(holds(View::User, 0x5000));
+    EXPECT_FALSE(holds(View::SupervisorSmap, 0x5000));
+    EXPECT_EQ(tlb.filled(View::Supervisor), 1u);
+    EXPECT_EQ(tlb.filled(View::User), 0u);
+}
+
+TEST_F(TlbTest, ClaimingForAnotherPageEmpties) {
+    const u64 a = 0x5000, b = a + kTlbEntries * kPageSize; // one index
+    fill(View::User, a);
+    const TlbEntry& e = tlb.claim(View::User, b, false, 12);
+    EXPECT_FALSE(hits(e.read_tag, a, 1));
+    EXPECT_FALSE(hits(e.exec_tag, b, 1));
+    EXPECT_EQ(tlb.filled(View::User), 1u) << "an index is listed once";
+}
+
+TEST_F(TlbTest, FlushKeepsGlobalEntriesWhenAsked) {
+    fill(View::User, 0x5000);
+    fill(View::User, 0x6000, true);
+    tlb.flush(true);
+    EXPECT_FALSE(holds(View::User, 0x5000));
+    EXPECT_TRUE(holds(View::User, 0x6000));
+    tlb.flush(false);
+    EXPECT_FALSE(holds(View::User, 0x6000));
+    EXPECT_EQ(tlb.filled(View::User), 0u);
+}
+
+TEST_F(TlbTest, FlushPageDropsTheWholeMappingInEveryView) {
+    fill(View::User, 0x400000, false, 21);
+    fill(View::Supervisor, 0x5ff000, true, 21); // the same 2 MiB, and global: INVLPG drops those too
+    fill(View::User, 0x600000, false, 21);
+    fill(View::User, 0x3ff000);
+    tlb.flush_page(0x4abcde);
+    EXPECT_FALSE(holds(View::User, 0x400000));
+    EXPECT_FALSE(holds(View::Supervisor, 0x5ff000));
+    EXPECT_TRUE(holds(View::User, 0x600000));
+    EXPECT_TRUE(holds(View::User, 0x3ff000));
+}
+
+TEST_F(TlbTest, ProtectingAHostPageReachesEveryAlias) {
+    const u64 host = 0x10000000;
+    fill(View::User, 0x5000, false, 12, host);
+    fill(View::Supervisor, 0xffff800000009000, false, 12, host);
+    fill(View::User, 0x7000, false, 12, host + kPageSize);
+    tlb.protect_host_page(reinterpret_cast<const u8*>(host));
+    EXPECT_FALSE(hits(tlb.entry(View::User, 0x5000).write_tag, 0x5000, 1));
+    EXPECT_FALSE(hits(tlb.entry(View::Supervisor, 0xffff800000009000).write_tag, 0xffff800000009000, 1));
+    EXPECT_TRUE(hits(tlb.entry(View::User, 0x7000).write_tag, 0x7000, 1));
+    EXPECT_TRUE(holds(View::User, 0x5000)) << "reads stay fast";
+}
+
+TEST_F(TlbTest, ListsWhatIsInUse) {
+    fill(View::User, 0x5000, true, 21);
+    unsigned n = 0;
+    tlb.for_each([&](View view, u64 page, const TlbEntry& e, bool global, u8 page_bits) {
+        ++n;
+        EXPECT_EQ(view, View::User);
+        EXPECT_EQ(page, 0x5000u);
+        EXPECT_EQ(e.read_tag, 0x5000u);
+        EXPECT_TRUE(global);
+        EXPECT_EQ(page_bits, 21);
+    });
+    EXPECT_EQ(n, 1u);
+}
+
+} // namespace
+} // namespace dragoman::softmmu
