@@ -128,32 +128,34 @@ class VerifyingExecutor final : public Executor {
     // Runs the interpreter and takes everything back; its final state is in expected_. False: that was not
     // possible.
     bool interpret(x86::Cpu& cpu, CachedBlock& block) {
-        before_ = cpu;
+        // Blocks without calls work on the Context part alone.
+        ir::Context& ctx = cpu;
+        before_ = ctx;
         ir::Memory* const memory = cpu.memory;
         recorder_.begin(*memory);
         cpu.memory = &recorder_;
         cpu.host_return = 0;
         ir::interpret(cpu, *block.ir);
         cpu.memory = memory;
-        expected_ = cpu;
+        expected_ = ctx;
         recorder_.take_back();
         const u32 poll = cpu.poll; // another thread may have set it meanwhile
-        cpu = before_;
+        ctx = before_;
         cpu.poll = poll;
         return !recorder_.refused();
     }
 
     void compare(const x86::Cpu& cpu, const CachedBlock& block) {
         std::string differences;
-        const auto differ = [&](const std::string& what, u64 interpreter, u64 generated) {
+        const auto differ = [&](const char* what, u64 interpreter, u64 generated, unsigned number = 0) {
             if (interpreter == generated) return;
             char line[120];
-            std::snprintf(line, sizeof line, "  %-10s interpreter %016llx  generated code %016llx\n",
-                          what.c_str(), (unsigned long long)interpreter, (unsigned long long)generated);
+            std::snprintf(line, sizeof line, "  %s %u: interpreter %016llx  generated code %016llx\n", what,
+                          number, (unsigned long long)interpreter, (unsigned long long)generated);
             differences += line;
         };
         for (unsigned i = 0; i < ir::kGprs; ++i)
-            differ("gpr" + std::to_string(i), expected_.gpr[i], cpu.gpr[i]);
+            differ("gpr", expected_.gpr[i], cpu.gpr[i], i);
         const ir::Flags mask = ir::kAllFlags & ~incomparable_flags(*block.ir);
         differ("flags", expected_.flags & mask, cpu.flags & mask);
         for (unsigned i = 0; i < 16; ++i)
@@ -161,7 +163,7 @@ class VerifyingExecutor final : public Executor {
                 u64 e, g;
                 std::memcpy(&e, expected_.vec[i] + 8 * half, 8);
                 std::memcpy(&g, cpu.vec[i] + 8 * half, 8);
-                differ("xmm" + std::to_string(i) + (half ? " high" : " low"), e, g);
+                differ(half ? "xmm high" : "xmm low", e, g, i);
             }
         differ("mxcsr", expected_.mxcsr, cpu.mxcsr);
         differ("if", expected_.interrupt_flag, cpu.interrupt_flag);
@@ -179,10 +181,8 @@ class VerifyingExecutor final : public Executor {
         }
         for (const RecordingMemory::Write& w : recorder_.writes())
             for (u32 i = 0; i < w.size; ++i)
-                if (w.new_bytes[i] != w.host[i])
-                    differ("byte " + std::to_string(reinterpret_cast<u64>(w.host + i)), w.new_bytes[i],
-                           w.host[i]);
-        if (!differences.empty()) report(block, differences);
+                if (w.new_bytes[i] != w.host[i]) differ("stored byte", w.new_bytes[i], w.host[i], i);
+        if (!differences.empty()) report(cpu, block, differences);
     }
 
     // Context::rip is not set by a memory access that faults: the side point tells.
@@ -194,7 +194,7 @@ class VerifyingExecutor final : public Executor {
         return point ? block.key.rip + point->guest_offset : cpu.rip;
     }
 
-    void report(const CachedBlock& block, const std::string& differences) {
+    void report(const x86::Cpu& cpu, const CachedBlock& block, const std::string& differences) {
         failed_ = true;
         std::FILE* out = log_.output();
         std::fprintf(out,
@@ -202,11 +202,13 @@ class VerifyingExecutor final : public Executor {
                      "%llx):\n%s",
                      (unsigned long long)block.linear_pc, (unsigned long long)block.key.gpa,
                      differences.c_str());
-        std::fprintf(out, "state before:\n%s", describe_registers(before_).c_str());
+        x86::Cpu before = cpu;
+        static_cast<ir::Context&>(before) = before_;
+        std::fprintf(out, "state before:\n%s", describe_registers(before).c_str());
         std::fprintf(out, "guest bytes:");
         for (unsigned part = 0; part < 2; ++part)
             for (u32 i = 0; i < block.source.bytes[part]; ++i)
-                std::fprintf(out, " %02x", unsigned(before_.mmu->map().load(block.source.gpa[part] + i, 1)));
+                std::fprintf(out, " %02x", unsigned(cpu.mmu->map().load(block.source.gpa[part] + i, 1)));
         std::fprintf(out, "\nIR:\n%s\nhost code:\n%s\n", ir::print(*block.ir).c_str(),
                      backend_.list(block.entry, block.code.code_bytes).c_str());
     }
@@ -214,7 +216,7 @@ class VerifyingExecutor final : public Executor {
     backend::Backend& backend_;
     Log& log_;
     RecordingMemory recorder_;
-    x86::Cpu before_, expected_;
+    ir::Context before_, expected_;
     bool failed_ = false;
 };
 
