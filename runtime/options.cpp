@@ -135,6 +135,7 @@ Complaint add_disk(Options& o, unsigned index, const std::string& file) {
 }
 
 Complaint set_cdrom(Options& o, const std::string& file) {
+    if (const Complaint bad = file_name(file)) return bad;
     if (index_taken(o, 2)) return "one drive per place, but the secondary master (index 2) is taken";
     o.drives.push_back({.file = file, .index = 2, .cd = true, .read_only = true});
     return {};
