@@ -1,0 +1,219 @@
+#include "runtime/options.h"
+
+#include "base/log.h"
+
+#include <gtest/gtest.h>
+
+namespace dragoman::runtime {
+namespace {
+
+Result<Options> parse(std::vector<const char*> words) {
+    words.insert(words.begin(), "dragoman");
+    return parse_options(int(words.size()), words.data());
+}
+
+Options good(const std::vector<const char*>& words) {
+    auto options = parse(words);
+    EXPECT_TRUE(options) << words[0] << ": " << (options ? "" : options.error().message);
+    return options ? *options : Options{};
+}
+
+TEST(Options, Defaults) {
+    const Options o = good({"-display", "none"});
+    EXPECT_EQ(o.memory_bytes, 128 * MiB);
+    EXPECT_EQ(o.cpu, "max");
+    EXPECT_FALSE(o.interpret || o.verify || o.start_stopped || o.no_reboot || o.no_shutdown);
+    EXPECT_TRUE(o.serial.empty() && o.gdb.empty() && o.drives.empty());
+    EXPECT_EQ(o.action, Options::Action::Run);
+}
+
+TEST(Options, Memory) {
+    const std::pair<const char*, u64> rows[] = {{"4", 4 * MiB},   {"512", 512 * MiB},    {"512M", 512 * MiB},
+                                                {"2G", 2 * GiB},  {"2g", 2 * GiB},       {"65536K", 64 * MiB},
+                                                {"size=1G", GiB}, {"4098K", 4100 * KiB}, {"512G", 512 * GiB}};
+    for (const auto& [text, bytes] : rows)
+        EXPECT_EQ(good({"-m", text}).memory_bytes, bytes) << text;
+}
+
+TEST(Options, Drives) {
+    const Options o = good({"-hda", "a.img", "-drive", "file=b,,c.img,format=raw,index=1,readonly=on",
+                            "-cdrom", "d.iso", "-drive", "if=ide,bus=1,unit=1,media=cdrom"});
+    ASSERT_EQ(o.drives.size(), 4u);
+    EXPECT_EQ(o.drives[0].file, "a.img");
+    EXPECT_EQ(o.drives[0].index, 0u);
+    EXPECT_EQ(o.drives[0].given, "-hda a.img");
+    EXPECT_EQ(o.drives[1].file, "b,c.img") << "two commas stand for one";
+    EXPECT_TRUE(o.drives[1].read_only);
+    EXPECT_EQ(o.drives[2].index, 2u);
+    EXPECT_TRUE(o.drives[2].cd && o.drives[2].read_only);
+    EXPECT_TRUE(o.drives[3].file.empty() && o.drives[3].cd);
+    EXPECT_EQ(o.drives[3].index, 3u);
+    EXPECT_EQ(good({"disk.img"}).drives.at(0).file, "disk.img") << "an image without option";
+    EXPECT_EQ(good({"-drive", "file=x", "-drive", "file=y"}).drives.at(1).index, 1u) << "the next free place";
+}
+
+TEST(Options, CharacterDevices) {
+    EXPECT_EQ(good({"-nographic"}).serial, std::vector<std::string>{"mon:stdio"});
+    EXPECT_EQ(good({"-serial", "none", "-nographic"}).serial, std::vector<std::string>{"none"});
+    for (const char* device :
+         {"stdio", "mon:stdio", "none", "null", "pty", "file:x", "tcp::1234,server,nowait",
+          "telnet:localhost:1", "unix:/tmp/x,server=on,wait=off", "pipe:/tmp/x"}) {
+        EXPECT_EQ(good({"-serial", device}).serial.at(0), device);
+        EXPECT_EQ(good({"-monitor", device, "-serial", "none"}).monitor, device);
+        EXPECT_EQ(good({"-debugcon", device, "-serial", "none"}).debugcon, device);
+    }
+    EXPECT_EQ(good({"-serial", "null", "-serial", "pty"}).serial.size(), 2u);
+}
+
+TEST(Options, TheRest) {
+    EXPECT_TRUE(good({"-S"}).start_stopped);
+    EXPECT_EQ(good({"-s"}).gdb, "tcp::1234");
+    EXPECT_EQ(good({"-gdb", "tcp:127.0.0.1:99"}).gdb, "tcp:127.0.0.1:99");
+    EXPECT_TRUE(good({"-accel", "interp"}).interpret);
+    EXPECT_FALSE(good({"-accel", "dbt"}).interpret);
+    EXPECT_TRUE(good({"-machine", "pc,accel=interp"}).interpret);
+    EXPECT_TRUE(good({"-verify"}).verify);
+    EXPECT_TRUE(good({"-no-reboot"}).no_reboot);
+    EXPECT_TRUE(good({"-no-shutdown"}).no_shutdown);
+    EXPECT_EQ(good({"-boot", "dc"}).boot_order, "dc");
+    EXPECT_TRUE(good({"-boot", "order=c,menu=on"}).boot_menu);
+    EXPECT_FALSE(good({"-vga", "none"}).vga);
+    EXPECT_EQ(good({"-tb-size", "64"}).cache_bytes, 64 * MiB);
+    EXPECT_EQ(good({"-rtc", "base=2020-01-02T03:04:05"}).rtc_base, 1577934245);
+    EXPECT_EQ(good({"-rtc", "base=1970-01-02"}).rtc_base, 86400);
+    EXPECT_TRUE(good({"-rtc", "base=localtime"}).rtc_localtime);
+    EXPECT_EQ(good({"-d", "int,cpu"}).log_items, u32(LogItem::Int) | u32(LogItem::Cpu));
+    EXPECT_EQ(good({"-D", "log"}).log_file, "log");
+    const Options exit = good({"-device", "isa-debug-exit,iobase=0xf4,iosize=4"});
+    ASSERT_TRUE(exit.debug_exit);
+    EXPECT_EQ(exit.debug_exit->iobase, 0xf4);
+    EXPECT_EQ(exit.debug_exit->iosize, 4u);
+    EXPECT_EQ(good({"-device", "isa-debugcon,iobase=0x402"}).debugcon_port, 0x402);
+    EXPECT_EQ(good({"-kernel", "k", "-initrd", "i", "-append", "a b"}).append, "a b");
+    EXPECT_EQ(good({"-help"}).action, Options::Action::Help);
+    EXPECT_EQ(good({"--help"}).action, Options::Action::Help);
+    EXPECT_EQ(good({"-version"}).action, Options::Action::Version);
+    EXPECT_EQ(good({"-cpu", "help"}).action, Options::Action::CpuHelp);
+    EXPECT_EQ(good({"-device", "help"}).action, Options::Action::DeviceHelp);
+    EXPECT_FALSE(good({"-passes", "all=off"}).passes.enabled(0));
+}
+
+// One line that names the option and its value, and says what was expected.
+TEST(Options, BadValues) {
+    const std::vector<const char*> rows[] = {
+        {"-m", "0"},
+        {"-m", "3M"},
+        {"-m", "513G"},
+        {"-m", "99999G"},
+        {"-m", "18446744073709551616"},
+        {"-m", "x"},
+        {"-m", ""},
+        {"-m", "-1"},
+        {"-accel", "nosuch"},
+        {"-machine", "q35"},
+        {"-machine", "pc,accel=nosuch"},
+        {"-smp", "2"},
+        {"-smp", "cpus=0"},
+        {"-smp", "x"},
+        {"-kernel", ""},
+        {"-bios", ""},
+        {"-initrd", ""},
+        {"-initrd", "x"},
+        {"-append", "x"},
+        {"-hda", ""},
+        {"-cdrom", ""},
+        {"-drive", ""},
+        {"-drive", "file"},
+        {"-drive", "format=raw"},
+        {"-drive", "file=a,format=qcow2"},
+        {"-drive", "file=a,if=virtio"},
+        {"-drive", "file=a,media=floppy"},
+        {"-drive", "file=a,index=4"},
+        {"-drive", "file=a,index=x"},
+        {"-drive", "file=a,bus=2"},
+        {"-drive", "file=a,readonly=2"},
+        {"-drive", "file=a,nosuch=1"},
+        {"-boot", "x"},
+        {"-boot", "order=cz"},
+        {"-boot", "menu=2"},
+        {"-boot", "nosuch=1"},
+        {"-serial", ""},
+        {"-serial", "file:"},
+        {"-serial", "nosuch"},
+        {"-monitor", "nosuch"},
+        {"-debugcon", "nosuch"},
+        {"-display", "gtk"},
+        {"-vga", "cirrus"},
+        {"-device", "nosuch"},
+        {"-device", ""},
+        {"-device", "isa-debug-exit,iosize=3"},
+        {"-device", "isa-debug-exit,iobase=65536"},
+        {"-device", "isa-debugcon,iobase=x"},
+        {"-rtc", "base=yesterday"},
+        {"-rtc", "base=2020-13-01"},
+        {"-rtc", "nosuch=1"},
+        {"-gdb", "1234"},
+        {"-gdb", "udp::1"},
+        {"-d", "nosuch"},
+        {"-d", ""},
+        {"-D", ""},
+        {"-tb-size", "0"},
+        {"-tb-size", "4096"},
+        {"-tb-size", "x"},
+        {"-passes", "nosuch=on"},
+        {"-passes", "all=2"},
+    };
+    for (const auto& words : rows) {
+        const auto options = parse(words);
+        const std::string given = std::string(words[0]) + " " + words[1];
+        ASSERT_FALSE(options) << given;
+        const std::string& message = options.error().message;
+        EXPECT_EQ(message.rfind(given + ": expected ", 0), 0u) << message;
+        EXPECT_EQ(message.find('\n'), std::string::npos) << message;
+    }
+}
+
+TEST(Options, BadCommandLines) {
+    const std::pair<std::vector<const char*>, const char*> rows[] = {
+        {{"-nosuch"}, "-nosuch: unknown option"},
+        {{"--nosuch"}, "-nosuch: unknown option"},
+        {{"-S", "-nosuch", "x"}, "-nosuch: unknown option"},
+        {{"-m"}, "-m: a value is missing"},
+        {{"-hda"}, "-hda: a value is missing"},
+        {{"-S=1"}, "-S: expected no value"},
+        {{"-hda", "a", "-hda", "b"}, "-hda b: expected one drive per place"},
+        {{"-hdc", "a", "-cdrom", "b"}, "-cdrom b: expected one drive per place"},
+        {{"a", "b"}, "disk image 'b': expected one drive per place"},
+        {{"-serial", "null", "-serial", "null", "-serial", "null"}, "-serial null: expected at most two"},
+        {{"-serial", "stdio", "-monitor", "stdio"}, "stdio: expected one user"},
+        {{"-verify", "-accel", "interp"}, "-verify: expected -accel dbt"},
+    };
+    for (const auto& [words, expected] : rows) {
+        const auto options = parse(words);
+        ASSERT_FALSE(options) << expected;
+        EXPECT_EQ(options.error().message.rfind(expected, 0), 0u) << options.error().message;
+        EXPECT_EQ(options.error().message.find('\n'), std::string::npos) << options.error().message;
+    }
+}
+
+TEST(Options, HelpNamesEveryOption) {
+    const std::string text = help_text();
+    for (const char* name :
+         {"-m ",           "-cpu ",     "-accel ",     "-smp ",      "-machine ", "-kernel ",
+          "-initrd ",      "-append ",  "-hda ",       "-hdb ",      "-hdc ",     "-hdd ",
+          "-cdrom ",       "-drive ",   "-boot ",      "-bios ",     "-serial ",  "-monitor ",
+          "-display ",     "-vga ",     "-nographic ", "-debugcon ", "-device ",  "-rtc ",
+          "-S ",           "-s ",       "-gdb ",       "-d ",        "-D ",       "-no-reboot ",
+          "-no-shutdown ", "-tb-size ", "-passes ",    "-verify ",   "-version ", "-help "})
+        EXPECT_NE(text.find(std::string("\n  ") + name), std::string::npos) << name;
+}
+
+TEST(Options, LogWords) {
+    auto items = parse_log_words("exec,in_asm");
+    ASSERT_TRUE(items);
+    EXPECT_EQ(*items, u32(LogItem::Exec) | u32(LogItem::InAsm));
+    EXPECT_FALSE(parse_log_words("exec,foo"));
+}
+
+} // namespace
+} // namespace dragoman::runtime
