@@ -232,20 +232,34 @@ class StubWriter {
     }
     // Generated code runs with the guest's rounding and denormal controls and with all exceptions masked; the
     // flags that it raises are merged into the guest's MXCSR.
+    // LDMXCSR is slow where it changes a flag, so the host goes on with the guest's flags, and only control
+    // bits are changed.
     void to_host_mxcsr(int depth) {
         const x86::Mem slot = x86::ptr(x86::rsp, depth + frame::mxcsr, 4);
+        const Label same = a.newLabel();
         a.stmxcsr(slot);
         a.mov(x86::ecx, slot);
         a.and_(x86::ecx, kMxcsrFlags);
         a.or_(FIELD(mxcsr, 4), x86::ecx);
-        a.ldmxcsr(FIELD(host_mxcsr, 4));
+        a.mov(x86::ecx, FIELD(host_mxcsr, 4));
+        a.xor_(x86::ecx, slot);
+        a.and_(x86::ecx, ~kMxcsrFlags);
+        a.jz(same);
+        a.xor_(slot, x86::ecx);
+        a.ldmxcsr(slot);
+        a.bind(same);
     }
     void load_mxcsr(int depth) {
         const x86::Mem slot = x86::ptr(x86::rsp, depth + frame::mxcsr, 4);
+        const Label same = a.newLabel();
         a.mov(x86::ecx, FIELD(mxcsr, 4));
         a.or_(x86::ecx, kMxcsrMasks);
+        a.stmxcsr(slot);
+        a.cmp(x86::ecx, slot);
+        a.je(same);
         a.mov(slot, x86::ecx);
         a.ldmxcsr(slot);
+        a.bind(same);
     }
 
     x86::Assembler& a;
