@@ -180,7 +180,9 @@ CachedBlock* Vcpu::translate(const BlockKey& key) {
         ir::Block block;
         x86::Translator::Source source;
         if (!translator_.translate(c, block, source, limit)) return nullptr;
-        if (const unsigned length = executor_->preferred_length(block); length < block.guest_instructions) {
+        // An instruction with an interrupt shadow takes the next one along, whatever the limit.
+        const unsigned length = executor_->preferred_length(block);
+        if (length < limit && length < block.guest_instructions) {
             limit = length * 2; // halved by the loop
             continue;
         }
