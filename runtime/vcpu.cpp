@@ -237,7 +237,7 @@ void Vcpu::left(CachedBlock& block) {
 
 void Vcpu::run_block(CachedBlock& block) {
     x86::Cpu& c = cpu();
-    if (!at_breakpoint()) {
+    if (executor_->may_link() && !at_breakpoint()) {
         if (previous_ && previous_site_) cache_->try_link(*previous_, previous_site_, block);
         cache_->remember_jump(c.rip, c.key, block);
     }
