@@ -5,7 +5,8 @@
 // -kernel names a 64-bit kernel; i386 in other protected modes; i8086 in real mode (16-bit listings).
 // ",arch=x86-64", ",arch=i386" or ",arch=i8086" after the address decides otherwise. Addresses are linear,
 // "pc" too (gdb_registers.h). Breakpoints and watchpoints live in the vCPU: guest memory never shows them. A
-// step takes no interrupt, and virtual time stands still in it.
+// step takes no interrupt, and virtual time stands still in it; a
+// halted processor takes one that waits already.
 #pragma once
 
 #include "base/result.h"
