@@ -67,7 +67,7 @@ void Vcpu::reset() {
     c.jump_cache = cache_->jump_cache();
     x86::reset(c);
     mmu_.flush(false);
-    previous_ = nullptr;
+    previous_site_ = nullptr;
 }
 
 void Vcpu::kick() {
@@ -96,7 +96,7 @@ void Vcpu::set_breakpoints(std::set<u64> linear) {
         if (!old.erase(address)) cache_->invalidate_linear(address);
     for (u64 address : old) // nothing leads to the blocks that start there
         cache_->invalidate_linear(address);
-    previous_ = nullptr;
+    previous_site_ = nullptr;
 }
 
 void Vcpu::set_watchpoints(std::vector<softmmu::Mmu::Watch> watches) {
@@ -224,13 +224,10 @@ void Vcpu::left(CachedBlock& block) {
     x86::Cpu& c = cpu();
     const u8* const host_return = reinterpret_cast<const u8*>(c.host_return);
     CachedBlock* from = host_return ? cache_->by_host(host_return) : &block;
-    previous_ = nullptr;
+    previous_site_ = nullptr;
     if (from) {
         settle(*from);
-        if (c.exit == ir::Exit::Lookup && executor_->may_link()) {
-            previous_ = from;
-            previous_site_ = host_return;
-        }
+        if (c.exit == ir::Exit::Lookup && executor_->may_link()) previous_site_ = host_return;
     }
     c.host_return = 0;
 }
@@ -238,8 +235,10 @@ void Vcpu::left(CachedBlock& block) {
 void Vcpu::run_block(CachedBlock& block) {
     x86::Cpu& c = cpu();
     if (executor_->may_link() && !at_breakpoint()) {
-        if (previous_ && previous_site_) cache_->try_link(*previous_, previous_site_, block);
-        cache_->remember_jump(c.rip, c.key, block);
+        // By address: translating `block` may have taken the room of the block that led here.
+        if (CachedBlock* from = previous_site_ ? cache_->by_host(previous_site_) : nullptr)
+            cache_->try_link(*from, previous_site_, block);
+        if (executor_->may_link()) cache_->remember_jump(c.rip, c.key, block);
     }
     if (log_.items()) log_block(block);
     recent_[recent_next_++ % recent_.size()] = c.rip;
@@ -257,7 +256,7 @@ void Vcpu::run_alone() {
     ir::Block block;
     x86::Translator::Source source;
     c.exit = ir::Exit::None;
-    previous_ = nullptr;
+    previous_site_ = nullptr;
     if (!translator_.translate(c, block, source, 1)) return;
     c.host_return = 0;
     ir::interpret(c, block);
@@ -274,7 +273,7 @@ StopReason Vcpu::run_until_stop(bool single) {
         if (std::exchange(watch_triggered_, false)) return StopReason::Watchpoint;
         if (done) return StopReason::Step;
         if ((!single || c.halted) && take_interrupt()) {
-            previous_ = nullptr;
+            previous_site_ = nullptr;
             if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
             done = single;
             continue;
@@ -301,10 +300,10 @@ StopReason Vcpu::run_until_stop(bool single) {
         switch (c.exit) {
         case ir::Exit::None:
         case ir::Exit::Lookup: ++counters_.lookups; break;
-        case ir::Exit::Event: previous_ = nullptr; break;
+        case ir::Exit::Event: previous_site_ = nullptr; break;
         case ir::Exit::Fault:
             ++counters_.faults;
-            previous_ = nullptr;
+            previous_site_ = nullptr;
             x86::deliver_fault(c);
             if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
             done = single;
@@ -322,7 +321,7 @@ StopReason Vcpu::run_until_stop(bool single) {
         }
         done = single;
         if (step_trap) {
-            previous_ = nullptr;
+            previous_site_ = nullptr;
             x86::single_step_trap(c);
             if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
         }

@@ -119,8 +119,7 @@ class Vcpu {
     bool watch_triggered_ = false;
     softmmu::Mmu::Watch watch_hit_;
 
-    // The jump that left the last block and may be linked to the next one.
-    CachedBlock* previous_ = nullptr;
+    // The jump that left the last block and may be linked to the next one; null: none.
     const u8* previous_site_ = nullptr;
     u64 epoch_ = 0;
     static constexpr i64 kBudget = i64{1} << 40;

@@ -283,7 +283,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         if (stops_ && stops_->count(mode.long64() ? linear + offset : u32(linear + offset))) break;
         // Where the code wraps at 64 KiB or 4 GiB a new block begins.
         if (insn.next_rip < start) break;
-        if (block.guest_instructions >= limit && !(shadow && !mode.single_step && page.host)) break;
+        if (block.guest_instructions >= limit) break;
     }
 
     if (open) {
@@ -300,11 +300,6 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     source.gpa[0] = page.gpa;
     source.bytes[0] = u32(std::min(offset, page.left));
     source.bytes[1] = u32(offset) - source.bytes[0];
-
-    if (log_.enabled(LogItem::InAsm)) {
-        const u8* bytes = page.host && !source.bytes[1] ? page.host : insn.bytes;
-        log_.print(LogItem::InAsm, "%s\n", list_guest(block, {bytes, block.guest_bytes}).c_str());
-    }
     return true;
 }
 

@@ -1,0 +1,360 @@
+// The run loop with guests of a few bytes: interrupts, self-modifying code, precise faults, halting,
+// stepping, breakpoints, shutdown. Everything runs in each way that blocks can be run.
+#include "vcpu_machine.h"
+
+#include "frontend/x86/exception.h"
+
+#include <thread>
+
+namespace dragoman::test {
+namespace {
+
+using runtime::StopReason;
+
+class Run : public ::testing::TestWithParam<Way> {
+  protected:
+    VcpuMachine m{GetParam()};
+    static constexpr unsigned ax = 0, cx = 1, dx = 2, bx = 3, sp = 4, si = 6, di = 7;
+};
+
+INSTANTIATE_TEST_SUITE_P(Ways, Run, ::testing::ValuesIn(kWays),
+                         [](const auto& test) { return std::string(test.param.name); });
+
+TEST_P(Run, StopsAtHltWithExactState) {
+    m.code(0x7c00, {0xb8, 0x34, 0x12, 0x40, 0xf4}); // mov ax,0x1234; inc ax; hlt
+    EXPECT_EQ(m.run(), StopReason::Requested);
+    EXPECT_EQ(m.reg(ax), 0x1235u);
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7c05u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 3u);
+    EXPECT_TRUE(m.cpu().halted);
+    EXPECT_EQ(m.vcpu->counters().halts, 1u);
+}
+
+TEST_P(Run, LoopsCountEveryInstruction) {
+    m.code(0x7c00, {0xb9, 0xe8, 0x03, 0x40, 0xe2, 0xfd, 0xf4}); // mov cx,1000; L: inc ax; loop L; hlt
+    m.run();
+    EXPECT_EQ(m.reg(ax), 1000u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 1 + 2 * 1000 + 1u);
+}
+
+TEST_P(Run, AnInterruptWaitsForTheInstructionAfterSti) {
+    m.real_vector(0x20, 0x9000);
+    m.code(0x9000, {0x89, 0xcb, 0xcf});                         // mov bx,cx; iret
+    m.code(0x7c00, {0xfa, 0x41, 0xfb, 0x41, 0x41, 0xfa, 0xf4}); // cli; inc cx; sti; inc cx; inc cx; cli; hlt
+    m.cpu().interrupt_line = 1;
+    m.vcpu->kick();
+    m.run();
+    EXPECT_EQ(m.reg(bx), 2u) << "one instruction after STI, no more";
+    EXPECT_EQ(m.reg(cx), 3u);
+    EXPECT_EQ(m.platform.acknowledged, 1u);
+    EXPECT_EQ(m.vcpu->counters().interrupts, 1u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 7 + 2u);
+}
+
+TEST_P(Run, StiThenCliLetsNothingIn) {
+    m.code(0x7c00, {0xfb, 0xfa, 0xfb, 0xfa, 0xf4});
+    m.cpu().interrupt_line = 1;
+    m.vcpu->kick();
+    m.run();
+    EXPECT_EQ(m.platform.acknowledged, 0u);
+}
+
+TEST_P(Run, MovSsHoldsInterruptsOffToo) {
+    m.real_vector(0x20, 0x9000);
+    m.code(0x9000, {0x89, 0xcb, 0xcf});
+    // sti; nop; out 0x80,al (the line rises); mov ss,dx; mov sp,0x5000; inc cx; cli; hlt
+    m.code(0x7c00, {0xfb, 0x90, 0xe6, 0x80, 0x8e, 0xd2, 0xbc, 0x00, 0x50, 0x41, 0xfa, 0xf4});
+    m.platform.on_out = [&](u16, unsigned, u32) {
+        m.cpu().interrupt_line = 1;
+        m.vcpu->kick();
+    };
+    m.run();
+    EXPECT_EQ(m.platform.acknowledged, 1u);
+    const u16 before = m.get<u16>(VcpuMachine::kStack - 6); // pushed on the stack of the time
+    const u16 at = before ? before : m.get<u16>(0x5000 - 6);
+    EXPECT_TRUE(at == 0x7c04 || at >= 0x7c09) << "between MOV SS and MOV SP: " << std::hex << at;
+}
+
+TEST_P(Run, HltWakesForAnInterrupt) {
+    m.real_vector(0x20, 0x9000);
+    m.code(0x9000, {0x43, 0xcf});                   // inc bx; iret
+    m.code(0x7c00, {0xfb, 0xf4, 0x41, 0xfa, 0xf4}); // sti; hlt; inc cx; cli; hlt
+    unsigned idle = 0;
+    m.on_idle = [&] {
+        if (++idle == 1) {
+            EXPECT_EQ(m.reg(bx), 0u);
+            m.cpu().interrupt_line = 1;
+            m.vcpu->kick();
+        } else {
+            m.vcpu->request_stop();
+        }
+    };
+    m.run();
+    EXPECT_EQ(m.reg(bx), 1u);
+    EXPECT_EQ(m.reg(cx), 1u);
+    EXPECT_EQ(m.get<u16>(VcpuMachine::kStack - 6), 0x7c02) << "the return address is behind HLT";
+    EXPECT_EQ(idle, 2u);
+}
+
+TEST_P(Run, AKickFromAnotherThreadEndsALoop) {
+    m.code(0x7c00, {0xeb, 0xfe}); // jmp $
+    std::thread other([&] { m.vcpu->request_stop(); });
+    EXPECT_EQ(m.run(), StopReason::Requested);
+    other.join();
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7c00u);
+}
+
+TEST_P(Run, NmiIsTakenOnceUntilIret) {
+    m.real_vector(2, 0x9000);
+    m.code(0x9000, {0x43, 0xcf}); // inc bx; iret
+    m.code(0x7c00, {0x90, 0x90, 0xf4});
+    m.cpu().nmi_pending = true;
+    m.vcpu->kick();
+    m.run();
+    EXPECT_EQ(m.reg(bx), 1u);
+    EXPECT_FALSE(m.cpu().nmi_blocked);
+}
+
+TEST_P(Run, AStoreIntoTheRunningBlockCountsAtOnce) {
+    // mov byte [0x7c08],0x42; inc cx; mov al,0 (its immediate is at 0x7c07); hlt
+    m.code(0x7c00, {0xc6, 0x06, 0x07, 0x7c, 0x42, 0x41, 0xb0, 0x00, 0xf4});
+    m.run();
+    EXPECT_EQ(m.reg(ax) & 0xff, 0x42u);
+    EXPECT_EQ(m.reg(cx), 1u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 4u);
+}
+
+TEST_P(Run, CodeThatRewritesItselfInALoop) {
+    // mov cx,200; L: inc byte [0x7c09]; mov al,0 (0x7c08); add dx,ax; loop L; hlt
+    m.code(0x7c00, {0xb9, 200, 0, 0xfe, 0x06, 0x08, 0x7c, 0xb0, 0x00, 0x01, 0xc2, 0xe2, 0xf6, 0xf4});
+    m.run();
+    EXPECT_EQ(m.reg(ax) & 0xff, 200u);
+    EXPECT_EQ(m.reg(dx) & 0xffff, 200u * 201 / 2);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 1 + 4 * 200 + 1u);
+}
+
+TEST_P(Run, AStoreIntoAnotherBlockTakesItsTranslationAway) {
+    // call f; mov byte [f+1],7; call f; hlt     f: mov al,3; add dl,al; ret
+    m.code(0x7c00, {0xe8, 0xfd, 0x03, 0xc6, 0x06, 0x01, 0x80, 7, 0xe8, 0xf5, 0x03, 0xf4});
+    m.code(0x8000, {0xb0, 3, 0x00, 0xc2, 0xc3});
+    m.run();
+    EXPECT_EQ(m.reg(dx), 10u);
+    EXPECT_GE(m.vcpu->cache().counters().invalidated, 1u);
+}
+
+TEST_P(Run, RepeatedStoresOverTheRunningCode) {
+    // mov di,0x7c08; mov cx,4; rep stosb writes 0x41 (inc cx) over the four bytes behind it; hlt
+    m.code(0x7c00, {0xbf, 0x08, 0x7c, 0xb9, 4, 0, 0xf3, 0xaa, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4});
+    m.reg(ax) = 0x41;
+    m.run();
+    EXPECT_EQ(m.reg(cx), 4u);
+    EXPECT_EQ(m.reg(di), 0x7c0cu);
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7c0du);
+}
+
+TEST_P(Run, PageFaultsArePreciseAndRetried) {
+    m.protected32();
+    m.paging32();
+    m.put<u32>(VcpuMachine::pte(0x80000), 0);
+    m.put<u32>(0x90000, 5);
+    m.vector32(14, 0x9000);
+    // Keeps what it was given, maps the page and goes back.
+    u64 at = m.code(0x9000, {0x89, 0xc6, 0x0f, 0x20, 0xd7, 0x5a}); // mov esi,eax; mov edi,cr2; pop edx
+    at = m.code(at, {0xc7, 0x05, 0x00, 0x12, 0x10, 0x00, 0x07, 0x00, 0x09, 0x00}); // mov [pte],0x90007
+    m.code(at, {0x8b, 0x2c, 0x24, 0xcf});                                          // mov ebp,[esp]; iret
+    // mov eax,0x80000; cmp eax,eax; adc [eax],ebx; setc cl; hlt
+    m.code(0x7c00, {0xb8, 0x00, 0x00, 0x08, 0x00, 0x39, 0xc0, 0x11, 0x18, 0x0f, 0x92, 0xc1, 0xf4});
+    m.reg(bx) = 0xffffffff;
+    m.run();
+    EXPECT_EQ(m.get<u32>(0x90000), 4u) << "added once, without a stray carry";
+    EXPECT_EQ(m.reg(cx), 1u);
+    EXPECT_EQ(m.reg(si), 0x80000u) << "EAX in the handler: the instruction before was complete";
+    EXPECT_EQ(m.reg(di), 0x80000u) << "CR2";
+    EXPECT_EQ(m.reg(dx), 2u) << "error code: a write at CPL 0, not present";
+    EXPECT_EQ(m.reg(5), 0x7c07u) << "EIP of the faulting instruction";
+    EXPECT_EQ(m.vcpu->counters().faults, 1u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 5 + 6u) << "the faulting attempt does not count";
+}
+
+TEST_P(Run, AFaultingPushAndPopLeaveEspAlone) {
+    m.protected32();
+    m.paging32();
+    m.put<u32>(VcpuMachine::pte(0x80000), 0);
+    m.vector32(14, 0x9000);
+    m.code(0x9000, {0xf4});
+    m.code(0x7c00, {0x6a, 0x11, 0x8f, 0x05, 0x00, 0x00, 0x08, 0x00}); // push 0x11; pop dword [0x80000]
+    m.run();
+    EXPECT_EQ(m.reg(sp), VcpuMachine::kStack - 4 - 16) << "the frame lies under what was not popped";
+    EXPECT_EQ(m.get<u32>(VcpuMachine::kStack - 4), 0x11u);
+    EXPECT_EQ(m.get<u32>(u32(m.reg(sp)) + 4), 0x7c02u);
+}
+
+TEST_P(Run, AFaultInTheSecondPageOfAnInstruction) {
+    m.protected32();
+    m.paging32();
+    m.put<u32>(VcpuMachine::pte(0x8000), 0);
+    m.vector32(14, 0x9000);
+    m.code(0x9000, {0xf4});
+    m.code(0x7ffc, {0x41, 0x41, 0xb8, 0x12}); // inc ecx; inc ecx; mov eax,imm32 across the page
+    m.cpu().rip = 0x7ffc;
+    m.run();
+    EXPECT_EQ(m.reg(cx), 2u);
+    EXPECT_EQ(m.cpu().cr2, 0x8000u);
+    EXPECT_EQ(m.get<u32>(u32(m.reg(sp)) + 4), 0x7ffeu);
+}
+
+TEST_P(Run, CodeFollowsItsPageToAnotherFrame) {
+    m.protected32();
+    m.paging32();
+    // mov [pte of 0x80000], 0x81007; invlpg [0x80000]; call 0x80000; hlt   first with frame 0x80000 itself
+    m.code(0x80000, {0xb3, 0x01, 0xc3});                     // mov bl,1; ret
+    m.code(0x81000, {0xb7, 0x02, 0xc3});                     // mov bh,2; ret
+    u64 at = m.code(0x7c00, {0xe8, 0xfb, 0x83, 0x07, 0x00}); // call 0x80000
+    at = m.code(at, {0xc7, 0x05, 0x00, 0x12, 0x10, 0x00, 0x07, 0x10, 0x08, 0x00});
+    at = m.code(at, {0x0f, 0x01, 0x3d, 0x00, 0x00, 0x08, 0x00}); // invlpg
+    const u32 next = u32(at + 5);
+    at = m.code(at, {0xe8});
+    m.put<u32>(at, 0x80000 - next);
+    m.code(at + 4, {0xf4});
+    m.run();
+    EXPECT_EQ(m.reg(bx) & 0xffff, 0x0201u);
+}
+
+TEST_P(Run, TheTrapFlagStepsEveryInstruction) {
+    m.real_vector(1, 0x9000);
+    m.code(0x9000, {0x46, 0xcf}); // inc si; iret
+    // nop; inc cx; pushf; pop ax; and ah,0xfe; push ax; popf; nop; hlt
+    m.code(0x7c00, {0x90, 0x41, 0x9c, 0x58, 0x80, 0xe4, 0xfe, 0x50, 0x9d, 0x90, 0xf4});
+    m.cpu().set_eflags(m.cpu().eflags() | x86::kTF);
+    m.run();
+    EXPECT_EQ(m.reg(si), 7u) << "after each up to POPF, which began with TF set";
+    EXPECT_EQ(m.reg(cx), 1u);
+    EXPECT_TRUE(m.cpu().dr[6] & 1u << 14) << "DR6.BS";
+}
+
+TEST_P(Run, ADebuggersStepIsOneInstruction) {
+    m.real_vector(0x20, 0x9000);
+    m.code(0x7c00, {0xfb, 0x41, 0x41, 0xe2, 0xfc, 0xf4}); // sti; inc cx; inc cx; loop; hlt
+    m.cpu().interrupt_line = 1;
+    const u64 expected[] = {0x7c01, 0x7c02, 0x7c03, 0x7c01};
+    for (const u64 pc : expected) {
+        EXPECT_EQ(m.vcpu->step(), StopReason::Step);
+        EXPECT_EQ(m.vcpu->linear_pc(), pc);
+    }
+    EXPECT_EQ(m.platform.acknowledged, 0u) << "interrupts wait while stepping";
+    EXPECT_EQ(m.vcpu->instructions_retired(), 4u);
+}
+
+TEST_P(Run, Breakpoints) {
+    m.code(0x7c00, {0xb9, 3, 0, 0x40, 0x43, 0xe2, 0xfc, 0xf4}); // mov cx,3; L: inc ax; inc bx; loop L; hlt
+    m.vcpu->set_breakpoints({0x7c04});
+    for (unsigned pass = 1; pass <= 3; ++pass) {
+        ASSERT_EQ(m.run(), StopReason::Breakpoint);
+        EXPECT_EQ(m.vcpu->linear_pc(), 0x7c04u);
+        EXPECT_EQ(m.reg(ax), pass);
+        EXPECT_EQ(m.reg(bx), pass - 1);
+    }
+    EXPECT_EQ(m.run(), StopReason::Requested);
+    EXPECT_EQ(m.reg(bx), 3u);
+    m.cpu().rip = 0x7c00;
+    m.cpu().halted = false;
+    m.vcpu->set_breakpoints({});
+    EXPECT_EQ(m.run(), StopReason::Requested) << "one that is gone stops nothing";
+}
+
+TEST_P(Run, Watchpoints) {
+    // mov [0x8000],ax; mov [0x8002],ax; hlt
+    m.code(0x7c00, {0xa3, 0x00, 0x80, 0xa3, 0x02, 0x80, 0xf4});
+    m.vcpu->set_watchpoints({{.linear = 0x8002, .bytes = 2}});
+    EXPECT_EQ(m.run(), StopReason::Watchpoint);
+    EXPECT_EQ(m.vcpu->watch_hit().linear, 0x8002u);
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7c06u);
+    m.vcpu->set_watchpoints({});
+    EXPECT_EQ(m.run(), StopReason::Requested);
+}
+
+TEST_P(Run, ATripleFaultIsReported) {
+    m.protected32();
+    m.cpu().idtr = {0, 0};
+    m.code(0x7c00, {0x40, 0x0f, 0x0b}); // inc eax; ud2
+    EXPECT_EQ(m.run(), StopReason::Shutdown);
+    const std::string text = m.vcpu->describe_shutdown();
+    EXPECT_EQ(text.rfind("triple fault: ", 0), 0u) << text;
+    EXPECT_NE(text.find("exception  6 error 0000 rip 0000000000007c01"), std::string::npos) << text;
+    EXPECT_NE(text.find("exception 13"), std::string::npos) << text;
+    EXPECT_NE(text.find("double fault"), std::string::npos) << text;
+    EXPECT_NE(text.find("run loop: 0 0"), std::string::npos) << text;
+    EXPECT_NE(text.find(" 7c00"), std::string::npos) << "the last blocks: " << text;
+}
+
+TEST_P(Run, ATripleFaultOnAPageSaysWhatTheWalkFound) {
+    m.protected32();
+    m.paging32();
+    m.put<u32>(VcpuMachine::pte(0x80000), 0);
+    m.put<u32>(VcpuMachine::pte(VcpuMachine::kIdt), 0);
+    m.code(0x7c00, {0xa1, 0x00, 0x00, 0x08, 0x00}); // mov eax,[0x80000]
+    EXPECT_EQ(m.run(), StopReason::Shutdown);
+    const std::string text = m.vcpu->describe_shutdown();
+    EXPECT_NE(text.find("cr2 0000000000080000\n    page walk of 0000000000080000: PTE"), std::string::npos)
+        << text;
+}
+
+TEST_P(Run, ResetStartsAtTheResetVector) {
+    m.code(0x7c00, {0xf4});
+    m.run();
+    m.vcpu->reset();
+    EXPECT_EQ(m.vcpu->linear_pc(), 0xfffffff0u);
+    EXPECT_FALSE(m.cpu().halted);
+}
+
+TEST_P(Run, TheCacheComesRoundUnderAGuestThatGoesOn) {
+    // 40000 blocks of three bytes, twice: inc eax; jmp $+2. Then dec ebx; jnz start; hlt.
+    VcpuMachine small(GetParam(), 1 * MiB);
+    small.protected32();
+    u64 at = 0x200000;
+    for (unsigned i = 0; i < 40000; ++i)
+        at = small.code(at, {0x40, 0xeb, 0x00});
+    at = small.code(at, {0x4b, 0x0f, 0x85});
+    small.put<u32>(at, u32(0x200000 - (at + 4)));
+    small.code(at + 4, {0xf4});
+    small.cpu().rip = 0x200000;
+    small.reg(bx) = 2;
+    small.run();
+    EXPECT_EQ(small.reg(ax), 80000u);
+    EXPECT_EQ(small.vcpu->instructions_retired(), 2 * 80000 + 2 * 2 + 1u);
+    if (!GetParam().interpret) {
+        EXPECT_GT(small.vcpu->cache().counters().evicted, 0u);
+    }
+}
+
+// The block that was left last may be the oldest, whose room its successor takes.
+TEST_P(Run, TheSuccessorMayTakeThePlaceOfTheBlockItComesFrom) {
+    constexpr u32 kBig = 0x200000, kTable = 0x300000;
+    for (unsigned blocks = 1; blocks <= 120; ++blocks) {
+        VcpuMachine small(GetParam(), 1 * MiB);
+        small.protected32();
+        // D: dec ecx; jz X; jmp [esi]    X: inc edx; hlt
+        small.code(0x7c00, {0x49, 0x74, 0x02, 0xff, 0x26, 0x42, 0xf4});
+        // each block: add esi,4; 60 times inc dword [edi]; jmp D
+        u64 at = kBig;
+        for (unsigned i = 0; i < blocks; ++i) {
+            small.put<u32>(kTable + i * 4, u32(at));
+            at = small.code(at, {0x83, 0xc6, 0x04});
+            for (unsigned n = 0; n < 60; ++n)
+                at = small.code(at, {0xff, 0x07});
+            at = small.code(at, {0xe9});
+            small.put<u32>(at, u32(0x7c00 - (at + 4)));
+            at = (at + 4 + 0xff) & ~u64{0xff};
+        }
+        small.reg(si) = kTable;
+        small.reg(di) = 0x400000;
+        small.reg(cx) = blocks + 1;
+        small.run();
+        ASSERT_EQ(small.reg(dx), 1u) << blocks;
+        ASSERT_EQ(small.get<u32>(0x400000), 60 * blocks) << blocks;
+        if (GetParam().verify || GetParam().interpret) break;
+    }
+}
+
+} // namespace
+} // namespace dragoman::test
