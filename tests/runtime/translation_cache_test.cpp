@@ -1,0 +1,281 @@
+// The translation cache with real host code: finding, invalidating, links, the ring, the jump cache.
+#include "runtime/translation_cache.h"
+
+#include "ir/parse.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+namespace dragoman::runtime {
+namespace {
+
+class Cache : public ::testing::Test {
+  protected:
+    void SetUp() override { make(4 * MiB); }
+    void make(u64 bytes) {
+        cache.reset();
+        buffer = std::move(*backend::CodeBuffer::create(bytes));
+        backend = std::move(*backend::Backend::create(*buffer, {}, log));
+        cache = std::make_unique<TranslationCache>(*map, buffer.get(), backend.get());
+        cache->set_context(&ctx);
+    }
+
+    // A block of `instructions` one-byte instructions at gpa = rip = linear address, that jumps to `target`.
+    CachedBlock* add(u64 rip, u64 target, u32 instructions = 2, u64 mode = 1) {
+        const ir::Block block = jump_block(rip, target, instructions);
+        return cache->insert({rip, rip, mode}, {{rip, 0}, {instructions, 0}}, ir::Block(block), false);
+    }
+    // One instruction of 4 bytes, half of it in the next page.
+    CachedBlock* add_crossing(u64 rip, u64 second_gpa, u64 target) {
+        ir::Block block = jump_block(rip, target, 1);
+        block.guest_bytes = 4;
+        return cache->insert({rip, rip, 1}, {{rip, second_gpa}, {2, 2}}, std::move(block), false);
+    }
+    static ir::Block jump_block(u64 rip, u64 target, u32 instructions) {
+        char line[80];
+        std::snprintf(line, sizeof line,
+                      "block pc=%#llx linear=%#llx bytes=%u instructions=%u mode=64 view=0\n",
+                      (unsigned long long)rip, (unsigned long long)rip, instructions, instructions);
+        std::string text = line;
+        for (u32 i = 0; i < instructions; ++i) {
+            std::snprintf(line, sizeof line, "%04x lea.8 rcx, [rcx + 1]\n", i);
+            text += line;
+        }
+        std::snprintf(line, sizeof line, "jump %#llx\n", (unsigned long long)target);
+        auto block = ir::parse(text + line);
+        EXPECT_TRUE(block) << (block ? "" : block.error().message);
+        return std::move(*block);
+    }
+
+    static const u8* site_return(const CachedBlock& b, u32 site = 0) {
+        return b.entry + b.code.links[site].return_offset;
+    }
+    // Where the patchable jump leads.
+    static const u8* leads_to(const CachedBlock& b, u32 site = 0) {
+        const u8* jump = b.entry + b.code.links[site].jump_offset;
+        const u8* displacement = jump + (*jump == 0x0f ? 2 : 1);
+        i32 relative;
+        std::memcpy(&relative, displacement, 4);
+        return displacement + 4 + relative;
+    }
+    static const u8* stub(const CachedBlock& b, u32 site = 0) {
+        return b.entry + b.code.links[site].stub_offset;
+    }
+
+    Log log;
+    ir::Context ctx;
+    std::unique_ptr<softmmu::PhysicalMap> map = std::move(*softmmu::PhysicalMap::create(16 * MiB, log));
+    std::unique_ptr<backend::CodeBuffer> buffer;
+    std::unique_ptr<backend::Backend> backend;
+    std::unique_ptr<TranslationCache> cache;
+};
+
+TEST_F(Cache, FindsByTheWholeKey) {
+    CachedBlock* a = add(0x1000, 0x1010);
+    CachedBlock* other_mode = add(0x1000, 0x1010, 2, 2);
+    EXPECT_EQ(cache->find({0x1000, 0x1000, 1}), a);
+    EXPECT_EQ(cache->find({0x1000, 0x1000, 2}), other_mode);
+    EXPECT_EQ(cache->find({0x1000, 0x1001, 1}), nullptr);
+    EXPECT_EQ(cache->find({0x2000, 0x1000, 1}), nullptr);
+    EXPECT_EQ(cache->blocks_alive(), 2u);
+    EXPECT_EQ(cache->counters().guest_bytes, 4u);
+}
+
+TEST_F(Cache, WritesTakeAwayOnlyWhatTheyHit) {
+    CachedBlock* a = add(0x1000, 0x1100, 8);
+    CachedBlock* b = add(0x1080, 0x1100, 8);
+    EXPECT_TRUE(map->hits_code(0x1000, 1));
+    map->store(0x1008, 4, 0); // the same line of the bitmap, but behind the block
+    EXPECT_TRUE(a->alive);
+    map->store(0x1007, 1, 0);
+    EXPECT_FALSE(a->alive);
+    EXPECT_TRUE(b->alive);
+    EXPECT_EQ(cache->find({0x1000, 0x1000, 1}), nullptr);
+    EXPECT_TRUE(map->lookup(0x1000).has_code);
+    const u8 zero[0x200] = {};
+    EXPECT_TRUE(map->write(0xf00, zero, sizeof zero)); // DMA that ends in the page, before b
+    EXPECT_TRUE(map->write(0x1040, zero, sizeof zero));
+    EXPECT_FALSE(b->alive);
+    EXPECT_FALSE(map->lookup(0x1000).has_code) << "the page is free of code again";
+    EXPECT_EQ(cache->counters().invalidated, 2u);
+    EXPECT_EQ(cache->blocks_alive(), 0u);
+}
+
+TEST_F(Cache, LinksAreMadeAndTakenBack) {
+    CachedBlock* a = add(0x1000, 0x1010);
+    CachedBlock* b = add(0x1010, 0x1000);
+    ASSERT_EQ(a->code.links.size(), 1u);
+    EXPECT_EQ(leads_to(*a), stub(*a));
+    cache->try_link(*a, site_return(*a), *b);
+    cache->try_link(*b, site_return(*b), *a);
+    EXPECT_EQ(leads_to(*a), b->entry);
+    EXPECT_EQ(leads_to(*b), a->entry);
+    EXPECT_EQ(cache->counters().links, 2u);
+    cache->try_link(*a, site_return(*a), *b);
+    EXPECT_EQ(cache->counters().links, 2u) << "once is enough";
+
+    cache->invalidate(*b);
+    EXPECT_EQ(leads_to(*a), stub(*a)) << "nothing leads to a dead block";
+    EXPECT_EQ(leads_to(*b), stub(*b)) << "and it leads nowhere, should it be running";
+    CachedBlock* again = add(0x1010, 0x1000);
+    cache->try_link(*a, site_return(*a), *again);
+    EXPECT_EQ(leads_to(*a), again->entry);
+    cache->try_link(*b, site_return(*b), *a);
+    EXPECT_EQ(leads_to(*b), stub(*b)) << "the dead are not linked";
+    cache->invalidate_all();
+    EXPECT_EQ(leads_to(*a), stub(*a));
+}
+
+TEST_F(Cache, ABlockMayLinkToItself) {
+    CachedBlock* a = add(0x1000, 0x1000);
+    cache->try_link(*a, site_return(*a), *a);
+    EXPECT_EQ(leads_to(*a), a->entry);
+    cache->invalidate(*a);
+    EXPECT_EQ(leads_to(*a), stub(*a));
+}
+
+TEST_F(Cache, LinksStayInAPageAndAMode) {
+    CachedBlock* a = add(0x1000, 0x2000);
+    CachedBlock* far = add(0x2000, 0x1000);
+    cache->try_link(*a, a->entry + (a->code.links.empty() ? 0 : a->code.links[0].return_offset), *far);
+    CachedBlock* b = add(0x1100, 0x1200);
+    CachedBlock* other_mode = add(0x1200, 0x1100, 2, 2);
+    CachedBlock* not_the_target = add(0x1300, 0x1100);
+    cache->try_link(*b, site_return(*b), *other_mode);
+    cache->try_link(*b, site_return(*b), *not_the_target);
+    cache->try_link(*b, site_return(*b) + 1, *b);
+    EXPECT_EQ(leads_to(*b), stub(*b));
+    EXPECT_EQ(cache->counters().links, 0u);
+}
+
+TEST_F(Cache, CrossingBlocksBelongToBothPagesAndAreNotLinked) {
+    CachedBlock* crossing = add_crossing(0x1ffe, 0x5000, 0x1000);
+    EXPECT_TRUE(crossing->crosses_page());
+    EXPECT_TRUE(map->hits_code(0x1ffe, 1));
+    EXPECT_TRUE(map->hits_code(0x5001, 1));
+    CachedBlock* a = add(0x1000, 0x1ffe);
+    cache->try_link(*a, site_return(*a), *crossing);
+    EXPECT_EQ(leads_to(*a), stub(*a));
+    EXPECT_EQ(cache->counters().links, 0u);
+    map->store(0x5002, 1, 0);
+    EXPECT_TRUE(crossing->alive);
+    map->store(0x5001, 1, 0);
+    EXPECT_FALSE(crossing->alive);
+    EXPECT_FALSE(map->lookup(0x5000).has_code);
+    EXPECT_TRUE(map->lookup(0x1000).has_code) << "a is still there";
+}
+
+TEST_F(Cache, FindsTheBlockOfAReturnAddress) {
+    CachedBlock* a = add(0x1000, 0x1010);
+    CachedBlock* b = add(0x1010, 0x1000);
+    EXPECT_EQ(cache->by_host(a->entry), nullptr) << "no call ends at the very beginning";
+    EXPECT_EQ(cache->by_host(a->entry + 1), a);
+    EXPECT_EQ(cache->by_host(a->entry + a->code.code_bytes), a) << "a call may be the last of a block";
+    EXPECT_EQ(cache->by_host(b->entry + 1), b);
+    EXPECT_EQ(cache->by_host(b->entry + b->code.code_bytes), b);
+    EXPECT_EQ(cache->by_host(b->entry + b->code.code_bytes + 1), nullptr);
+    EXPECT_EQ(cache->by_host(buffer->executable() + 1), nullptr) << "a stub";
+    EXPECT_EQ(cache->by_host(reinterpret_cast<const u8*>(this)), nullptr);
+    cache->invalidate(*a);
+    EXPECT_EQ(cache->by_host(a->entry + 1), a) << "dead blocks may be running";
+}
+
+TEST_F(Cache, TheRingTakesTheOldestAway) {
+    make(1 * MiB);
+    CachedBlock* first = add(0x1000, 0x1010);
+    const u8* const first_entry = first->entry;
+    CachedBlock* user = add(0x1010, 0x1000); // linked to the first
+    cache->try_link(*user, site_return(*user), *first);
+    cache->remember_jump(0x1000, 77, *first);
+    u64 rip = 0x2000;
+    std::vector<const u8*> entries;
+    while (cache->counters().evicted < 2) {
+        CachedBlock* b = add(rip, rip + 0x20, 16);
+        ASSERT_NE(b, nullptr);
+        entries.push_back(b->entry);
+        ASSERT_LE(b->entry + b->code.code_bytes, buffer->executable() + buffer->bytes());
+        ASSERT_LE(cache->bytes_used(), cache->bytes_total());
+        rip += 0x20;
+        ASSERT_LT(rip, 15 * MiB) << "the ring never came round";
+    }
+    EXPECT_EQ(cache->find({0x1000, 0x1000, 1}), nullptr);
+    EXPECT_EQ(cache->find({0x1010, 0x1010, 1}), nullptr);
+    EXPECT_EQ(cache->jump_cache()[ir::jump_cache_index(0x1000)].host, nullptr);
+    EXPECT_FALSE(map->lookup(0x1000).has_code);
+    EXPECT_EQ(entries.back(), first_entry) << "the room at the start is used again";
+    CachedBlock* newest = cache->find({rip - 0x20, rip - 0x20, 1});
+    ASSERT_NE(newest, nullptr);
+    EXPECT_EQ(cache->by_host(newest->entry + 1), newest);
+    CachedBlock* old = cache->find({rip - 0x40, rip - 0x40, 1}); // the last before the end of the ring
+    ASSERT_NE(old, nullptr);
+    EXPECT_EQ(cache->by_host(old->entry + 1), old) << "positions of the round before are found too";
+    for (unsigned i = 0; i < 20000; ++i) // and several times around
+        ASSERT_NE(add(0x800000 + (i % 0x1000) * 16, 0x800000, 4, 3 + i / 0x1000), nullptr);
+    EXPECT_LE(cache->bytes_used(), cache->bytes_total());
+}
+
+TEST_F(Cache, TheJumpCacheForgetsInvalidatedBlocks) {
+    CachedBlock* a = add(0x1000, 0x1010);
+    cache->remember_jump(0x1000, 0x55, *a);
+    const ir::Context::JumpCacheEntry& e = cache->jump_cache()[ir::jump_cache_index(0x1000)];
+    EXPECT_EQ(e.pc, 0x1000u);
+    EXPECT_EQ(e.negated_key + 0x55, 0u);
+    EXPECT_EQ(e.host, a->entry);
+    cache->invalidate(*a);
+    EXPECT_EQ(e.host, nullptr);
+    EXPECT_EQ(e.negated_key, 0u);
+    CachedBlock* b = add(0x1000, 0x1010);
+    cache->remember_jump(0x1000, 0x55, *b);
+    cache->clear_jump_cache();
+    EXPECT_EQ(e.host, nullptr);
+}
+
+TEST_F(Cache, TheRunningBlockMayNotBeWritten) {
+    CachedBlock* a = add(0x1000, 0x1100, 8);
+    CachedBlock* single = add(0x1100, 0x1000, 1);
+    EXPECT_TRUE(cache->may_write(0x1000, 8)) << "nothing runs";
+    ctx.host_return = reinterpret_cast<u64>(a->entry + 4);
+    EXPECT_FALSE(cache->may_write(0x1000, 1));
+    EXPECT_FALSE(cache->may_write(0x1007, 4));
+    EXPECT_TRUE(cache->may_write(0x1008, 4));
+    EXPECT_TRUE(cache->may_write(0x0ff0, 16));
+    EXPECT_TRUE(cache->may_write(0x1100, 1));
+    ctx.host_return = reinterpret_cast<u64>(single->entry + 4);
+    EXPECT_TRUE(cache->may_write(0x1100, 1)) << "an instruction alone has nothing behind it";
+    ctx.host_return = 0;
+    cache->set_interpreted(a);
+    EXPECT_FALSE(cache->may_write(0x1000, 1));
+    cache->set_interpreted(nullptr);
+}
+
+TEST_F(Cache, OtherMemoryInThePlaceOfCode) {
+    CachedBlock* a = add(0xc0000, 0xc0010);
+    CachedBlock* b = add(0xd0000, 0xd0010);
+    alignas(4096) static u8 rom[4096];
+    map->map_memory(0xc0000, 4096, rom, true, 10);
+    EXPECT_FALSE(a->alive);
+    EXPECT_TRUE(b->alive);
+}
+
+TEST_F(Cache, BreakpointsInvalidateByLinearAddress) {
+    CachedBlock* a = add(0x1000, 0x1100, 8);
+    CachedBlock* b = add(0x1008, 0x1100, 8);
+    cache->invalidate_linear(0x1007);
+    EXPECT_FALSE(a->alive);
+    EXPECT_TRUE(b->alive);
+}
+
+TEST_F(Cache, WithoutABackendTheIrIsKept) {
+    cache.reset();
+    TranslationCache plain(*map, nullptr, nullptr);
+    CachedBlock* a =
+        plain.insert({0x1000, 0x1000, 1}, {{0x1000, 0}, {2, 0}}, jump_block(0x1000, 0x1010, 2), false);
+    ASSERT_NE(a->ir, nullptr);
+    EXPECT_EQ(plain.by_host(a->entry + 1), nullptr);
+    map->store(0x1000, 1, 0);
+    EXPECT_FALSE(a->alive);
+}
+
+} // namespace
+} // namespace dragoman::runtime
