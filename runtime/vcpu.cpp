@@ -180,9 +180,8 @@ CachedBlock* Vcpu::translate(const BlockKey& key) {
         ir::Block block;
         x86::Translator::Source source;
         if (!translator_.translate(c, block, source, limit)) return nullptr;
-        // An instruction with an interrupt shadow takes the next one along, whatever the limit.
         const unsigned length = executor_->preferred_length(block);
-        if (length < limit && length < block.guest_instructions) {
+        if (length < block.guest_instructions) {
             limit = length * 2; // halved by the loop
             continue;
         }
@@ -238,7 +237,7 @@ void Vcpu::run_block(CachedBlock& block) {
         // By address: translating `block` may have taken the room of the block that led here.
         if (CachedBlock* from = previous_site_ ? cache_->by_host(previous_site_) : nullptr)
             cache_->try_link(*from, previous_site_, block);
-        if (executor_->may_link()) cache_->remember_jump(c.rip, c.key, block);
+        cache_->remember_jump(c.rip, c.key, block);
     }
     if (log_.items()) log_block(block);
     recent_[recent_next_++ % recent_.size()] = c.rip;
