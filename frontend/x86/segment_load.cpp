@@ -8,6 +8,7 @@ namespace dragoman::x86 {
 
 namespace {
 
+constexpr u16 kRealAttributes = kSegP | kSegS | kSegWritable | kSegAccessed;
 constexpr u16 kV86Attributes = kSegP | 3u << 5 | kSegS | kSegWritable | kSegAccessed;
 
 u16 error_of(u16 selector) {
@@ -81,9 +82,11 @@ void load_real_segment(Cpu& cpu, ir::Seg which, u16 selector) {
     ir::Segment& s = cpu.seg[unsigned(which)];
     s.selector = selector;
     s.base = u64{selector} << 4;
-    if (cpu.v86()) { // real mode keeps the limit and the rest (SDM vol. 3, 20.1.1)
+    if (cpu.v86()) {
         s.limit = 0xffff;
         s.attributes = kV86Attributes;
+    } else { // real mode keeps the limit and the size, and every segment, CS too, can be written (20.1.1)
+        s.attributes = u16((s.attributes & (kSegG | kSegDB)) | kRealAttributes);
     }
 }
 

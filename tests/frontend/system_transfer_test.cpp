@@ -174,6 +174,26 @@ TEST(SystemFar, RealModeWrapsTheStack) {
     EXPECT_TRUE(faulted(m.cpu, kSS, 0));
 }
 
+// What a code segment of protected mode left behind is writable after the far jump to real mode.
+TEST(SystemFar, RealModeWritesThroughCs) {
+    SystemMachine m;
+    m.cpu.seg[1].attributes = kSegP | kSegS | kSegCode | kSegReadable | kSegG;
+    m.cpu.seg[1].limit = 0xffffffff;
+    m.cpu.seg[3].attributes = kSegP | kSegS | kSegExpandDown;
+    m.code(kCode, {0xea, 0x10, 0x00, 0x00, 0x08}); // jmp 0x800:0x10
+    m.code(kCode + 0x10,
+           {0x31, 0xc0, 0x8e, 0xd8, 0x2e, 0xc6, 0x06, 0x40, 0x00, 0x5a, // mov byte cs:[0x40], 0x5a
+            0xa2, 0x00, 0x07, 0xf4});                                   // mov [0x700], al; hlt
+    m.cpu.seg[1].base = kCode;
+    m.cpu.seg[1].selector = kCode >> 4;
+    m.cpu.rip = 0;
+    m.put<u8>(0x700, 1);
+    EXPECT_EQ(m.run(50, false), ir::Exit::Halt);
+    EXPECT_EQ(m.get<u8>(kCode + 0x40), 0x5a);
+    EXPECT_EQ(m.get<u8>(0x700), 0);
+    EXPECT_EQ(m.cpu.seg[1].limit, 0xffffffffu) << "real mode keeps the limit";
+}
+
 // ---- tasks
 void make_task(SystemMachine& m) {
     m.put<u32>(kTss2 + 0x20, kHandler);
