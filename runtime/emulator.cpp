@@ -64,6 +64,7 @@ Status Emulator::open_all() {
     config.ram = {map_->ram(), map_->ram_bytes()};
     config.ram_below_4g = map_->ram_below_4g();
     config.vga = options_.vga;
+    config.firmware_on_serial = options_.nographic;
     config.rtc_start = rtc_start(options_);
     config.boot_order = options_.boot_order;
     config.boot_menu = options_.boot_menu;

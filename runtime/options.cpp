@@ -414,6 +414,7 @@ const std::vector<Row>& rows() {
         {"nographic", nullptr, "no window; serial port and monitor share the terminal (Ctrl-A h for help)",
          [](Options& o, const std::string&) -> Complaint {
              o.display = Options::Display::None;
+             o.nographic = true;
              if (o.serial.empty()) o.serial = {"mon:stdio"};
              return {};
          }},

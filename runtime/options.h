@@ -37,6 +37,7 @@ struct Options {
         serial;                   // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
     std::string monitor = "none"; // stdio, none, unix:PATH,server...
     enum class Display { None, Sdl } display = Display::None;
+    bool nographic = false; // the firmware, too, uses the serial port
     bool vga = true;
     std::string debugcon; // character device of the debug console; empty: none
     u16 debugcon_port = 0xe9;

@@ -197,7 +197,7 @@ void Pc::fill_cmos() {
 
 void Pc::fill_fw_cfg() {
     fw_cfg_.add_u64(kFwCfgRamSize, config_.ram.size());
-    fw_cfg_.add_u16(kFwCfgNoGraphic, config_.vga ? 0 : 1);
+    fw_cfg_.add_u16(kFwCfgNoGraphic, !config_.vga || config_.firmware_on_serial);
     fw_cfg_.add_u16(kFwCfgCpuCount, 1);
     fw_cfg_.add_u16(kFwCfgMaxCpus, 1);
     fw_cfg_.add_u16(kFwCfgBootMenu, config_.boot_menu);

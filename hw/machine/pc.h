@@ -45,6 +45,7 @@ struct PcConfig {
     std::vector<u8> bios; // firmware image, a multiple of 4 KiB, up to 2 MiB
     std::vector<u8> vga_bios;
     bool vga = true;
+    bool firmware_on_serial = false; // the firmware shows its text, and takes keys, on COM1 as well
 
     struct Drive {
         BlockDevice* image = nullptr;

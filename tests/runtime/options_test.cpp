@@ -54,6 +54,7 @@ TEST(Options, Drives) {
 
 TEST(Options, CharacterDevices) {
     EXPECT_EQ(good({"-nographic"}).serial, std::vector<std::string>{"mon:stdio"});
+    EXPECT_TRUE(good({"-nographic"}).nographic);
     EXPECT_EQ(good({"-serial", "none", "-nographic"}).serial, std::vector<std::string>{"none"});
     for (const char* device :
          {"stdio", "mon:stdio", "none", "null", "pty", "file:x", "tcp::1234,server,nowait",
