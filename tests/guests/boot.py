@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+import display
 import memtest
 from console import Console, Failure, Shell, report
 
@@ -260,6 +261,8 @@ SCENARIOS = {
     "escape-key": escape_key,
     "disk": disk,
     "cd": cd,
+    "screendump": display.screendump,
+    "window": display.window,
     "memtest-x64": lambda test: memtest.run(test, "memtest86+x64.bin", fade=False),
     "memtest-ia32": lambda test: memtest.run(test, "memtest86+ia32.bin", fade=False),
     "memtest-fade": lambda test: memtest.run(test, "memtest86+x64.bin", fade=True),

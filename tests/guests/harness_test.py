@@ -1,11 +1,16 @@
 #!/usr/bin/env python3
 """The harness against small programs that play the emulator: it must pass what is right and fail what is wrong."""
 
+import os
+import struct
 import sys
+import tempfile
 import time
 import unittest
+import zlib
 
 from console import Console, Failure, Shell
+from picture import VGA_BIOS, Picture, glyphs, read_png
 from screen import Screen
 
 # A guest whose shell answers the harness. BREAK is what goes wrong with it.
@@ -90,6 +95,47 @@ class ScreenTest(unittest.TestCase):
         screen = Screen()
         screen.feed(b"\x1b[99;99Hx\x1b[0;0Hy" + b"\n" * 60 + b"z" * 200)
         self.assertEqual(len(screen.text().split("\n")), 25)
+
+
+class Pictures(unittest.TestCase):
+    def draw(self, text):
+        shapes = {letter: shape for shape, letter in glyphs().items()}
+        return Picture(8 * len(text), 16, [b"".join(
+            bytes([200, 100, 50] if shapes[letter][y] >> (7 - x) & 1 else [0, 0, 7]) for letter in text
+            for x in range(8)) for y in range(16)])
+
+    def write_png(self, path, picture, kind):
+        """Every line by the same filter of the PNG specification, section 9."""
+        packed, above = b"", bytes(3 * picture.width)
+        for row in picture.rows:
+            left, corner = bytes(3) + row, bytes(3) + above
+            packed += bytes([kind])
+            for x, value in enumerate(row):
+                a, b, c = left[x], above[x], corner[x]
+                p = a + b - c
+                paeth = min((a, b, c), key=lambda n, p=p: abs(p - n))
+                packed += bytes([(value - (0, a, b, (a + b) // 2, paeth)[kind]) & 255])
+            above = row
+        with open(path, "wb") as file:
+            file.write(b"\x89PNG\r\n\x1a\n")
+            for name, chunk in ((b"IHDR", struct.pack(">IIBBBBB", picture.width, picture.height, 8, 2, 0, 0, 0)),
+                                (b"IDAT", zlib.compress(packed)), (b"IEND", b"")):
+                file.write(struct.pack(">I", len(chunk)) + name + chunk)
+                file.write(struct.pack(">I", zlib.crc32(name + chunk)))
+
+    @unittest.skipUnless(os.path.exists(VGA_BIOS), "no " + VGA_BIOS)
+    def test_text_of_png(self):
+        picture = self.draw("GNU GRUB 2.06 {~}")
+        self.assertEqual(picture.text(), "GNU GRUB 2.06 {~}")
+        with tempfile.TemporaryDirectory() as folder:
+            for kind in range(5):
+                path = os.path.join(folder, f"{kind}.png")
+                self.write_png(path, picture, kind)
+                self.assertEqual(read_png(path), picture, f"filter {kind}")
+            with open(path, "r+b") as file:
+                file.seek(60)
+                file.write(b"\xff\x00")
+            self.assertRaises(ValueError, read_png, path)
 
 
 if __name__ == "__main__":
