@@ -1,0 +1,47 @@
+// The table of options: each file options_*.cpp gives the rows of one concern, the parser and the help text
+// read them all (options.cpp). Devices of -device are a second table of the same kind.
+#pragma once
+
+#include "runtime/option_text.h"
+#include "runtime/options.h"
+
+#include <functional>
+#include <optional>
+#include <span>
+#include <string>
+
+namespace dragoman::runtime {
+
+// What a setter says when it does not like a value: what was expected.
+using Complaint = std::optional<std::string>;
+
+struct OptionRow {
+    const char* name;
+    const char* argument; // null: none
+    std::string help;
+    std::function<Complaint(Options&, const std::string&)> set; // empty: accepted, without effect
+};
+
+std::span<const OptionRow> machine_options(); // memory, processor, board, boot
+std::span<const OptionRow> drive_options();   // disks and CDs
+std::span<const OptionRow> chardev_options(); // serial ports, monitor, screen
+std::span<const OptionRow> device_options();  // -device
+std::span<const OptionRow> run_options();     // starting, stopping, debugging, logging
+
+// A device that -device can add.
+struct DeviceRow {
+    const char* name;
+    const char* properties; // for the help text: ",iobase=PORT"
+    const char* help;
+    std::function<Complaint(Options&, const Properties&)> add; // `properties` without the name
+};
+
+std::span<const DeviceRow> isa_devices();
+
+Complaint file_name(const std::string& text); // complains of none
+// A disk at an IDE place, 0..3.
+Complaint add_disk(Options& o, unsigned index, const std::string& file);
+Complaint set_accel(Options& o, const std::string& text); // -accel, and accel= of -machine
+Complaint check_chardev(const std::string& text);         // a character device in short form
+
+} // namespace dragoman::runtime

@@ -1,0 +1,62 @@
+#include "runtime/option_text.h"
+
+#include <cctype>
+#include <charconv>
+
+namespace dragoman::runtime {
+
+std::optional<u64> parse_number(std::string_view text, int base) {
+    if (base == 0) {
+        base = text.substr(0, 2) == "0x" ? 16 : 10;
+        if (base == 16) text.remove_prefix(2);
+    }
+    u64 value = 0;
+    const auto [end, error] = std::from_chars(text.data(), text.data() + text.size(), value, base);
+    if (error != std::errc{} || end != text.data() + text.size() || text.empty()) return std::nullopt;
+    return value;
+}
+
+std::optional<u64> parse_size(std::string text, u64 unit) {
+    if (text.empty()) return std::nullopt;
+    static constexpr std::pair<char, u64> suffixes[] = {
+        {'K', KiB}, {'M', MiB}, {'G', GiB}, {'T', 1024 * GiB}};
+    for (const auto& [letter, bytes] : suffixes) {
+        if (std::toupper(text.back()) != letter) continue;
+        unit = bytes;
+        text.pop_back();
+        break;
+    }
+    const auto n = parse_number(text);
+    if (!n || *n > (u64{1} << 62) / unit) return std::nullopt;
+    return *n * unit;
+}
+
+Properties key_values(const std::string& text) {
+    std::vector<std::string> parts(1);
+    for (std::size_t i = 0; i < text.size(); ++i) {
+        if (text[i] != ',') {
+            parts.back() += text[i];
+        } else if (i + 1 < text.size() && text[i + 1] == ',') {
+            parts.back() += text[i++];
+        } else {
+            parts.emplace_back();
+        }
+    }
+    Properties result;
+    for (const std::string& part : parts) {
+        const std::size_t equals = part.find('=');
+        if (equals == std::string::npos)
+            result.emplace_back(part, "");
+        else
+            result.emplace_back(part.substr(0, equals), part.substr(equals + 1));
+    }
+    return result;
+}
+
+std::optional<bool> parse_on_off(const std::string& text) {
+    if (text == "on" || text == "yes" || text == "true" || text.empty()) return true;
+    if (text == "off" || text == "no" || text == "false") return false;
+    return std::nullopt;
+}
+
+} // namespace dragoman::runtime

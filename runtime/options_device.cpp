@@ -1,0 +1,84 @@
+#include "runtime/option_table.h"
+
+#include <algorithm>
+
+namespace dragoman::runtime {
+
+namespace {
+
+// Every table of devices; a new group adds its name here.
+constexpr std::span<const DeviceRow> (*device_tables[])() = {isa_devices};
+
+Complaint add_debug_exit(Options& o, const Properties& properties) {
+    Options::DebugExit exit;
+    for (const auto& [key, value] : properties) {
+        const auto n = parse_number(value, 0);
+        if (key == "iobase" && n && *n <= 0xffff)
+            exit.iobase = u16(*n);
+        else if (key == "iosize" && n && (*n == 1 || *n == 2 || *n == 4))
+            exit.iosize = u32(*n);
+        else
+            return "iobase=PORT (0..0xffff),iosize=1, 2 or 4";
+    }
+    o.debug_exit = exit;
+    return {};
+}
+
+Complaint add_debugcon(Options& o, const Properties& properties) {
+    for (const auto& [key, value] : properties) {
+        const auto n = parse_number(value, 0);
+        if (key == "iobase" && n && *n <= 0xffff)
+            o.debugcon_port = u16(*n);
+        else if (key != "chardev" && key != "readback" && key != "id")
+            return "iobase=PORT (0..0xffff)";
+    }
+    if (o.debugcon.empty()) o.debugcon = "stdio";
+    return {};
+}
+
+Complaint set_device(Options& o, const std::string& text) {
+    Properties properties = key_values(text);
+    const std::string name = properties[0].first;
+    if (name == "help" || name == "?") {
+        o.action = Options::Action::DeviceHelp;
+        return {};
+    }
+    properties.erase(properties.begin());
+    for (const auto table : device_tables)
+        for (const DeviceRow& row : table())
+            if (name == row.name) return row.add(o, properties);
+    return "a device that is built: isa-debug-exit or isa-debugcon (see -device help)";
+}
+
+} // namespace
+
+std::span<const DeviceRow> isa_devices() {
+    static const DeviceRow rows[] = {
+        {"isa-debug-exit", ",iobase=PORT,iosize=N",
+         "a write of V ends the emulator with exit status (V << 1) | 1", add_debug_exit},
+        {"isa-debugcon", ",iobase=PORT", "what is written to the port goes to the debug console",
+         add_debugcon},
+    };
+    return rows;
+}
+
+std::string device_help_text() {
+    std::string text;
+    for (const auto table : device_tables) {
+        for (const DeviceRow& row : table()) {
+            std::string left = std::string(row.name) + row.properties;
+            left.resize(std::max<std::size_t>(left.size() + 1, 38), ' ');
+            text += left + row.help + "\n";
+        }
+    }
+    return text;
+}
+
+std::span<const OptionRow> device_options() {
+    static const OptionRow rows[] = {
+        {"device", "NAME[,...]", "add a device; help lists them", set_device},
+    };
+    return rows;
+}
+
+} // namespace dragoman::runtime

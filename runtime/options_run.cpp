@@ -1,0 +1,136 @@
+#include "runtime/option_table.h"
+
+#include "base/log.h"
+
+#include <algorithm>
+
+namespace dragoman::runtime {
+
+namespace {
+
+struct LogWord {
+    const char* word;
+    LogItem item;
+    const char* help;
+};
+constexpr LogWord log_words[] = {
+    {"in_asm", LogItem::InAsm, "the guest's instructions of each block translated"},
+    {"op", LogItem::Op, "its IR, as translated"},
+    {"op_opt", LogItem::OpOpt, "its IR, after the passes"},
+    {"out_asm", LogItem::OutAsm, "its host code"},
+    {"int", LogItem::Int, "interrupts and exceptions"},
+    {"exec", LogItem::Exec, "each block entered from the run loop"},
+    {"cpu", LogItem::Cpu, "registers before each such block"},
+    {"mmu", LogItem::Mmu, "page faults and TLB flushes"},
+    {"unimp", LogItem::Unimp, "what is not emulated"},
+    {"guest_errors", LogItem::GuestError, "what the guest should not have done"},
+};
+
+std::string log_word_list() {
+    std::string list;
+    for (const LogWord& w : log_words)
+        list += (list.empty() ? "" : ",") + std::string(w.word);
+    return list;
+}
+
+Complaint set_log(Options& o, const std::string& text) {
+    const auto items = parse_log_words(text);
+    if (!items) return items.error().message;
+    o.log_items |= items.value();
+    return {};
+}
+
+std::string pass_names() {
+    std::string names;
+    for (const ir::Pass& pass : ir::passes())
+        names += (names.empty() ? "" : " ") + std::string(pass.name);
+    return names;
+}
+
+Complaint set_passes(Options& o, const std::string& text) {
+    for (const auto& [key, value] : key_values(text)) {
+        const auto on = parse_on_off(value);
+        if (on && key == "all")
+            o.passes = *on ? ir::PassSwitches{} : ir::PassSwitches::none();
+        else if (!on || !o.passes.set(key, *on))
+            return "NAME=on|off with a pass of " + pass_names() + ", or all=on|off";
+    }
+    return {};
+}
+
+} // namespace
+
+Result<u32> parse_log_words(const std::string& text) {
+    u32 items = 0;
+    for (const auto& [word, value] : key_values(text)) {
+        const auto* w = std::find_if(std::begin(log_words), std::end(log_words),
+                                     [&](const LogWord& l) { return word == l.word; });
+        if (w == std::end(log_words))
+            return Error{"words of " + log_word_list() + "; '" + word + "' is none of them"};
+        items |= u32(w->item);
+    }
+    return items;
+}
+
+std::span<const OptionRow> run_options() {
+    static const std::vector<OptionRow> rows = {
+        {"S", nullptr, "do not start: wait for cont in the monitor or a debugger",
+         [](Options& o, const std::string&) -> Complaint {
+             o.start_stopped = true;
+             return {};
+         }},
+        {"s", nullptr, "the same as -gdb tcp::1234",
+         [](Options& o, const std::string&) -> Complaint {
+             o.gdb = "tcp::1234";
+             return {};
+         }},
+        {"gdb", "DEV", "debugger connection: tcp:[HOST]:PORT",
+         [](Options& o, const std::string& v) -> Complaint {
+             if (v.rfind("tcp:", 0) != 0) return "tcp:[HOST]:PORT";
+             o.gdb = v;
+             return {};
+         }},
+        {"d", "WORDS", "log: words of " + log_word_list(), set_log},
+        {"D", "FILE", "where -d writes (standard error)",
+         [](Options& o, const std::string& v) -> Complaint {
+             o.log_file = v;
+             return file_name(v);
+         }},
+        {"no-reboot", nullptr, "exit instead of rebooting",
+         [](Options& o, const std::string&) -> Complaint {
+             o.no_reboot = true;
+             return {};
+         }},
+        {"no-shutdown", nullptr, "stop instead of exiting when the guest powers off",
+         [](Options& o, const std::string&) -> Complaint {
+             o.no_shutdown = true;
+             return {};
+         }},
+        {"tb-size", "MIB", "size of the translation cache (256)",
+         [](Options& o, const std::string& v) -> Complaint {
+             const auto bytes = parse_size(v, MiB);
+             if (!bytes || *bytes < 1 * MiB || *bytes > 2 * GiB - MiB) return "1 to 2047 MiB";
+             o.cache_bytes = *bytes;
+             return {};
+         }},
+        {"passes", "LIST", "turn IR passes on and off: NAME=on|off,... or all=off", set_passes},
+        {"verify", nullptr, "run interpreter and generated code in lockstep, stop at the first difference",
+         [](Options& o, const std::string&) -> Complaint {
+             o.verify = true;
+             return {};
+         }},
+        {"version", nullptr, "print the version",
+         [](Options& o, const std::string&) -> Complaint {
+             o.action = Options::Action::Version;
+             return {};
+         }},
+        {"help", nullptr, "this text",
+         [](Options& o, const std::string&) -> Complaint {
+             o.action = Options::Action::Help;
+             return {};
+         }},
+    };
+    return rows;
+}
+
+} // namespace dragoman::runtime
