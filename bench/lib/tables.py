@@ -1,0 +1,51 @@
+"""The figures as tables of text."""
+
+import math
+import statistics
+
+
+def spread(values):
+    return min(values), statistics.median(values), max(values)
+
+
+def geometric_mean(values):
+    return math.exp(sum(math.log(v) for v in values) / len(values))
+
+
+def ratios(results, who):
+    """{kernel: [time over the host's time in the same round]}"""
+    return {kernel: [theirs["seconds"][kernel] / host["seconds"][kernel]
+                     for theirs, host in zip(results[who], results["host"])]
+            for kernel in results["host"][0]["seconds"]}
+
+
+def boot(results):
+    lines = ["Boot to /init (seconds)          min   median      max   CPU time   peak RSS (MiB)"]
+    for name, runs in results.items():
+        low, middle, high = spread([r["to_init"] for r in runs])
+        cpu = statistics.median(r["cpu_seconds"] for r in runs)
+        peak = statistics.median(r["peak_kib"] for r in runs) / 1024
+        lines.append(f"  {name:26} {low:8.2f} {middle:8.2f} {high:8.2f} {cpu:10.2f} {peak:14.0f}")
+    if {"dragoman", "qemu"} <= results.keys():
+        for field, label in (("to_init", "time"), ("peak_kib", "peak memory")):
+            ours, theirs = (statistics.median(r[field] for r in results[n]) for n in ("dragoman", "qemu"))
+            lines.append(f"  ratio QEMU / Dragoman, {label}: {theirs / ours:.2f}")
+    return "\n".join(lines)
+
+
+def programs(title, results):
+    """Time over the host's: least, median and greatest ratio of the rounds."""
+    names = [n for n in results if n != "host"]
+    of = {name: ratios(results, name) for name in names}
+    lines = [f"{title + ', x host':24} {'host s':>8}" + "".join(f" {n + ' min':>13} {'median':>7} {'max':>7}" for n in names)]
+    for kernel in results["host"][0]["seconds"]:
+        line = f"  {kernel:22} {statistics.median(r['seconds'][kernel] for r in results['host']):8.3f}"
+        for name in names:
+            low, middle, high = spread(of[name][kernel])
+            line += f" {low:13.2f} {middle:7.2f} {high:7.2f}"
+        lines.append(line)
+    line = f"  {'geometric mean':22} {'':8}"
+    for name in names:
+        line += f" {'':13} {geometric_mean([statistics.median(v) for v in of[name].values()]):7.2f} {'':7}"
+    lines.append(line.rstrip())
+    return "\n".join(lines)
