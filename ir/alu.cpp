@@ -66,6 +66,22 @@ constexpr Table make_table() {
     ALU(Bsf, chosen)
     ALU(Bsr, chosen)
     ALU(Popcnt, portable) // every flag is defined, and not every x86-64 host has it
+    ALU(Tzcnt, chosen)
+    ALU(Lzcnt, chosen)
+    ALU(Andn, chosen)
+    ALU(Bextr, chosen)
+    ALU(Bzhi, chosen)
+    ALU(Blsi, chosen)
+    ALU(Blsmsk, chosen)
+    ALU(Blsr, chosen)
+    ALU(Pdep, portable) // from here on no flag is undefined
+    ALU(Pext, portable)
+    ALU(Rorx, portable)
+    ALU(Sarx, portable)
+    ALU(Shlx, portable)
+    ALU(Shrx, portable)
+    ALU(Adcx, portable)
+    ALU(Adox, portable)
 #undef ALU
     t.rows[std::size_t(Op::Xadd)] = t.rows[std::size_t(Op::Add)];
     return t;

@@ -14,11 +14,14 @@ namespace dragoman::ir {
 
 // a, b, c and the result are operands of the op's size, zero-extended; what an op does not use is ignored.
 //   Add Or Adc Sbb And Sub Xor Cmp Test Imul   a op b (Cmp and Test: the result is to be dropped)
-//   Inc Dec Neg Not Popcnt                     of a
+//   Inc Dec Neg Not Popcnt Tzcnt Lzcnt Blsi Blsmsk Blsr   of a
 //   Shl Shr Sar Rol Ror Rcl Rcr                a by count b, masked as the manual says
 //   Shld Shrd                                  a filled from b, count c; not for bytes
 //   Bt Bts Btr Btc                             bit b of a, modulo the operand's bits
-//   Bsf Bsr                                    of b; b == 0: a (zero-extended from `size`); not for bytes
+//   Andn Bextr Bzhi Pdep Pext Adcx Adox        as in ops.inc; not for bytes and words
+//   Rorx Sarx Shlx Shrx                        a by count b, modulo the operand's bits; not for bytes and
+//   words Bsf Bsr                                    of b; b == 0: a (zero-extended from `size`); not for
+//   bytes
 using AluFn = u64 (*)(u64 a, u64 b, u64 c, Flags& flags);
 
 // Null for an op that is not arithmetic.

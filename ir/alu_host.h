@@ -4,6 +4,8 @@
 
 #include "ir/alu_portable.h"
 
+#include <cpuid.h>
+
 #if !defined(__x86_64__)
 #error "alu_host.h is for x86-64 hosts"
 #endif
@@ -132,6 +134,44 @@ DRAGOMAN_WORD_BINARY(Btc, "btc")
 DRAGOMAN_SCAN(Bsf, "bsf")
 DRAGOMAN_SCAN(Bsr, "bsr")
 #undef DRAGOMAN_SCAN
+
+// Not every x86-64 host has these. Without them nobody executes them, and the manual's definition will do.
+struct BitFeatures {
+    bool bmi1 = false, bmi2 = false, lzcnt = false;
+};
+inline BitFeatures detect_bit_features() {
+    BitFeatures found;
+    unsigned a, b, c, d;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d)) found.bmi1 = b & bit_BMI, found.bmi2 = b & bit_BMI2;
+    if (__get_cpuid(0x80000001, &a, &b, &c, &d)) found.lzcnt = c & bit_LZCNT;
+    return found;
+}
+inline const BitFeatures bit_features = detect_bit_features();
+
+#define DRAGOMAN_BITS(name, smallest, needs, instruction)                                                    \
+    template <class T> T name(T a, T b, T c, Flags& f) {                                                     \
+        if constexpr (sizeof(T) >= smallest) {                                                               \
+            if (bit_features.needs) {                                                                        \
+                u16 ax = flags_to_ax(f);                                                                     \
+                asm(DRAGOMAN_FLAGS_IN instruction DRAGOMAN_FLAGS_OUT                                         \
+                    : "+&a"(ax), [a] "+r"(a)                                                                 \
+                    : [b] "r"(b)                                                                             \
+                    : "cc");                                                                                 \
+                f = flags_from_ax(ax);                                                                       \
+                return a;                                                                                    \
+            }                                                                                                \
+        }                                                                                                    \
+        return portable::name(a, b, c, f);                                                                   \
+    }
+DRAGOMAN_BITS(Tzcnt, 2, bmi1, "tzcnt %[a], %[a]")
+DRAGOMAN_BITS(Lzcnt, 2, lzcnt, "lzcnt %[a], %[a]")
+DRAGOMAN_BITS(Andn, 4, bmi1, "andn %[b], %[a], %[a]")
+DRAGOMAN_BITS(Bextr, 4, bmi1, "bextr %[b], %[a], %[a]")
+DRAGOMAN_BITS(Bzhi, 4, bmi2, "bzhi %[b], %[a], %[a]")
+DRAGOMAN_BITS(Blsi, 4, bmi1, "blsi %[a], %[a]")
+DRAGOMAN_BITS(Blsmsk, 4, bmi1, "blsmsk %[a], %[a]")
+DRAGOMAN_BITS(Blsr, 4, bmi1, "blsr %[a], %[a]")
+#undef DRAGOMAN_BITS
 
 // MUL, IMUL, DIV, IDIV work on RAX, so the flags can be set only before the operand is loaded.
 #define DRAGOMAN_WIDE(name, mnemonic)                                                                        \

@@ -209,6 +209,92 @@ template <class T> T Bsr(T a, T b, T, Flags& f) {
     return b == 0 ? a : T(kBits<T> - 1 - std::countl_zero(b));
 }
 
+template <class T> T Tzcnt(T a, T, T, Flags& f) {
+    const T r = T(std::countr_zero(a));
+    f = (a == 0 ? Flags{kCF} : 0) | (r == 0 ? Flags{kZF} : 0);
+    return r;
+}
+template <class T> T Lzcnt(T a, T, T, Flags& f) {
+    const T r = T(std::countl_zero(a));
+    f = (a == 0 ? Flags{kCF} : 0) | (r == 0 ? Flags{kZF} : 0);
+    return r;
+}
+
+// ---- BMI1, BMI2
+// The `n` low bits; n may be any number.
+template <class T> T low_bits(unsigned n) {
+    return n < kBits<T> ? T((T(1) << n) - 1) : T(-1);
+}
+template <class T> T Andn(T a, T b, T, Flags& f) {
+    return logic(T(~a & b), f);
+}
+template <class T> T Bextr(T a, T b, T, Flags& f) {
+    const unsigned start = u8(b), length = u8(u64(b) >> 8);
+    return logic(T(start < kBits<T> ? (a >> start) & low_bits<T>(length) : 0), f);
+}
+template <class T> T Bzhi(T a, T b, T, Flags& f) {
+    const unsigned n = u8(b);
+    const T r = logic(T(a & low_bits<T>(n)), f);
+    if (n >= kBits<T>) f |= kCF;
+    return r;
+}
+template <class T> T Blsi(T a, T, T, Flags& f) {
+    const T r = logic(T(a & T(0 - a)), f);
+    if (a != 0) f |= kCF;
+    return r;
+}
+template <class T> T Blsmsk(T a, T, T, Flags& f) {
+    const T r = logic(T(a ^ T(a - 1)), f);
+    if (a == 0) f |= kCF;
+    return r;
+}
+template <class T> T Blsr(T a, T, T, Flags& f) {
+    const T r = logic(T(a & T(a - 1)), f);
+    if (a == 0) f |= kCF;
+    return r;
+}
+template <class T> T Pdep(T a, T mask, T, Flags&) {
+    T r = 0;
+    for (; mask; mask &= T(mask - 1), a = T(a >> 1))
+        if (a & 1) r |= T(mask & T(0 - mask));
+    return r;
+}
+template <class T> T Pext(T a, T mask, T, Flags&) {
+    T r = 0;
+    for (T to = 1; mask; mask &= T(mask - 1), to = T(to << 1))
+        if (a & mask & T(0 - mask)) r |= to;
+    return r;
+}
+template <class T> unsigned count_in_operand(T b) {
+    return unsigned(b) & (kBits<T> - 1);
+}
+template <class T> T Rorx(T a, T b, T, Flags&) {
+    return std::rotr(a, int(count_in_operand(b)));
+}
+template <class T> T Sarx(T a, T b, T, Flags&) {
+    return T(std::make_signed_t<T>(a) >> count_in_operand(b));
+}
+template <class T> T Shlx(T a, T b, T, Flags&) {
+    return T(a << count_in_operand(b));
+}
+template <class T> T Shrx(T a, T b, T, Flags&) {
+    return T(a >> count_in_operand(b));
+}
+
+// ---- ADX
+template <class T> T Adcx(T a, T b, T, Flags& f) {
+    Flags sum = 0;
+    const T r = add_carry(a, b, f & kCF, sum);
+    f = (f & ~kCF) | (sum & kCF);
+    return r;
+}
+template <class T> T Adox(T a, T b, T, Flags& f) {
+    Flags sum = 0;
+    const T r = add_carry(a, b, f & kOF, sum);
+    f = (f & ~kOF) | (sum & kCF ? Flags{kOF} : 0);
+    return r;
+}
+
 // ---- double width. The product or dividend is hi:lo, for T = u8 all in lo's type's double: see alu.cpp.
 template <class T> void MulWide(T& lo, T& hi, T b, Flags& f) {
     using W = std::conditional_t<sizeof(T) == 8, unsigned __int128, u64>;

@@ -64,6 +64,14 @@ bool divide(Context& ctx, const Inst& inst) {
     }
     return true;
 }
+bool multiply_without_flags(Context& ctx, const Inst& inst) {
+    const u64 a = read(ctx, inst.a, inst.size, inst.imm);
+    Flags unused = 0;
+    const Wide r = multiply_wide(Op::MulWide, inst.size, ctx.gpr[2] & size_mask(inst.size), a, unused);
+    write(ctx, inst.c, inst.size, r.lo);
+    write(ctx, inst.d, inst.size, r.hi);
+    return true;
+}
 // BSF, BSR: a source of 0 leaves all 64 bits of a 32-bit destination alone.
 bool scan(Context& ctx, const Inst& inst) {
     const u64 a = read(ctx, inst.a, 8, inst.imm), b = read(ctx, inst.b, inst.size, inst.imm);
@@ -124,6 +132,23 @@ ARITHMETIC(Btc, alu_dab)
 ARITHMETIC(Bsf, scan)
 ARITHMETIC(Bsr, scan)
 ARITHMETIC(Popcnt, alu_da)
+ARITHMETIC(Tzcnt, alu_da)
+ARITHMETIC(Lzcnt, alu_da)
+ARITHMETIC(Andn, alu_dab)
+ARITHMETIC(Bextr, alu_dab)
+ARITHMETIC(Bzhi, alu_dab)
+ARITHMETIC(Blsi, alu_da)
+ARITHMETIC(Blsmsk, alu_da)
+ARITHMETIC(Blsr, alu_da)
+ARITHMETIC(Pdep, alu_dab)
+ARITHMETIC(Pext, alu_dab)
+ARITHMETIC(Rorx, alu_dab)
+ARITHMETIC(Sarx, alu_dab)
+ARITHMETIC(Shlx, alu_dab)
+ARITHMETIC(Shrx, alu_dab)
+ARITHMETIC(Adcx, alu_dab)
+ARITHMETIC(Adox, alu_dab)
+ARITHMETIC(Mulx, multiply_without_flags)
 #undef ARITHMETIC
 
 bool run_Crc32(Context& ctx, const Inst& inst) {

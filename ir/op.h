@@ -23,6 +23,7 @@ enum class Form : u8 {
     AB,     // a, b
     DAB,    // d, a, b
     DABC,   // d, a, b, c
+    DCA,    // d, c, a: two results
     DM,     // d, mem
     MA,     // mem, a (Rmw: also d, c)
     D_Mem,  // d, mem with segment, imm

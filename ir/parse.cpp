@@ -255,6 +255,7 @@ class InstParser {
         case Form::AB: i_.a = ref(i_.imm), i_.b = ref(i_.imm); break;
         case Form::DAB: i_.d = ref(), i_.a = ref(i_.imm), i_.b = ref(i_.imm); break;
         case Form::DABC: i_.d = ref(), i_.a = ref(i_.imm), i_.b = ref(i_.imm), i_.c = ref(i_.imm); break;
+        case Form::DCA: i_.d = ref(), i_.c = ref(), i_.a = ref(i_.imm); break;
         case Form::DM: i_.d = ref(), memory(); break;
         case Form::MA: memory_first(); break;
         case Form::D_Mem: i_.d = ref(), memory(), access(); break;

@@ -113,6 +113,7 @@ class Printer {
         case Form::DABC:
             ref(i.d, d_size, 0), ref(i.a, a_size, i.imm), ref(i.b, i.size, i.imm), ref(i.c, 1, i.imm);
             break;
+        case Form::DCA: ref(i.d, d_size, 0), ref(i.c, d_size, 0), ref(i.a, a_size, i.imm); break;
         case Form::DM: ref(i.d, d_size, 0), memory(); break;
         case Form::MA:
             if (i.op == Op::Rmw && !i.d.is_none()) ref(i.d, d_size, 0);

@@ -19,9 +19,26 @@ u8 allowed_sizes(Op op) {
     case Op::Bsf:
     case Op::Bsr:
     case Op::Popcnt:
+    case Op::Tzcnt:
+    case Op::Lzcnt:
     case Op::Bswap:
     case Op::Cmov:
     case Op::Lea: return W | D | Q;
+    case Op::Andn:
+    case Op::Bextr:
+    case Op::Bzhi:
+    case Op::Blsi:
+    case Op::Blsmsk:
+    case Op::Blsr:
+    case Op::Pdep:
+    case Op::Pext:
+    case Op::Rorx:
+    case Op::Sarx:
+    case Op::Shlx:
+    case Op::Shrx:
+    case Op::Adcx:
+    case Op::Adox:
+    case Op::Mulx: return D | Q;
     case Op::VLoad: return D | Q | X;
     case Op::VStore: return B | W | D | Q | X;
     default: return B | W | D | Q;
@@ -167,6 +184,7 @@ class Verifier {
         case Form::AB: source(i.a), source_or_imm(i, i.b); break;
         case Form::DAB: source(i.a), source_or_imm(i, i.b), destination(i.d); break;
         case Form::DABC: source(i.a), source(i.b), source_or_imm(i, i.c), destination(i.d); break;
+        case Form::DCA: source(i.a), destination(i.c), destination(i.d); break;
         case Form::DM:
             memory(i);
             if (i.op == Op::VLoad)

@@ -144,11 +144,7 @@ void Emitter::emit_Imul(const Inst& inst) {
 void Emitter::multiply(InstId id, const Inst& inst) {
     guest_flags(inst);
     const unsigned guest_rax = host::of_guest[0];
-    Operand by = source(inst.a, inst.size, inst.imm, host::scratch);
-    if (by.isImm()) {
-        load_value(host::scratch, inst.a, inst.size, inst.imm);
-        by = gp(host::scratch, inst.size);
-    }
+    const Operand by = register_or_memory(inst.a, inst.size, inst.imm, host::scratch);
     a.mov(x86::rax, gp(guest_rax, 8));
     a.emit(id, by);
     const unsigned result = inst.size == 1 ? 2 : inst.size;
@@ -340,12 +336,7 @@ void Emitter::scan(InstId id, const Inst& inst) {
     if (size == 1) return interpret(inst);
     guest_flags(inst);
     load_value(host::scratch, inst.a, 8, inst.imm);
-    Operand from = source(inst.b, size, inst.imm, host::address);
-    if (from.isImm()) {
-        load_value(host::address, inst.b, size, inst.imm);
-        from = gp(host::address, size);
-    }
-    a.emit(id, gp(host::scratch, size), from);
+    a.emit(id, gp(host::scratch, size), register_or_memory(inst.b, size, inst.imm, host::address));
     define(inst.d, size == 4 ? 8 : size, host::scratch);
 }
 void Emitter::emit_Bsf(const Inst& inst) {
@@ -355,28 +346,10 @@ void Emitter::emit_Bsr(const Inst& inst) {
     scan(I::kIdBsr, inst);
 }
 
-void Emitter::emit_Popcnt(const Inst& inst) {
-    const unsigned size = inst.size;
-    if (size == 1 || !features_.has(HostFeature::Popcnt)) return interpret(inst);
-    guest_flags(inst);
-    Operand from = source(inst.a, size, inst.imm, host::scratch);
-    if (from.isImm()) {
-        load_value(host::scratch, inst.a, size, inst.imm);
-        from = gp(host::scratch, size);
-    }
-    const bool straight = in_register(inst.d) && size >= 4;
-    a.emit(I::kIdPopcnt, gp(straight ? host_of(inst.d) : host::scratch, size), from);
-    if (!straight) define(inst.d, size, host::scratch);
-}
-
 void Emitter::emit_Crc32(const Inst& inst) {
     if (!features_.has(HostFeature::Sse42)) return interpret(inst);
     load_value(host::scratch, inst.a, 4, inst.imm);
-    Operand data = source(inst.b, inst.size, inst.imm, host::address);
-    if (data.isImm()) {
-        load_value(host::address, inst.b, inst.size, inst.imm);
-        data = gp(host::address, inst.size);
-    }
+    const Operand data = register_or_memory(inst.b, inst.size, inst.imm, host::address);
     a.emit(I::kIdCrc32, gp(host::scratch, inst.size == 8 ? 8 : 4), data);
     define(inst.d, 4, host::scratch);
 }

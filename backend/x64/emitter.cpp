@@ -210,6 +210,12 @@ Operand Emitter::source(Ref r, unsigned size, i64 value, unsigned scratch) {
     return slot(r, size);
 }
 
+Operand Emitter::register_or_memory(Ref r, unsigned size, i64 value, unsigned scratch) {
+    if (!r.is_imm()) return source(r, size, value, scratch);
+    load_value(scratch, r, size, value);
+    return gp(scratch, size);
+}
+
 unsigned Emitter::value(Ref r, unsigned size, i64 imm, unsigned scratch) {
     if (r.is_reg() && in_register(r)) return host_of(r);
     load_value(scratch, r, size, imm);

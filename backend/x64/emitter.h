@@ -89,6 +89,8 @@ class Emitter final : private asmjit::ErrorHandler {
     // The operand as an instruction's source: register, memory or an immediate that fits; through `scratch`
     // otherwise.
     asmjit::Operand source(Ref r, unsigned size, i64 imm, unsigned scratch);
+    // The same for instructions that take no immediate.
+    asmjit::Operand register_or_memory(Ref r, unsigned size, i64 imm, unsigned scratch);
     // In a register: its own or `scratch`. Bits above `size` are undefined.
     unsigned value(Ref r, unsigned size, i64 imm, unsigned scratch);
     void load_value(unsigned to, Ref r, unsigned size, i64 imm); // bits above undefined for sizes 1 and 2
@@ -129,6 +131,12 @@ class Emitter final : private asmjit::ErrorHandler {
     void scan(InstId id, const Inst& inst);
     void multiply(InstId id, const Inst& inst);
     void divide(InstId id, const Inst& inst);
+
+    // ---- bits (emit_bits.cpp)
+    void count_bits(InstId id, HostFeature needs, const Inst& inst);
+    void bits_by(InstId id, HostFeature needs, const Inst& inst);
+    void bits_with(InstId id, HostFeature needs, const Inst& inst);
+    void add_with_flag(InstId id, const Inst& inst);
 
     // ---- calls and ends (emit_control.cpp)
     void call(const void* fn, u64 imm);

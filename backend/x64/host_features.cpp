@@ -17,6 +17,9 @@ struct Row {
 constexpr Row rows[] = {
     {HostFeature::Sse42, "sse4.2", CpuFeatures::X86::kSSE4_2},
     {HostFeature::Popcnt, "popcnt", CpuFeatures::X86::kPOPCNT},
+    {HostFeature::Bmi1, "bmi1", CpuFeatures::X86::kBMI},
+    {HostFeature::Lzcnt, "lzcnt", CpuFeatures::X86::kLZCNT},
+    {HostFeature::Adx, "adx", CpuFeatures::X86::kADX},
     {HostFeature::Bmi2, "bmi2", CpuFeatures::X86::kBMI2},
     {HostFeature::Aes, "aes", CpuFeatures::X86::kAESNI},
     {HostFeature::Pclmul, "pclmul", CpuFeatures::X86::kPCLMULQDQ},

@@ -16,6 +16,9 @@ enum class HostFeature : u32 {
     Sha = 1u << 5,
     Lahf64 = 1u << 6,   // LAHF and SAHF in 64-bit mode
     FsGsBase = 1u << 7, // WRGSBASE, and the kernel allows it
+    Bmi1 = 1u << 8,
+    Lzcnt = 1u << 9,
+    Adx = 1u << 10,
 };
 
 class HostFeatures {

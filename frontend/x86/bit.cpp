@@ -89,11 +89,26 @@ bool BSR(Translation& t, const Instruction& insn) {
     return bit_scan(t, insn, Op::Bsr);
 }
 
-bool POPCNT(Translation& t, const Instruction& insn) {
+namespace {
+
+bool count(Translation& t, const Instruction& insn, Op op) {
     const unsigned size = operand_bytes(insn, 0);
     const Ref source = t.read_reg(insn, 1, size);
-    t.ir.unary(Op::Popcnt, size, Translation::gpr(insn.operands[0].reg.value), source);
+    t.ir.unary(op, size, Translation::gpr(insn.operands[0].reg.value), source);
     return true;
+}
+
+} // namespace
+
+bool POPCNT(Translation& t, const Instruction& insn) {
+    return count(t, insn, Op::Popcnt);
+}
+// The F3 prefix means nothing to a processor without the feature.
+bool TZCNT(Translation& t, const Instruction& insn) {
+    return t.model.has(Feature::Bmi1) ? count(t, insn, Op::Tzcnt) : bit_scan(t, insn, Op::Bsf);
+}
+bool LZCNT(Translation& t, const Instruction& insn) {
+    return t.model.has(Feature::Lzcnt) ? count(t, insn, Op::Lzcnt) : bit_scan(t, insn, Op::Bsr);
 }
 
 bool CRC32(Translation& t, const Instruction& insn) {

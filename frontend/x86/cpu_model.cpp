@@ -45,7 +45,7 @@ constexpr FeatureInfo kFeatures[] = {
     {Feature::Sse41, "sse4.1", 1, ECX, 19, true},
     {Feature::Sse42, "sse4.2", 1, ECX, 20, true},
     {Feature::X2apic, "x2apic", 1, ECX, 21, true},
-    {Feature::Movbe, "movbe", 1, ECX, 22, false},
+    {Feature::Movbe, "movbe", 1, ECX, 22, true},
     {Feature::Popcnt, "popcnt", 1, ECX, 23, true},
     {Feature::TscDeadline, "tsc-deadline", 1, ECX, 24, true},
     {Feature::Aes, "aes", 1, ECX, 25, true},
@@ -54,14 +54,18 @@ constexpr FeatureInfo kFeatures[] = {
     {Feature::Hypervisor, "hypervisor", 1, ECX, 31, true},
     {Feature::Fsgsbase, "fsgsbase", 7, EBX, 0, true},
     {Feature::TscAdjust, "tsc-adjust", 7, EBX, 1, true},
+    {Feature::Bmi1, "bmi1", 7, EBX, 3, true},
     {Feature::Smep, "smep", 7, EBX, 7, true},
+    {Feature::Bmi2, "bmi2", 7, EBX, 8, true},
     {Feature::Erms, "erms", 7, EBX, 9, true},
     {Feature::Invpcid, "invpcid", 7, EBX, 10, false},
     {Feature::Rdseed, "rdseed", 7, EBX, 18, true},
+    {Feature::Adx, "adx", 7, EBX, 19, true},
     {Feature::Smap, "smap", 7, EBX, 20, true},
     {Feature::Umip, "umip", 7, ECX, 2, true},
     {Feature::ArchCapabilities, "arch-capabilities", 7, EDX, 29, true},
     {Feature::LahfLm, "lahf-lm", kExt1, ECX, 0, true},
+    {Feature::Lzcnt, "abm", kExt1, ECX, 5, true},
     {Feature::Prefetchw, "3dnowprefetch", kExt1, ECX, 8, true},
     {Feature::Syscall, "syscall", kExt1, EDX, 11, true},
     {Feature::Nx, "nx", kExt1, EDX, 20, true},
@@ -192,6 +196,7 @@ std::string normalized(std::string_view name) {
     std::replace(out.begin(), out.end(), '_', '-');
     if (out == "sse4-1" || out == "sse41") return "sse4.1";
     if (out == "sse4-2" || out == "sse42") return "sse4.2";
+    if (out == "lzcnt") return "abm";
     if (out == "pni") return "sse3";
     return out;
 }

@@ -116,6 +116,20 @@ bool BSWAP(Translation& t, const Instruction& insn) {
     return true;
 }
 
+bool MOVBE(Translation& t, const Instruction& insn) {
+    const unsigned size = operand_bytes(insn, 0);
+    if (is_memory(insn, 1)) {
+        const Ref d = Translation::gpr(insn.operands[0].reg.value);
+        t.ir.load(size, d, t.address(insn, 1, size, ir::Access::Read));
+        t.ir.unary(Op::Bswap, size, d, d);
+        return true;
+    }
+    const Ref swapped = t.ir.temp();
+    t.ir.unary(Op::Bswap, size, swapped, Translation::gpr(insn.operands[1].reg.value));
+    t.write(insn, 0, size, swapped);
+    return true;
+}
+
 bool CMOVcc(Translation& t, const Instruction& insn) {
     const unsigned size = operand_bytes(insn, 0);
     const Ref source = t.read_reg(insn, 1, size); // loaded whatever the condition is

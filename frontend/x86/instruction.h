@@ -87,7 +87,15 @@ enum class Feature : u8 {
     Pse36,
     Ss,
     Htt,
-    Aes, Pclmulqdq, InvariantTsc, Hypervisor, ArchCapabilities,
+    Aes,
+    Pclmulqdq,
+    InvariantTsc,
+    Hypervisor,
+    ArchCapabilities,
+    Bmi1,
+    Bmi2,
+    Lzcnt,
+    Adx,
     Count
 };
 

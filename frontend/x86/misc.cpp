@@ -33,7 +33,7 @@ bool STD(Translation& t, const Instruction&) {
     return set_direction(t, true);
 }
 
-// Also hints (PREFETCH, PAUSE, ENDBR) and fences: one vCPU's accesses happen in program order.
+// Also hints (PREFETCH, PAUSE) and fences: one vCPU's accesses happen in program order.
 bool NOP(Translation&, const Instruction&) {
     return true;
 }

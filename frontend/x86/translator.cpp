@@ -116,10 +116,10 @@ struct Translator::Decoders {
         } sizes[3] = {{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
                       {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
                       {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}};
-        // Encodings that are something else on a processor without the feature: NOP, BSR, BSF, WBINVD.
-        static constexpr ZydisDecoderMode absent[] = {
-            ZYDIS_DECODER_MODE_MPX,   ZYDIS_DECODER_MODE_CET,      ZYDIS_DECODER_MODE_LZCNT,
-            ZYDIS_DECODER_MODE_TZCNT, ZYDIS_DECODER_MODE_WBNOINVD, ZYDIS_DECODER_MODE_CLDEMOTE};
+        // Encodings that are something else on a processor without the feature: NOP, WBINVD.
+        static constexpr ZydisDecoderMode absent[] = {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET,
+                                                      ZYDIS_DECODER_MODE_WBNOINVD,
+                                                      ZYDIS_DECODER_MODE_CLDEMOTE};
         for (unsigned i = 0; i < 3; i++) {
             ZydisDecoderInit(&by_size[i], sizes[i].mode, sizes[i].stack);
             for (const auto mode : absent)

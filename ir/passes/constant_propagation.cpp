@@ -69,6 +69,7 @@ class Propagation {
         case Op::Bsr: replace_copy(inst.b, size); break; // `a` may be kept with all its bits
         case Op::Crc32: replace_copy(inst.a, 4), replace_copy(inst.b, size); break;
         case Op::Vec: replace_copy(inst.a, 8); break;
+        case Op::Mulx: replace_copy(inst.a, size); break; // `c` is a result
         default:
             replace_copy(inst.a, size);
             replace_copy(inst.b, size);

@@ -56,6 +56,7 @@ RegSet registers_read(const Inst& inst) {
     RegSet s = reg_set(inst.a) | reg_set(inst.b) | reg_set(inst.c) | reg_set(inst.mem.base) |
                reg_set(inst.mem.index);
     switch (inst.op) {
+    case Op::Mulx: return reg_set(inst.a) | reg_set(kRdx);
     case Op::InsHi:
     case Op::Cmov: return s | reg_set(inst.d);
     case Op::MulWide:
@@ -70,6 +71,7 @@ RegSet registers_read(const Inst& inst) {
 }
 
 RegSet register_replaced(const Inst& inst) {
+    if (inst.op == Op::Mulx) return reg_set(inst.d) | reg_set(inst.c); // never a part
     return writes_part_only(inst) ? 0 : reg_set(inst.d);
 }
 
@@ -79,6 +81,7 @@ RegSet registers_written(const Inst& inst) {
     case Op::ImulWide:
     case Op::DivWide:
     case Op::IdivWide: return reg_set(kRax) | reg_set(kRdx);
+    case Op::Mulx: return reg_set(inst.d) | reg_set(inst.c);
     case Op::Rmw: return inst.sub == Op::Cmpxchg ? reg_set(kRax) : reg_set(inst.d);
     case Op::Vec: return vec_op(inst.vec).implicit_registers ? reg_set(inst.d) | kGprSet : reg_set(inst.d);
     case Op::Call: return reg_set(inst.d) | kGprSet;

@@ -77,6 +77,7 @@ class Generator {
 
   private:
     unsigned size() { return 1u << below(4); }
+    unsigned size48() { return 4u << below(2); }
     unsigned size24() { return 2u << below(3); }
     Ref gpr() { return Ref::gpr(below(16)); }
     Ref reg() { // to read
@@ -131,7 +132,12 @@ class Generator {
         i.imm = imm();
         Ref d = dest();
         const bool known = d.is_gpr() || (temps_ >> d.index() & 1);
-        switch (below(30)) {
+        switch (below(32)) {
+        case 29: bits_op(i, d, known); break;
+        case 30:
+            i.op = Op::Mulx, i.size = u8(size48()), i.a = reg(), i.c = gpr(), i.d = d;
+            if (chance(10)) i.d = i.c, pending_ = 0;
+            break;
         case 0:
         case 1:
         case 2:
@@ -165,7 +171,11 @@ class Generator {
             i.op = chance(50) ? Op::Bsf : Op::Bsr, i.size = u8(size24());
             i.d = d, i.a = same_or(d, known), i.b = reg();
             break;
-        case 11: i.op = Op::Popcnt, i.size = u8(size24()), i.d = d, i.a = reg(); break;
+        case 11: {
+            static constexpr Op counts[] = {Op::Popcnt, Op::Tzcnt, Op::Lzcnt};
+            i.op = counts[below(3)], i.size = u8(size24()), i.d = d, i.a = reg();
+            break;
+        }
         case 12: i.op = Op::Crc32, i.d = d, i.a = same_or(d, known), i.b = reg(); break;
         case 13:
             i.op = Op::Imul, i.size = u8(size24()), i.d = d, i.a = same_or(d, known), i.b = reg_or_imm();
@@ -259,6 +269,15 @@ class Generator {
         const bool rotates = alu >= Op::Rol && alu <= Op::Rcr && count.is_imm() && (i.imm & 63) != 1;
         if (i.op == Op::DivWide || i.op == Op::IdivWide || rotates)
             b.add({.op = Op::Test, .a = kRax, .b = kRax});
+    }
+
+    void bits_op(Inst& i, Ref d, bool known) {
+        static constexpr Op ops[] = {Op::Andn, Op::Bextr, Op::Bzhi, Op::Blsi, Op::Blsmsk, Op::Blsr, Op::Pdep,
+                                     Op::Pext, Op::Rorx,  Op::Sarx, Op::Shlx, Op::Shrx,   Op::Adcx, Op::Adox};
+        i.op = ops[below(std::size(ops))];
+        i.size = u8(size48()), i.d = d, i.a = same_or(d, known);
+        if (info(i.op).form == Form::DAB) i.b = reg();
+        if (i.op == Op::Rorx) i.b = Ref::imm(), i.imm = i64(bits(6));
     }
 
     void state(Builder& b, Inst& i, Ref d) {

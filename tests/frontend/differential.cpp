@@ -200,6 +200,13 @@ class Maker {
         case 2: code.push_back(0xf0); break;
         default: break;
         }
+        if (rnd(8) == 0) { // VEX: map 2 or 3, mostly L = 0
+            code.insert(code.end(), {0xc4, u8(random_() << 5 | (2 + rnd(2))),
+                                     u8(random_() & (rnd(8) ? ~4u : ~0u)), u8(0xf0 | rnd(8))});
+            while (code.size() < 16)
+                code.push_back(u8(random_()));
+            return code;
+        }
         if (rnd(2)) code.push_back(u8(0x40 | rnd(16)));
         switch (rnd(8)) {
         case 0:
@@ -219,8 +226,6 @@ class Maker {
     }
 
     bool runs_natively() const {
-        // What this processor has beyond the model in use.
-        if (d_.insn.mnemonic == ZYDIS_MNEMONIC_PREFETCHWT1) return false;
         if (d_.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return false;
         // Zydis 4.0 shows another address than the processor's (see Translation::effective).
         const auto& raw = d_.insn.raw;
@@ -453,6 +458,15 @@ Case random_case(std::mt19937_64& random, const std::function<bool(ZydisMnemonic
     while (!maker.make(c, wanted)) {
     }
     return c;
+}
+
+std::vector<ZydisMnemonic> integer_mnemonics() {
+    std::vector<ZydisMnemonic> all;
+    for (const InstructionInfo& row : instruction_table())
+        if (is_integer(row.mnemonic) && !(row.attributes & kNo64) &&
+            row.mnemonic != ZYDIS_MNEMONIC_JCXZ) // there is no 16-bit address
+            all.push_back(row.mnemonic);
+    return all;
 }
 
 Case random_sequence(std::mt19937_64& random, unsigned length) {

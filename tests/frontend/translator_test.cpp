@@ -117,6 +117,18 @@ TEST_F(Decode, LimitOfTheCodeSegment) {
     EXPECT_EQ(cpu.fault.vector, kGP);
 }
 
+TEST_F(Decode, CountsWithoutTheirFeaturesAreScans) {
+    code(0x1000, {0xf3, 0x0f, 0xbc, 0xc1, 0xf3, 0x0f, 0xbd, 0xc1}); // tzcnt eax, ecx; lzcnt eax, ecx
+    const auto ops = [&] {
+        EXPECT_TRUE(translate(0x1000, 2));
+        return std::pair(block.insts[1].op, block.insts[3].op);
+    };
+    EXPECT_EQ(ops(), std::pair(ir::Op::Tzcnt, ir::Op::Lzcnt));
+    model.features.reset(std::size_t(Feature::Bmi1));
+    model.features.reset(std::size_t(Feature::Lzcnt));
+    EXPECT_EQ(ops(), std::pair(ir::Op::Bsf, ir::Op::Bsr));
+}
+
 TEST_F(Decode, TooLong) {
     std::memset(ram.get() + 0x1000, 0x66, 15);
     EXPECT_FALSE(translate(0x1000));

@@ -60,6 +60,16 @@ Flags scan(unsigned, u64, u64, u64) {
     return kZF;
 }
 
+Flags sign_zero_carry(unsigned, u64, u64, u64) {
+    return kAllFlags & ~kAF & ~kPF;
+}
+Flags zero_carry(unsigned, u64, u64, u64) {
+    return kZF | kCF;
+}
+Flags extracted(unsigned, u64, u64, u64) {
+    return kZF | kCF | kOF;
+}
+
 struct Case {
     Op op;
     unsigned smallest;
@@ -77,21 +87,52 @@ template <class T, T (*fn)(T, T, T, Flags&)> u64 wide(u64 a, u64 b, u64 c, Flags
         }                                                                                                    \
     }
 const Case cases[] = {
-    CASE(Add, 1, all),           CASE(Adc, 1, all),
-    CASE(Sub, 1, all),           CASE(Sbb, 1, all),
-    CASE(Cmp, 1, all),           CASE(Or, 1, not_af),
-    CASE(And, 1, not_af),        CASE(Xor, 1, not_af),
-    CASE(Test, 1, not_af),       CASE(Inc, 1, all),
-    CASE(Dec, 1, all),           CASE(Neg, 1, all),
-    CASE(Not, 1, all),           CASE(Imul, 2, carry_overflow),
-    CASE(Popcnt, 1, all),        CASE(Shl, 1, shift),
-    CASE(Shr, 1, shift),         CASE(Sar, 1, shift_arithmetic),
-    CASE(Rol, 1, rotate),        CASE(Ror, 1, rotate),
-    CASE(Rcl, 1, rotate),        CASE(Rcr, 1, rotate),
-    CASE(Shld, 2, double_shift), CASE(Shrd, 2, double_shift),
-    CASE(Bt, 2, bit_test),       CASE(Bts, 2, bit_test),
-    CASE(Btr, 2, bit_test),      CASE(Btc, 2, bit_test),
-    CASE(Bsf, 2, scan),          CASE(Bsr, 2, scan),
+    CASE(Add, 1, all),
+    CASE(Adc, 1, all),
+    CASE(Sub, 1, all),
+    CASE(Sbb, 1, all),
+    CASE(Cmp, 1, all),
+    CASE(Or, 1, not_af),
+    CASE(And, 1, not_af),
+    CASE(Xor, 1, not_af),
+    CASE(Test, 1, not_af),
+    CASE(Inc, 1, all),
+    CASE(Dec, 1, all),
+    CASE(Neg, 1, all),
+    CASE(Not, 1, all),
+    CASE(Imul, 2, carry_overflow),
+    CASE(Popcnt, 1, all),
+    CASE(Shl, 1, shift),
+    CASE(Shr, 1, shift),
+    CASE(Sar, 1, shift_arithmetic),
+    CASE(Rol, 1, rotate),
+    CASE(Ror, 1, rotate),
+    CASE(Rcl, 1, rotate),
+    CASE(Rcr, 1, rotate),
+    CASE(Shld, 2, double_shift),
+    CASE(Shrd, 2, double_shift),
+    CASE(Bt, 2, bit_test),
+    CASE(Bts, 2, bit_test),
+    CASE(Btr, 2, bit_test),
+    CASE(Btc, 2, bit_test),
+    CASE(Bsf, 2, scan),
+    CASE(Bsr, 2, scan),
+    CASE(Tzcnt, 2, zero_carry),
+    CASE(Lzcnt, 2, zero_carry),
+    CASE(Andn, 4, sign_zero_carry),
+    CASE(Bextr, 4, extracted),
+    CASE(Bzhi, 4, sign_zero_carry),
+    CASE(Blsi, 4, sign_zero_carry),
+    CASE(Blsmsk, 4, sign_zero_carry),
+    CASE(Blsr, 4, sign_zero_carry),
+    CASE(Pdep, 4, all),
+    CASE(Pext, 4, all),
+    CASE(Rorx, 4, all),
+    CASE(Sarx, 4, all),
+    CASE(Shlx, 4, all),
+    CASE(Shrx, 4, all),
+    CASE(Adcx, 4, all),
+    CASE(Adox, 4, all),
 };
 
 constexpr u64 boundaries[] = {0,

@@ -132,13 +132,28 @@ class RandomBlock {
         case 20: b.call(test::mix, r_.one_in(2) ? gpr() : Ref::none(), x, y, imm()); break;
         default:
             static constexpr Op wide[] = {Op::MulWide, Op::ImulWide, Op::DivWide, Op::IdivWide, Op::InsHi,
-                                          Op::Cmc,     Op::Clc,      Op::Stc,     Op::Popcnt,   Op::Crc32};
+                                          Op::Cmc,     Op::Clc,      Op::Stc,     Op::Popcnt,   Op::Crc32,
+                                          Op::Tzcnt,   Op::Lzcnt,    Op::Blsr,    Op::Andn,     Op::Pext,
+                                          Op::Shlx,    Op::Adcx,     Op::Adox,    Op::Mulx};
             switch (const Op o = wide[r_.below(std::size(wide))]; o) {
             case Op::InsHi: b.add({.op = o, .d = gpr(), .a = x}); break;
             case Op::Cmc:
             case Op::Clc:
             case Op::Stc: b.add({.op = o}); break;
-            case Op::Popcnt: b.unary(o, w, destination(), x); break;
+            case Op::Popcnt:
+            case Op::Tzcnt:
+            case Op::Lzcnt: b.unary(o, w, destination(), x); break;
+            case Op::Blsr: b.unary(o, s < 8 ? 4 : 8, destination(), x); break;
+            case Op::Andn:
+            case Op::Pext:
+            case Op::Shlx:
+            case Op::Adcx:
+            case Op::Adox: b.alu(o, s < 8 ? 4 : 8, destination(), x, y); break;
+            case Op::Mulx: {
+                const Ref low = destination();
+                b.add({.op = o, .size = u8(s < 8 ? 4 : 8), .d = destination(), .a = x, .c = low});
+                break;
+            }
             case Op::Crc32: b.alu(o, s, destination(), x, y); break;
             default: b.add({.op = o, .size = u8(s), .a = x});
             }
