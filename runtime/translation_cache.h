@@ -23,7 +23,7 @@ namespace bi = boost::intrusive;
 struct BlockKey {
     u64 gpa = 0; // guest-physical address of the first byte
     u64 rip = 0;
-    u64 mode = 0; // Context::key without the epoch: mode and CS base
+    u64 mode = 0; // Context::key without the epoch: mode and code segment
 
     friend bool operator==(const BlockKey&, const BlockKey&) = default;
     friend std::size_t hash_value(const BlockKey& key) {

@@ -142,6 +142,12 @@ CachedBlock* Vcpu::next_block() {
         epoch_ = mmu_.epoch();
     }
     x86::update_key(c, u8(epoch_));
+    if (c.code_segments.exhausted()) {
+        cache_->invalidate_all();
+        cache_->clear_jump_cache();
+        c.code_segments.restart();
+        x86::update_key(c, u8(epoch_));
+    }
 
     const u64 linear = linear_rip(c);
     const auto view = c.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;

@@ -21,7 +21,29 @@ u64 relative_target(const Translation& t, const Instruction& insn) {
     return t.cut_rip(insn.next_rip + insn.operands[0].imm.value.u, insn.operand_size());
 }
 
-// The target of an indirect near branch, as JumpInd takes it: 64 bits, in a temporary.
+// A target beyond the limit of CS is refused by the branch itself, before it changes anything (SDM vol. 2,
+// JMP, CALL, RET, Jcc, LOOP). a: target, imm: limit
+u64 check_target(ir::Context& ctx, u64 a, u64, u64 imm) {
+    if (a > imm) raise(ctx, kGP, 0);
+    return 0;
+}
+// The branch whose target is beyond the limit is taken if `a` is not 0.
+u64 refuse_if(ir::Context& ctx, u64 a, u64, u64) {
+    if (a) raise(ctx, kGP, 0);
+    return 0;
+}
+u64 refuse_unless(ir::Context& ctx, u64 a, u64, u64) {
+    if (!a) raise(ctx, kGP, 0);
+    return 0;
+}
+constexpr ir::Helper check_target_info{"check_target", check_target}, refuse_if_info{"refuse_if", refuse_if},
+    refuse_unless_info{"refuse_unless", refuse_unless};
+
+// The target of an indirect near branch, as JumpInd takes it: 64 bits, in a temporary, inside the limit.
+void check_indirect_target(Translation& t, Ref target, unsigned size) {
+    if (size_mask(size) > t.code_limit) t.ir.call(check_target_info, {}, target, {}, i64(t.code_limit));
+}
+
 Ref indirect_target(Translation& t, const Instruction& insn) {
     const unsigned size = insn.operand_size();
     const Ref target = t.ir.temp();
@@ -33,6 +55,7 @@ Ref indirect_target(Translation& t, const Instruction& insn) {
     } else {
         t.ir.mov(8, target, Translation::gpr(insn.operands[0].reg.value));
     }
+    check_indirect_target(t, target, size);
     return target;
 }
 
@@ -40,50 +63,87 @@ Ref indirect_target(Translation& t, const Instruction& insn) {
 
 bool JMP(Translation& t, const Instruction& insn) {
     if (is_far(insn)) return far_jump(t, insn);
-    if (is_immediate(insn, 0))
-        t.ir.jump(relative_target(t, insn));
-    else
+    if (!is_immediate(insn, 0)) {
         t.ir.jump_ind(indirect_target(t, insn));
+        return false;
+    }
+    const u64 target = relative_target(t, insn);
+    if (target > t.code_limit) return t.raise(kGP, 0);
+    t.ir.jump(target);
     return false;
 }
 
 bool Jcc(Translation& t, const Instruction& insn) {
-    t.ir.branch(condition(insn), relative_target(t, insn), insn.next_rip);
-    return false;
-}
-
-bool JCXZ(Translation& t, const Instruction& insn) {
-    t.ir.branch_nz(insn.address_size(), ir::kRcx, insn.next_rip, relative_target(t, insn));
+    const u64 target = relative_target(t, insn);
+    if (target <= t.code_limit) {
+        t.ir.branch(condition(insn), target, insn.next_rip);
+        return false;
+    }
+    const Ref taken = t.ir.temp();
+    t.ir.mov_imm(8, taken, 0);
+    t.ir.add({.op = Op::Setcc, .size = 1, .cond = condition(insn), .d = taken});
+    t.ir.call(refuse_if_info, {}, taken);
+    t.ir.jump(insn.next_rip);
     return false;
 }
 
 namespace {
 
-// Counts RCX, ECX or CX down without touching flags, by the address size.
+// RCX, ECX or CX by the address size, plus `change`, as 64 bits.
+Ref counter(Translation& t, const Instruction& insn, i64 change) {
+    const unsigned size = insn.address_size();
+    const Ref count = t.ir.temp();
+    t.ir.add_noflags(size, count, ir::kRcx, change);
+    if (size < 8) t.ir.extend(Op::Zext, size, 8, count, count);
+    return count;
+}
+// Counts down without touching flags.
 void count_down(Translation& t, const Instruction& insn) {
     t.ir.add_noflags(insn.address_size(), ir::kRcx, ir::kRcx, -1);
 }
-
-bool loop_while(Translation& t, const Instruction& insn, ir::Cond cond) {
-    const unsigned size = insn.address_size();
-    count_down(t, insn);
-    // The count where the condition holds, else 0.
-    const Ref decider = t.ir.temp(), count = t.ir.temp();
-    if (size < 8)
-        t.ir.extend(Op::Zext, size, 8, count, ir::kRcx);
-    else
-        t.ir.mov(8, count, ir::kRcx);
+// The new count where the condition holds, else 0.
+Ref loop_decider(Translation& t, const Instruction& insn, ir::Cond cond) {
+    const Ref count = counter(t, insn, -1), decider = t.ir.temp();
     t.ir.mov_imm(8, decider, 0);
     t.ir.add({.op = Op::Cmov, .size = 8, .cond = cond, .d = decider, .a = count});
-    t.ir.branch_nz(8, decider, relative_target(t, insn), insn.next_rip);
+    return decider;
+}
+
+bool loop_while(Translation& t, const Instruction& insn, ir::Cond cond) {
+    const Ref decider = loop_decider(t, insn, cond);
+    const u64 target = relative_target(t, insn);
+    const bool reachable = target <= t.code_limit;
+    if (!reachable) t.ir.call(refuse_if_info, {}, decider);
+    count_down(t, insn);
+    if (reachable)
+        t.ir.branch_nz(8, decider, target, insn.next_rip);
+    else
+        t.ir.jump(insn.next_rip);
     return false;
 }
 
 } // namespace
 
+bool JCXZ(Translation& t, const Instruction& insn) {
+    const u64 target = relative_target(t, insn);
+    if (target <= t.code_limit) {
+        t.ir.branch_nz(insn.address_size(), ir::kRcx, insn.next_rip, target);
+        return false;
+    }
+    t.ir.call(refuse_unless_info, {}, counter(t, insn, 0));
+    t.ir.jump(insn.next_rip);
+    return false;
+}
+
 bool LOOP(Translation& t, const Instruction& insn) {
+    const u64 target = relative_target(t, insn);
+    const bool reachable = target <= t.code_limit;
+    if (!reachable) t.ir.call(refuse_if_info, {}, counter(t, insn, -1));
     count_down(t, insn);
-    t.ir.branch_nz(insn.address_size(), ir::kRcx, relative_target(t, insn), insn.next_rip);
+    if (reachable)
+        t.ir.branch_nz(insn.address_size(), ir::kRcx, target, insn.next_rip);
+    else
+        t.ir.jump(insn.next_rip);
     return false;
 }
 bool LOOPE(Translation& t, const Instruction& insn) {
@@ -97,6 +157,7 @@ bool CALL(Translation& t, const Instruction& insn) {
     if (is_far(insn)) return far_call(t, insn);
     const unsigned size = insn.operand_size();
     const bool direct = is_immediate(insn, 0);
+    if (direct && relative_target(t, insn) > t.code_limit) return t.raise(kGP, 0);
     const Ref target = direct ? Ref::none() : indirect_target(t, insn);
     if (insn.next_rip == u64(i64(i32(insn.next_rip)))) {
         t.push(size, Ref::imm(), i64(insn.next_rip));
@@ -122,6 +183,7 @@ bool RET(Translation& t, const Instruction& insn) {
         t.ir.load_extend(Op::LoadZx, size, 8, target, a);
     else
         t.ir.load(8, target, a);
+    check_indirect_target(t, target, size);
     t.adjust_stack(i64(size) + extra);
     t.ir.jump_ind(target);
     return false;

@@ -50,6 +50,7 @@ void set_cpl(Cpu& cpu, unsigned cpl) {
 
 void reset(Cpu& cpu) {
     Cpu fresh;
+    fresh.code_segments = std::move(cpu.code_segments);
     fresh.model = cpu.model;
     fresh.platform = cpu.platform;
     fresh.mmu = cpu.mmu;
@@ -79,7 +80,7 @@ void reset(Cpu& cpu) {
     fresh.fpu.tag = 0xff; // every register holds +0
     if (cpu.model) fresh.gpr[2] = cpuid(cpu, 1, 0).eax;
     if (cpu.platform) fresh.tsc_offset = u64{0} - cpu.platform->time_stamp();
-    cpu = fresh;
+    cpu = std::move(fresh);
     update_paging(cpu);
     flush_translations(cpu, false);
 }

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/log.h"
+#include "frontend/x86/code_segments.h"
 #include "ir/context.h"
 #include "softmmu/mmu.h"
 
@@ -73,6 +74,7 @@ struct Cpu : ir::Context {
     bool nmi_pending = false, nmi_blocked = false;
     bool halted = false;
 
+    CodeSegments code_segments; // for the block key; not state of the guest
     const CpuModel* model = nullptr; // borrowed
     Platform* platform = nullptr;    // borrowed
     softmmu::Mmu* mmu = nullptr;     // borrowed

@@ -121,8 +121,9 @@ Mode current_mode(const Cpu& cpu) {
 
 void update_key(Cpu& cpu, u8 epoch) {
     cpu.view = u8(access_view(cpu));
-    const u64 base = cpu.code64() ? 0 : u32(cpu.seg[1].base);
-    cpu.key = pack(current_mode(cpu)) | base << 24 | u64{epoch} << 56;
+    const ir::Segment& cs = cpu.seg[1];
+    const u64 segment = cpu.code64() || spans_all(cs) ? 0 : cpu.code_segments.number(u32(cs.base), cs.limit);
+    cpu.key = pack(current_mode(cpu)) | segment << 32 | u64{epoch} << 56;
 }
 
 } // namespace dragoman::x86

@@ -27,7 +27,7 @@ struct Mode {
     bool long64() const { return code_bits == 64; }
 };
 
-// Packed into 24 bits.
+// Packed into 32 bits, of which 24 are in use.
 u32 pack(const Mode& mode);
 Mode unpack(u32 packed);
 
@@ -35,7 +35,7 @@ Mode current_mode(const Cpu& cpu);
 
 // Recomputes Context::cpl-dependent fields (view) and Context::key after a change of CS, CPL, flags or control registers.
 // The run loop calls it before every look-up; helpers that change the mode end their block with ExitHere or ExitTo.
-// key = mode (24 bits) | CS base << 24 (32 bits, 0 in 64-bit mode) | low 8 bits of the translation epoch << 56.
+// key = mode (32 bits) | number of the code segment << 32 (24 bits) | low 8 bits of the translation epoch << 56.
 void update_key(Cpu& cpu, u8 epoch);
 
 } // namespace dragoman::x86

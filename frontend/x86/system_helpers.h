@@ -44,7 +44,7 @@ inline u64 next_rip_in(const Cpu& cpu, u64 imm) {
 
 // Leaves the block at `next_rip` if what it was translated for no longer holds.
 inline void leave_if_mode_changed(Cpu& cpu, u64 next_rip) {
-    if (cpu.exit != ir::Exit::None || pack(current_mode(cpu)) == (cpu.key & 0xffffff)) return;
+    if (cpu.exit != ir::Exit::None || pack(current_mode(cpu)) == u32(cpu.key)) return;
     cpu.rip = next_rip;
     cpu.exit = ir::Exit::Event;
 }

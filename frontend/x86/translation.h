@@ -13,12 +13,14 @@ namespace dragoman::x86 {
 
 class Translation {
   public:
-    Translation(ir::Block& block, const Mode& block_mode, const CpuModel& cpu_model)
-        : ir(block), mode(block_mode), model(cpu_model) {}
+    // `limit`: of CS, in bytes; all ones in 64-bit mode.
+    Translation(ir::Block& block, const Mode& block_mode, const CpuModel& cpu_model, u64 limit)
+        : ir(block), mode(block_mode), model(cpu_model), code_limit(limit) {}
 
     ir::Builder ir;
     const Mode mode;
     const CpuModel& model;
+    const u64 code_limit;
 
     // ---- operands. `n` numbers Zydis's operands; sizes are bytes.
     // The register of an operand as a Ref; AH CH DH BH are not: read_gpr/write_gpr handle them.

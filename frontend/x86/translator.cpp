@@ -176,7 +176,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     Instruction& insn = decoders_->insn;
     if (mode.single_step || !page.host) limit = 1;
 
-    Translation t(block, mode, *cpu.model);
+    Translation t(block, mode, *cpu.model, cs_limit);
     u64 offset = 0; // of the next instruction in the block
     bool shadow = false;
     bool open = true; // the block has no end yet

@@ -52,7 +52,7 @@ TEST(SystemMode, PackIsReversible) {
     EXPECT_TRUE(mode.flat[0] && mode.flat[1] && mode.flat[2] && mode.flat[3] && mode.fs_gs_flat[0]);
     update_key(m.cpu, 0xab);
     EXPECT_EQ(m.cpu.key >> 56, 0xabu);
-    EXPECT_EQ(m.cpu.key & 0xffffff, pack(mode));
+    EXPECT_EQ(u32(m.cpu.key), pack(mode));
 }
 
 TEST(SystemReal, InterruptThroughTheVectorTable) {
