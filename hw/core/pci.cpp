@@ -4,6 +4,7 @@
 #include "base/bits.h"
 #include "hw/core/map_priority.h"
 
+#include <algorithm>
 #include <utility>
 
 namespace dragoman::hw {
@@ -65,11 +66,13 @@ void PciFunction::config_write(u8 offset, unsigned size, u32 value) {
     const bool rom = offset < kPciRomBar + 4 && end > kPciRomBar;
     if (command || bars || rom) update_bars();
     if (command) set_intx(intx_level_);
+    if (msix_ && offset < msix_at_ + 4 && end > msix_at_) update_msix();
     if (end > 0x40) config_written(offset, size);
 }
 
 void PciFunction::reset() {
     config_ = initial_;
+    if (msix_) msix_->reset();
     set_intx(false);
     update_bars();
 }
@@ -77,7 +80,9 @@ void PciFunction::reset() {
 void PciFunction::visit(StateVisitor& visitor) {
     visitor.field("pci.config", config_);
     visitor.field("pci.intx", intx_level_);
+    if (msix_) msix_->visit(visitor);
     if (!visitor.loading()) return;
+    if (msix_) update_msix();
     for (unsigned i = 0; i < config_.size();
          i++) { // the identity belongs to the chip and not to the snapshot
         if (i < kPciCommand || (i >= kPciRevision && i < 0x0c)) config_[i] = initial_[i];
@@ -116,6 +121,48 @@ void PciFunction::set_rom(u8* image, u64 bytes) {
     DRAGOMAN_ASSERT(image && std::has_single_bit(bytes) && bytes >= 4096 && bytes <= 16 * MiB);
     bars_[kRomIndex] = {.kind = BarKind::MemoryRam, .bytes = bytes, .ram = image};
     set_config(kPciRomBar, 4, 0, u32(~(bytes - 1)) | 1);
+}
+
+u8 PciFunction::add_capability(u8 id, unsigned bytes, u8 at) {
+    if (!at) at = free_;
+    DRAGOMAN_ASSERT(at >= 0x40 && at % 4 == 0 && at + bytes <= config_.size());
+    set_config(kPciStatus, 2, u32(load(config_, kPciStatus, 2)) | 0x10); // a list is there
+    set_config(last_capability_ ? u8(last_capability_ + 1) : u8{kPciCapabilities}, 1, at);
+    set_config(at, 1, id);
+    set_config(u8(at + 1), 1, 0);
+    last_capability_ = at;
+    free_ = std::max(free_, u8(align_up(at + bytes, 4)));
+    return at;
+}
+
+void PciFunction::set_msi(u8 at) {
+    msi_ = add_capability(0x05, 14, at);         // 6.8.1
+    set_config(u8(msi_ + 2), 2, 0x0080, 0x0001); // 64-bit address, one vector
+    set_config(u8(msi_ + 4), 4, 0, 0xfffffffc);  // address
+    set_config(u8(msi_ + 8), 4, 0, 0xffffffff);  // its upper half
+    set_config(u8(msi_ + 12), 2, 0, 0xffff);     // data
+}
+
+void PciFunction::set_msix(unsigned bar, unsigned vectors, u8 at) {
+    DRAGOMAN_ASSERT(vectors && vectors <= Msix::max_vectors);
+    msix_ = std::make_unique<Msix>(vectors, [this](u64 address, u32 data) { send_message(address, data); });
+    msix_at_ = add_capability(0x11, 12, at); // 6.8.2
+    set_config(u8(msix_at_ + 2), 2, vectors - 1, 0xc000);
+    set_config(u8(msix_at_ + 4), 4, bar);
+    set_config(u8(msix_at_ + 8), 4, Msix::pending_offset | bar);
+    set_bar(bar, BarKind::Memory, Msix::bar_bytes, msix_.get());
+}
+
+void PciFunction::update_msix() {
+    msix_->set_control(u16(load(config_, msix_at_ + 2, 2)));
+}
+
+void PciFunction::send_msi() {
+    if (msi_enabled()) send_message(load(config_, msi_ + 4, 8), u32(load(config_, msi_ + 12, 2)));
+}
+
+void PciFunction::send_message(u64 address, u32 data) {
+    if (bus_master()) dma_->put(address, data); // a message is a write like any other
 }
 
 void PciFunction::set_config(u8 offset, unsigned size, u32 value, u32 writable_mask) {
@@ -192,9 +239,11 @@ u64 PciBus::read(u64 offset, unsigned size) {
     // CONFIG_ADDRESS: enable 31, bus 23:16, device 15:11, function 10:8, register 7:2
     if (offset < 4 || offset + size > 8 || !bit(config_address, 31) || bits(config_address, 23, 16) != 0)
         return size_mask(size);
-    const PciFunction* pci = functions_[bits(config_address, 15, 8)];
+    PciFunction* pci = functions_[bits(config_address, 15, 8)];
     if (!pci) return size_mask(size);
-    return pci->config_read(u8((config_address & 0xfc) + (offset - 4)), size);
+    const u8 at = u8((config_address & 0xfc) + (offset - 4));
+    pci->config_reading(at, size);
+    return pci->config_read(at, size);
 }
 
 void PciBus::write(u64 offset, unsigned size, u64 value) {

@@ -4,10 +4,12 @@
 #include "base/io.h"
 #include "hw/core/io_bus.h"
 #include "hw/core/irq.h"
+#include "hw/core/pci_msi.h"
 #include "hw/core/state.h"
 
 #include <array>
 #include <functional>
+#include <memory>
 #include <string>
 #include <vector>
 
@@ -26,6 +28,7 @@ enum PciConfig : u8 {
     kPciSubsystemVendor = 0x2c,
     kPciSubsystem = 0x2e,
     kPciRomBar = 0x30,
+    kPciCapabilities = 0x34, // offset of the first capability
     kPciInterruptLine = 0x3c,
     kPciInterruptPin = 0x3d,
 };
@@ -45,8 +48,10 @@ class PciFunction : public Device {
     PciFunction(std::string name, const PciIdentity& identity);
 
     const char* name() const override { return name_.c_str(); }
-    u32 config_read(u8 offset, unsigned size) const;
+    u32 config_read(u8 offset, unsigned size) const; // without side effects
     void config_write(u8 offset, unsigned size, u32 value);
+    // Before the guest reads a register: for those that show something else than what was written.
+    virtual void config_reading(u8 /*offset*/, unsigned /*size*/) {}
 
     void reset() override;                      // configuration back to power-on; unmaps BARs
     void visit(StateVisitor& visitor) override; // configuration space; remaps BARs after loading
@@ -65,6 +70,18 @@ class PciFunction : public Device {
     void set_rom(u8* image, u64 bytes); // expansion ROM BAR; bytes a power of two; borrowed
     void set_config(u8 offset, unsigned size, u32 value, u32 writable_mask = 0);
     void set_writable(u8 offset, unsigned size, u32 mask); // for registers that lock; not undone by reset
+    // Adds `bytes` of capability `id` (PCI 3.0, 6.7; ID and next pointer are counted and filled in) to the
+    // list, at `at` where a data sheet says so, else behind the last one. Returns its offset.
+    u8 add_capability(u8 id, unsigned bytes, u8 at = 0);
+    // Message-signalled interrupts: MSI with one vector and a 64-bit address; MSI-X with its table in `bar`.
+    void set_msi(u8 at = 0);
+    void set_msix(unsigned bar, unsigned vectors, u8 at = 0);
+    bool msi_enabled() const { return msi_ && (config_[msi_ + 2] & 1); }
+    bool msix_enabled() const { return msix_ && msix_->enabled(); }
+    void send_msi();                    // while MSI is enabled
+    void notify_msix(unsigned vector) { // while MSI-X is enabled
+        if (msix_) msix_->notify(vector);
+    }
     // After the guest wrote a configuration register outside the header's common part.
     virtual void config_written(u8 /*offset*/, unsigned /*size*/) {}
     void set_intx(bool level); // honours Command bit 10 and Status bit 3
@@ -86,6 +103,8 @@ class PciFunction : public Device {
         MemoryMap::Handle handle = 0;
     };
     void update_bars();
+    void update_msix();
+    void send_message(u64 address, u32 data);
 
     std::string name_;
     PciIdentity identity_;
@@ -96,6 +115,9 @@ class PciFunction : public Device {
     DmaBus* dma_ = nullptr;
     IrqLine* intx_ = nullptr;
     bool intx_level_ = false;
+    u8 last_capability_ = 0, free_ = 0x40; // offset of the last one (0: none), and of the next one
+    u8 msi_ = 0, msix_at_ = 0;             // offsets of these capabilities
+    std::unique_ptr<Msix> msix_;
 };
 
 // Bus 0 with configuration mechanism #1 (PCI 3.0, 3.2.2.3.2): CONFIG_ADDRESS 0xcf8, CONFIG_DATA 0xcfc.

@@ -56,6 +56,7 @@ Lapic::Pins lapic_pins(const PcPins& pins, PicPair& pic) {
 
 Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& scheduler, Log& log)
     : config_(std::move(config)), pins_(std::move(pins)), log_(log), memory_(memory),
+      pci_dma_(dma, apic_bus_),
       lapic_({}, scheduler, memory, apic_bus_, *pins_.intr, log, lapic_pins(pins_, pic_)), ioapic_(apic_bus_),
       pic_(lapic_.lint0(), log), isa_lines_(make_isa_lines(pic_, ioapic_)),
       hpet_(scheduler, hpet_routes(ioapic_), *isa_lines_[0], *isa_lines_[8]), pit_(scheduler, hpet_.pit_in()),
@@ -89,7 +90,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     ports_.map(FwCfg::base, FwCfg::port_count, fw_cfg_, {1, 4});
 
     const auto attach = [&](unsigned slot, unsigned function, PciFunction& device, unsigned pin) {
-        device.connect(ports_, memory, dma, pin ? &piix3_.intx(slot, function, pin) : nullptr);
+        device.connect(ports_, memory, pci_dma_, pin ? &piix3_.intx(slot, function, pin) : nullptr);
         pci_.attach(slot, function, device);
     };
     attach(0, 0, host_bridge_, 0);
@@ -102,6 +103,8 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         attach(2, 0, *vga_, 0);
         vga_->map_legacy(ports_, memory);
     }
+
+    attach_cards();
 
     static constexpr u16 serial_base[2] = {0x3f8, 0x2f8};
     static constexpr unsigned serial_irq[2] = {4, 3};
@@ -128,6 +131,8 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         &piix3_,          &host_bridge_, &pm_,  &ide_,  &keyboard_, &mouse_, &i8042_,   serial_[0].get(),
         serial_[1].get(), &fw_cfg_,      &post_};
     if (vga_) devices_.push_back(vga_.get());
+    for (const PcConfig::Card& card : config_.cards)
+        devices_.push_back(card.function.get());
 }
 
 Pc::~Pc() = default;
@@ -139,6 +144,24 @@ void Pc::reset() {
 
 AtapiCd* Pc::cd(unsigned drive) {
     return drive < cds_.size() ? cds_[drive] : nullptr;
+}
+
+// Cards with a place of their own first, so that the others fill what is left.
+void Pc::attach_cards() {
+    const auto attach = [this](PciFunction& function, unsigned slot) {
+        const unsigned pin = function.config_read(kPciInterruptPin, 1);
+        function.connect(ports_, memory_, pci_dma_, pin ? &piix3_.intx(slot, 0, pin) : nullptr);
+        pci_.attach(slot, 0, function);
+    };
+    for (const PcConfig::Card& card : config_.cards)
+        if (card.slot) attach(*card.function, *card.slot);
+    unsigned slot = 2;
+    for (const PcConfig::Card& card : config_.cards) {
+        if (card.slot) continue;
+        while (pci_.at(slot, 0))
+            ++slot;
+        attach(*card.function, slot);
+    }
 }
 
 void Pc::attach_drives() {
@@ -257,6 +280,10 @@ void Pc::set_up_without_firmware() {
                     device->config_write(bar, 4, memory);
                     memory += bytes;
                     command |= 2;
+                    if ((mask & 6) == 4) { // 64 bits wide: below 4 GiB all the same
+                        bar += 4;
+                        device->config_write(bar, 4, 0);
+                    }
                 }
             }
             if (slot == 1 && function == 1) command |= 1 | 4;

@@ -19,6 +19,7 @@
 #include "hw/i8042.h"
 #include "hw/ioapic.h"
 #include "hw/lapic.h"
+#include "hw/pci_dma.h"
 #include "hw/pic8259.h"
 #include "hw/piix3.h"
 #include "hw/piix3_ide.h"
@@ -62,6 +63,11 @@ struct PcConfig {
         u32 iosize = IsaDebugExit::default_size;
     };
     std::optional<DebugExit> debug_exit;
+    struct Card {
+        std::unique_ptr<PciFunction> function;
+        std::optional<unsigned> slot; // 1..31; nothing: the first free one after the display's
+    };
+    std::vector<Card> cards;       // PCI functions besides the machine's own; each is function 0 of its slot
     i64 rtc_start = 0;             // seconds since 1970, UTC
     std::string boot_order = "cd"; // letters: a floppy, c disk, d CD, n network
     bool boot_menu = false;
@@ -111,6 +117,7 @@ class Pc {
     const std::vector<Device*>& devices() const { return devices_; }
 
   private:
+    void attach_cards();
     void attach_drives();
     void fill_cmos();
     void fill_fw_cfg();
@@ -122,6 +129,7 @@ class Pc {
     IoBus ports_;
     PciBus pci_;
     ApicBus apic_bus_;
+    PciDma pci_dma_;
     Lapic lapic_;
     Ioapic ioapic_;
     PicPair pic_;
