@@ -395,6 +395,8 @@ void header(Line& line, Block& block, bool& counted) {
             block.mode_bits = u8(v);
         else if (key == "view")
             block.view = u8(v);
+        else if (key == "vectors")
+            block.vector_bytes = u8(v);
         else
             fail("not a field of a block: " + std::string(key));
     }

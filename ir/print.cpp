@@ -200,6 +200,7 @@ std::string print(const Block& block) {
                   block.pc, block.linear_pc, block.guest_bytes, block.guest_instructions,
                   unsigned(block.mode_bits), unsigned(block.view));
     std::string s = line;
+    if (block.vector_bytes != 16) s.insert(s.size() - 1, " vectors=" + std::to_string(block.vector_bytes));
     bool open = false; // an instruction's offset was printed, none of its ops yet
     for (const Inst& inst : block.insts) {
         if (inst.op == Op::Insn) {

@@ -158,12 +158,13 @@ class VerifyingExecutor final : public Executor {
             differ("gpr", expected_.gpr[i], cpu.gpr[i], i);
         const ir::Flags mask = ir::kAllFlags & ~incomparable_flags(*block.ir);
         differ("flags", expected_.flags & mask, cpu.flags & mask);
+        static constexpr const char* quarters[] = {"xmm low", "xmm high", "ymm low", "ymm high"};
         for (unsigned i = 0; i < 16; ++i)
-            for (unsigned half = 0; half < 2; ++half) {
+            for (unsigned quarter = 0; quarter < 4; ++quarter) {
                 u64 e, g;
-                std::memcpy(&e, expected_.vec[i] + 8 * half, 8);
-                std::memcpy(&g, cpu.vec[i] + 8 * half, 8);
-                differ(half ? "xmm high" : "xmm low", e, g, i);
+                std::memcpy(&e, expected_.vec[i] + 8 * quarter, 8);
+                std::memcpy(&g, cpu.vec[i] + 8 * quarter, 8);
+                differ(quarters[quarter], e, g, i);
             }
         differ("mxcsr", expected_.mxcsr, cpu.mxcsr);
         differ("if", expected_.interrupt_flag, cpu.interrupt_flag);

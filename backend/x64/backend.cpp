@@ -17,7 +17,8 @@ namespace {
 
 class X64Backend final : public Backend {
   public:
-    X64Backend(CodeBuffer& buffer, const Options& options, const HostFeatures& features, const Stubs& stubs)
+    X64Backend(CodeBuffer& buffer, const Options& options, const HostFeatures& features,
+               const StubSets& stubs)
         : buffer_(buffer), options_(options), features_(features), stubs_(stubs),
           emitter_(options, features, stubs) {}
 
@@ -38,7 +39,9 @@ class X64Backend final : public Backend {
     }
 
     void look_up(const u8* entry, const LinkSite& site) override {
-        point(entry + site.return_offset - 4, stubs_.look_up); // the stub's CALL
+        const u8* displacement = entry + site.return_offset - 4; // of the stub's CALL
+        for (const Stubs& set : stubs_.sets)
+            if (target_of(displacement) == set.exit_link) return point(displacement, set.look_up);
     }
 
     void run(ir::Context& ctx, const u8* entry) override {
@@ -46,7 +49,8 @@ class X64Backend final : public Backend {
         ctx.exit = ir::Exit::None;
         ctx.host_return = 0;
         ctx.interpreted_block = nullptr;
-        reinterpret_cast<void (*)(ir::Context*, const u8*)>(reinterpret_cast<u64>(stubs_.enter))(&ctx, entry);
+        reinterpret_cast<void (*)(ir::Context*, const u8*)>(
+            reinterpret_cast<u64>(stubs_.of(ctx.vector_bytes).enter))(&ctx, entry);
     }
 
     std::string list(const u8* entry, u64 bytes) const override {
@@ -70,6 +74,12 @@ class X64Backend final : public Backend {
         std::memcpy(buffer_.writable_of(displacement), &relative, sizeof relative);
     }
 
+    static const u8* target_of(const u8* displacement) {
+        i32 relative;
+        std::memcpy(&relative, displacement, sizeof relative);
+        return displacement + 4 + relative;
+    }
+
     // GS belongs to us: nothing in user space uses it on x86-64 Linux.
     void set_gs(ir::Context* ctx) {
         if (features_.has(HostFeature::FsGsBase)) {
@@ -85,7 +95,7 @@ class X64Backend final : public Backend {
     CodeBuffer& buffer_;
     Options options_;
     HostFeatures features_;
-    Stubs stubs_;
+    StubSets stubs_;
     Emitter emitter_;
     ir::Context* gs_ = nullptr;
     std::thread::id gs_thread_;
@@ -103,7 +113,8 @@ Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Optio
     const i64 tlb_end = options.tlb_offset + i64(sizeof(softmmu::Tlb));
     if (options.tlb_offset != i32(options.tlb_offset) || tlb_end != i32(tlb_end))
         return Error{"the TLB is more than 2 GiB away from the vCPU's state"};
-    Result<Stubs> stubs = make_stubs(buffer.writable(), buffer.executable(), buffer.bytes());
+    Result<StubSets> stubs =
+        make_stubs(buffer.writable(), buffer.executable(), buffer.bytes(), features.has(HostFeature::Avx2));
     if (!stubs) return stubs.error();
     return std::unique_ptr<Backend>(new X64Backend(buffer, options, features, *stubs));
 }

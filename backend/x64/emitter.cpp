@@ -17,8 +17,8 @@ const Emitter::EmitFn Emitter::table_[] = {
 #undef OP
 };
 
-Emitter::Emitter(const Options& options, const HostFeatures& features, const Stubs& stubs)
-    : options_(options), features_(features), stubs_(stubs),
+Emitter::Emitter(const Options& options, const HostFeatures& features, const StubSets& stubs)
+    : options_(options), features_(features), stub_sets_(stubs),
       bmi2_(options.use_bmi2 && features.has(HostFeature::Bmi2)) {
     for (unsigned i = 0; i < ir::vec_op_count(); ++i) {
         const ir::VecOp& op = ir::vec_op(u16(i));
@@ -52,6 +52,7 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     code_.setErrorHandler(this);
     code_.attach(&a);
     block_ = &block;
+    stubs_ = stub_sets_.of(block.vector_bytes);
     out_ = &out;
     out = {};
     prepare(block);

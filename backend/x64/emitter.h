@@ -22,7 +22,7 @@ enum class FlagsAt : u8 {
 
 class Emitter final : private asmjit::ErrorHandler {
   public:
-    Emitter(const Options& options, const HostFeatures& features, const Stubs& stubs);
+    Emitter(const Options& options, const HostFeatures& features, const StubSets& stubs);
 
     // Code for `block` to run at `at`. Null if it does not fit into `room` bytes. Valid until the next call.
     const u8* compile(const ir::Block& block, const u8* at, u64 room, Compiled& out);
@@ -175,7 +175,8 @@ class Emitter final : private asmjit::ErrorHandler {
 
     Options options_;
     HostFeatures features_;
-    Stubs stubs_;
+    StubSets stub_sets_;
+    Stubs stubs_; // of the block being compiled
     bool bmi2_;
     std::vector<InstId> vec_ids_; // by Inst::vec; 0: not emitted directly
 

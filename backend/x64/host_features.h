@@ -19,6 +19,7 @@ enum class HostFeature : u32 {
     Bmi1 = 1u << 8,
     Lzcnt = 1u << 9,
     Adx = 1u << 10,
+    Avx2 = 1u << 11, // and the operating system keeps YMM registers
 };
 
 class HostFeatures {

@@ -27,7 +27,7 @@ void commit_memory(Context* ctx) {
 
 class StubWriter {
   public:
-    explicit StubWriter(x86::Assembler& assembler) : a(assembler) {}
+    StubWriter(x86::Assembler& assembler, bool ymm) : a(assembler), ymm_(ymm) {}
 
     void enter() {
         for (unsigned r : {host::rbx, host::rbp, host::r12, host::r13, host::r14, host::r15})
@@ -203,7 +203,11 @@ class StubWriter {
                 a.mov(in_context(i64(offsetof(Context, gpr) + 8 * i), 8), gp(host::of_guest[i], 8));
         a.mov(FIELD(budget, 8), x86::r15);
         for (unsigned i = 0; i < 16; ++i)
-            a.movaps(in_context(i64(offsetof(Context, vec) + 16 * i), 16), x86::xmm(i));
+            if (ymm_)
+                a.vmovaps(vector(i, 32), x86::ymm(i));
+            else
+                a.movaps(vector(i, 16), x86::xmm(i));
+        if (ymm_) a.vzeroupper(); // C++ code is made of SSE instructions: slow behind upper halves
     }
     void load_registers() {
         for (unsigned i = 0; i < 16; ++i)
@@ -211,7 +215,13 @@ class StubWriter {
                 a.mov(gp(host::of_guest[i], 8), in_context(i64(offsetof(Context, gpr) + 8 * i), 8));
         a.mov(x86::r15, FIELD(budget, 8));
         for (unsigned i = 0; i < 16; ++i)
-            a.movaps(x86::xmm(i), in_context(i64(offsetof(Context, vec) + 16 * i), 16));
+            if (ymm_)
+                a.vmovaps(x86::ymm(i), vector(i, 32));
+            else
+                a.movaps(x86::xmm(i), vector(i, 16));
+    }
+    static x86::Mem vector(unsigned i, unsigned bytes) {
+        return in_context(i64(offsetof(Context, vec) + sizeof(Context::vec[0]) * i), bytes);
     }
     // RAX to Context::flags; RAX and RCX are lost.
     void spill_flags() {
@@ -263,6 +273,7 @@ class StubWriter {
     }
 
     x86::Assembler& a;
+    const bool ymm_;
     Label leave_called_, leave_spilled_;
 };
 
@@ -270,36 +281,38 @@ class StubWriter {
 
 } // namespace
 
-Result<Stubs> make_stubs(u8* writable, const u8* at, u64 room) {
+Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, bool avx) {
     CodeHolder code;
     code.init(Environment(Arch::kX64), reinterpret_cast<u64>(at));
     x86::Assembler a(&code);
-    StubWriter w(a);
-    Stubs stubs;
     const auto here = [&] {
         a.align(AlignMode::kCode, 16);
         return at + a.offset();
     };
-    w.begin();
-    stubs.enter = here(), w.enter();
-    for (unsigned i = 0; i < 3; ++i)
-        stubs.acquire[i] = here(), w.acquire(ir::Access(i));
-    stubs.commit = here(), w.commit();
-    stubs.call = here(), w.call();
-    stubs.exit_link = here(), w.exit_link();
-    stubs.look_up = here(), w.look_up();
-    stubs.exit_lookup = here(), w.exit_lookup();
-    stubs.exit_event = here(), w.exit_event();
-    stubs.exit_side = here(), w.exit_side();
-    stubs.exit_here = here(), w.exit_here();
-    w.end();
-    here();
+    StubSets all;
+    for (Stubs& stubs : all.sets) {
+        StubWriter w(a, avx && &stubs == &all.of(32));
+        w.begin();
+        stubs.enter = here(), w.enter();
+        for (unsigned i = 0; i < 3; ++i)
+            stubs.acquire[i] = here(), w.acquire(ir::Access(i));
+        stubs.commit = here(), w.commit();
+        stubs.call = here(), w.call();
+        stubs.exit_link = here(), w.exit_link();
+        stubs.look_up = here(), w.look_up();
+        stubs.exit_lookup = here(), w.exit_lookup();
+        stubs.exit_event = here(), w.exit_event();
+        stubs.exit_side = here(), w.exit_side();
+        stubs.exit_here = here(), w.exit_here();
+        w.end();
+        here();
+    }
     const asmjit::CodeBuffer& made = code.sectionById(0)->buffer();
-    stubs.bytes = made.size();
-    if (stubs.bytes > room) return Error{"code buffer: too small for the stubs"};
+    all.bytes = made.size();
+    if (all.bytes > room) return Error{"code buffer: too small for the stubs"};
     DRAGOMAN_ASSERT(!code.hasUnresolvedLinks() && code.relocEntries().empty());
     std::memcpy(writable, made.data(), made.size());
-    return stubs;
+    return all;
 }
 
 } // namespace dragoman::backend

@@ -35,10 +35,16 @@ struct Stubs {
     const u8* exit_here =
         nullptr; // jumped to; flags saved; Context::rip is set; Exit::Lookup if there is none
 
-    u64 bytes = 0;
 };
 
-// Writes the stubs to run at `at`.
-Result<Stubs> make_stubs(u8* writable, const u8* at, u64 room);
+// One set for each Block::vector_bytes: 16, 32.
+struct StubSets {
+    Stubs sets[2];
+    u64 bytes = 0;
+    const Stubs& of(unsigned vector_bytes) const { return sets[vector_bytes == 32]; }
+};
+
+// Writes the stubs to run at `at`. Without `avx` nothing keeps more than 16 bytes of a vector register.
+Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, bool avx);
 
 } // namespace dragoman::backend

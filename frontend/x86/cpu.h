@@ -38,6 +38,9 @@ enum Cr4Bit : u64 {
 };
 enum EferBit : u64 { kEferSCE = 1u << 0, kEferLME = 1u << 8, kEferLMA = 1u << 10, kEferNXE = 1u << 11 };
 
+// State components, and their bits in XCR0 (SDM vol. 1, 13.1).
+enum StateComponent : u64 { kX87State = 1, kSseState = 2, kAvxState = 4 };
+
 // Exception vectors (SDM vol. 3, 6.3.1).
 enum Vector : u8 {
     kDE = 0, kDB = 1, kNMI = 2, kBP = 3, kVectorOF = 4, kBR = 5, kUD = 6, kNM = 7, kDoubleFault = 8, kTS = 10, kNP = 11,
@@ -97,6 +100,9 @@ struct Cpu : ir::Context {
     bool long_mode() const { return efer & kEferLMA; }
     bool code64() const { return long_mode() && (seg[1].attributes & kSegL); }
     unsigned iopl() const { return (system_flags & kIOPL) >> 12; }
+
+    // May instructions use the YMM registers (SDM vol. 3, 2.6)?
+    bool avx_enabled() const { return (cr4 & kCr4OSXSAVE) && !(~xcr0 & (kSseState | kAvxState)); }
 
     // The whole of RFLAGS, composed from and split into the fields that hold it. set_eflags takes every bit as given
     // (the callers apply the rules of POPF and IRET) and updates what depends on them (view, poll).

@@ -39,6 +39,16 @@ CpuidRegisters cache(u32 type, u32 level, u32 ways, u32 sets) {
     return {.eax = type | level << 5 | 1 << 8, .ebx = 63 | (ways - 1) << 22, .ecx = sets - 1, .edx = 0};
 }
 
+// The XSAVE area: x87 and SSE state with the header, 576 bytes; then the upper halves of YMM registers.
+CpuidRegisters state_area(const Cpu& cpu, u32 subleaf) {
+    constexpr u32 avx_at = 576, avx_bytes = 256;
+    const u64 offered = state_components(*cpu.model);
+    const auto end = [](u64 components) { return components & kAvxState ? avx_at + avx_bytes : avx_at; };
+    if (subleaf == 0 && offered) return {.eax = u32(offered), .ebx = end(cpu.xcr0), .ecx = end(offered)};
+    if (subleaf == 2 && (offered & kAvxState)) return {.eax = avx_bytes, .ebx = avx_at};
+    return {};
+}
+
 CpuidRegisters basic(const Cpu& cpu, u32 leaf, u32 subleaf) {
     const CpuModel& m = *cpu.model;
     switch (leaf) {
@@ -73,9 +83,7 @@ CpuidRegisters basic(const Cpu& cpu, u32 leaf, u32 subleaf) {
         }
         return r;
     }
-    case 0xd: // x87 and SSE state, in the 576 bytes of legacy area and header
-        if (!m.has(Feature::Xsave) || subleaf != 0) return {};
-        return {.eax = 3, .ebx = 576, .ecx = 576};
+    case 0xd: return state_area(cpu, subleaf);
     case 0x15: // the crystal is the APIC timer's clock
         if (!m.has(Feature::InvariantTsc)) return {};
         return {.eax = kApicTimerKhz / 1000, .ebx = tsc_khz(cpu) / 1000, .ecx = kApicTimerKhz * 1000};
@@ -116,6 +124,11 @@ CpuidRegisters hypervisor(const Cpu& cpu, u32 leaf) {
 }
 
 } // namespace
+
+u64 state_components(const CpuModel& m) {
+    if (!m.has(Feature::Xsave)) return 0;
+    return u64{kX87State | kSseState} | (m.has(Feature::Avx) ? u64{kAvxState} : 0);
+}
 
 CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {
     const CpuModel& m = *cpu.model;

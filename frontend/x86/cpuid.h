@@ -25,6 +25,9 @@ struct CpuModel {
     bool has(Feature f) const { return features.test(static_cast<std::size_t>(f)); }
 };
 
+// The state components that XCR0 may enable (StateComponent).
+u64 state_components(const CpuModel& model);
+
 // `spec` is the argument of -cpu: a model name, then ,+feature ,-feature ,feature=on|off. The error names
 // what is unknown or what the host lacks.
 Result<CpuModel> make_model(std::string_view spec);

@@ -96,6 +96,14 @@ enum class Feature : u8 {
     Bmi2,
     Lzcnt,
     Adx,
+    Avx,
+    Avx2,
+    Fma,
+    F16c,
+    Vaes,
+    Vpclmulqdq,
+    Gfni,
+    Sha,
     Count
 };
 

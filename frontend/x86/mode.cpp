@@ -57,6 +57,7 @@ u32 pack(const Mode& m) {
     put(m.alignment_check, 1);
     put(m.simd_unmasked, 1);
     put(m.fpu_pending, 1);
+    put(m.avx, 1);
     return v;
 }
 
@@ -86,6 +87,7 @@ Mode unpack(u32 packed) {
     m.alignment_check = get(1);
     m.simd_unmasked = get(1);
     m.fpu_pending = get(1);
+    m.avx = get(1);
     return m;
 }
 
@@ -116,11 +118,13 @@ Mode current_mode(const Cpu& cpu) {
     m.alignment_check = cpu.cpl == 3 && (cpu.cr0 & kCr0AM) && (cpu.system_flags & kAC);
     m.simd_unmasked = ~cpu.mxcsr & 0x1f80;
     m.fpu_pending = cpu.fpu.status & 0x80;
+    m.avx = cpu.avx_enabled();
     return m;
 }
 
 void update_key(Cpu& cpu, u8 epoch) {
     cpu.view = u8(access_view(cpu));
+    cpu.vector_bytes = cpu.avx_enabled() ? 32 : 16;
     const ir::Segment& cs = cpu.seg[1];
     const u64 segment = cpu.code64() || spans_all(cs) ? 0 : cpu.code_segments.number(u32(cs.base), cs.limit);
     cpu.key = pack(current_mode(cpu)) | segment << 32 | u64{epoch} << 56;

@@ -22,12 +22,13 @@ struct Mode {
     bool single_step = false;  // EFLAGS.TF, or a shadow, a debugger's step: one instruction per block
     bool alignment_check = false; // CPL 3, CR0.AM and EFLAGS.AC
     bool simd_unmasked = false; // some exception is unmasked in MXCSR: numeric SSE instructions may raise #XM
+    bool avx = false;           // CR4.OSXSAVE and XCR0 enable AVX state; else VEX-encoded vectors raise #UD
     bool fpu_pending = false;   // an unmasked x87 exception waits (status word, ES): waiting instructions report it
 
     bool long64() const { return code_bits == 64; }
 };
 
-// Packed into 32 bits, of which 24 are in use.
+// Packed into 32 bits, of which 25 are in use.
 u32 pack(const Mode& mode);
 Mode unpack(u32 packed);
 

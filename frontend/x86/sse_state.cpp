@@ -12,7 +12,7 @@ using ir::Ref;
 namespace {
 
 constexpr u32 kMxcsrDefined = 0xffff;
-constexpr u64 kX87Component = 1, kSseComponent = 2;
+constexpr u64 kVectorStates = kSseState | kAvxState; // those that MXCSR goes with
 
 // The area that FXSAVE writes, and XSAVE with a header behind it.
 struct Area {
@@ -32,6 +32,15 @@ struct Header {
     u64 components, compaction, zero[6];
 };
 static_assert(sizeof(Header) == 64);
+
+// Component 2, behind the header (SDM vol. 1, 13.5.3).
+using YmmHigh = u8[16][16];
+constexpr u32 kYmmAt = sizeof(Area) + sizeof(Header);
+
+// The bytes of a save area with these components.
+u32 area_bytes(u64 components) {
+    return kYmmAt + (components & kAvxState ? u32(sizeof(YmmHigh)) : 0);
+}
 
 unsigned xmm_registers(const Cpu& cpu) {
     return cpu.code64() ? 16 : 8;
@@ -65,6 +74,20 @@ void get_x87(Cpu& cpu, bool wide, const Area& area) {
     for (unsigned i = 0; i < 8; ++i)
         std::memcpy(f.st[i], area.st[i], 10);
     set_status_word(f, area.status);
+}
+
+// ---- parts of the vector registers, without those that only 64-bit mode has
+void put_vectors(const Cpu& cpu, unsigned from, u8 (&to)[16][16]) {
+    for (unsigned i = 0; i < xmm_registers(cpu); ++i)
+        std::memcpy(to[i], cpu.vec[i] + from, 16);
+}
+void get_vectors(Cpu& cpu, unsigned to, const u8 (&from)[16][16]) {
+    for (unsigned i = 0; i < xmm_registers(cpu); ++i)
+        std::memcpy(cpu.vec[i] + to, from[i], 16);
+}
+void clear_vectors(Cpu& cpu, unsigned from) {
+    for (unsigned i = 0; i < xmm_registers(cpu); ++i)
+        std::memset(cpu.vec[i] + from, 0, 16);
 }
 
 // ---- memory, in pieces that one access may have
@@ -103,7 +126,7 @@ u64 fxsave(ir::Context& ctx, u64 linear, u64, u64 imm) {
     put_x87(cpu, is_wide(imm), area);
     area.mxcsr = cpu.mxcsr;
     area.mxcsr_mask = kMxcsrDefined;
-    std::memcpy(area.xmm, cpu.vec, xmm_bytes);
+    put_vectors(cpu, 0, area.xmm);
     write_area(cpu, linear, &area, kXmmAt + xmm_bytes);
     return 0;
 }
@@ -118,7 +141,7 @@ u64 fxrstor(ir::Context& ctx, u64 linear, u64, u64 imm) {
     get_x87(cpu, is_wide(imm), area);
     if (sse) {
         cpu.mxcsr = area.mxcsr;
-        std::memcpy(cpu.vec, area.xmm, xmm_registers(cpu) * 16);
+        get_vectors(cpu, 0, area.xmm);
     }
     leave_if_mode_changed(cpu, next_rip_in(cpu, imm));
     return 0;
@@ -139,24 +162,31 @@ u64 xsave(ir::Context& ctx, u64 linear, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     if (!xsave_allowed(cpu, linear)) return 0;
     const u64 wanted = requested(cpu);
-    if (!check_write(cpu, linear, sizeof(Area) + sizeof(Header), data_view(cpu))) return 0;
+    if (!check_write(cpu, linear, area_bytes(wanted), data_view(cpu))) return 0;
     u64 components;
     if (!read_memory(cpu, linear + sizeof(Area), &components, 8, data_view(cpu))) return 0;
     components = (components & ~wanted) | wanted; // every component counts as in use
 
     Area area{};
     const u8* from = reinterpret_cast<const u8*>(&area);
-    if (wanted & kX87Component) {
+    if (wanted & kX87State) {
         put_x87(cpu, is_wide(imm), area);
         if (!write_area(cpu, linear, from, kMxcsrAt) ||
             !write_area(cpu, linear + kStAt, from + kStAt, kXmmAt - kStAt))
             return 0;
     }
-    if (wanted & kSseComponent) {
+    if (wanted & kVectorStates) {
         const u32 mxcsr[2] = {cpu.mxcsr, kMxcsrDefined};
-        if (!write_area(cpu, linear + kMxcsrAt, mxcsr, sizeof mxcsr) ||
-            !write_area(cpu, linear + kXmmAt, cpu.vec, xmm_registers(cpu) * 16))
-            return 0;
+        if (!write_area(cpu, linear + kMxcsrAt, mxcsr, sizeof mxcsr)) return 0;
+    }
+    if (wanted & kSseState) {
+        put_vectors(cpu, 0, area.xmm);
+        if (!write_area(cpu, linear + kXmmAt, area.xmm, xmm_registers(cpu) * 16)) return 0;
+    }
+    if (wanted & kAvxState) {
+        YmmHigh high;
+        put_vectors(cpu, 16, high);
+        if (!write_area(cpu, linear + kYmmAt, high, xmm_registers(cpu) * 16)) return 0;
     }
     write_area(cpu, linear + sizeof(Area), &components, 8);
     return 0;
@@ -174,25 +204,27 @@ u64 xrstor(ir::Context& ctx, u64 linear, u64, u64 imm) {
     const u64 wanted = requested(cpu);
     Area area;
     Header header;
+    YmmHigh high{};
     if (!read_area(cpu, linear, &area, sizeof area) ||
         !read_area(cpu, linear + sizeof area, &header, sizeof header))
         return 0;
+    if ((wanted & header.components & kAvxState) &&
+        !read_area(cpu, linear + kYmmAt, high, xmm_registers(cpu) * 16))
+        return 0;
     const bool bad_header = (header.components & ~cpu.xcr0) || header.compaction || header.zero[0];
-    const bool bad_mxcsr = (wanted & kSseComponent) && (area.mxcsr & ~kMxcsrDefined);
+    const bool bad_mxcsr = (wanted & kVectorStates) && (area.mxcsr & ~kMxcsrDefined);
     if (bad_header || bad_mxcsr) return raise(cpu, kGP, 0), 0;
 
-    if (wanted & header.components & kX87Component)
+    if (wanted & header.components & kX87State)
         get_x87(cpu, is_wide(imm), area);
-    else if (wanted & kX87Component)
+    else if (wanted & kX87State)
         initialize_x87(cpu.fpu);
-    if (wanted & kSseComponent) {
-        const u32 bytes = xmm_registers(cpu) * 16;
-        cpu.mxcsr = area.mxcsr; // whether or not the component is marked as saved
-        if (header.components & kSseComponent)
-            std::memcpy(cpu.vec, area.xmm, bytes);
-        else
-            std::memset(cpu.vec, 0, bytes);
-    }
+    if (wanted & kVectorStates) cpu.mxcsr = area.mxcsr; // whether or not a component is marked as saved
+    if (wanted & header.components & kSseState)
+        get_vectors(cpu, 0, area.xmm);
+    else if (wanted & kSseState)
+        clear_vectors(cpu, 0);
+    if (wanted & kAvxState) get_vectors(cpu, 16, high);
     leave_if_mode_changed(cpu, next_rip_in(cpu, imm));
     return 0;
 }
@@ -233,10 +265,10 @@ bool FXRSTOR(Translation& t, const Instruction& insn) {
     return area_call(t, insn, fxrstor_info, 512, ir::Access::Read);
 }
 bool XSAVE(Translation& t, const Instruction& insn) {
-    return area_call(t, insn, xsave_info, 576, ir::Access::Write);
+    return area_call(t, insn, xsave_info, area_bytes(t.mode.avx ? u64{kAvxState} : 0), ir::Access::Write);
 }
 bool XRSTOR(Translation& t, const Instruction& insn) {
-    return area_call(t, insn, xrstor_info, 576, ir::Access::Read);
+    return area_call(t, insn, xrstor_info, area_bytes(t.mode.avx ? u64{kAvxState} : 0), ir::Access::Read);
 }
 
 bool LDMXCSR(Translation& t, const Instruction& insn) {

@@ -61,9 +61,10 @@ inline bool refused_above_ring0(Translation& t) {
 // instruction at a time, a new epoch), leaves to it.
 inline u64 continue_at_rip(Cpu& cpu) {
     if (cpu.exit != ir::Exit::None) return 0;
-    const u8 epoch = u8(cpu.key >> 56);
+    const u8 epoch = u8(cpu.key >> 56), vector_bytes = cpu.vector_bytes;
     update_key(cpu, epoch);
-    if ((cpu.system_flags & kTF) || cpu.interrupt_shadow || u8(cpu.mmu->epoch()) != epoch)
+    if ((cpu.system_flags & kTF) || cpu.interrupt_shadow || u8(cpu.mmu->epoch()) != epoch ||
+        cpu.vector_bytes != vector_bytes)
         cpu.exit = ir::Exit::Event;
     return cpu.rip;
 }

@@ -284,12 +284,13 @@ u64 xgetbv_helper(ir::Context& ctx, u64, u64, u64) {
     return 0;
 }
 u64 xsetbv_helper(ir::Context& ctx, u64, u64, u64) {
-    constexpr u64 x87 = 1, offered = 3; // x87 and SSE state
     Cpu& cpu = cpu_of(ctx);
     const u64 value = get_pair(cpu);
+    const bool avx_without_sse = (value & (kSseState | kAvxState)) == kAvxState;
     if (!(cpu.cr4 & kCr4OSXSAVE))
         raise(ctx, kUD);
-    else if (cpu.cpl != 0 || u32(cpu.gpr[1]) != 0 || !(value & x87) || (value & ~offered))
+    else if (cpu.cpl != 0 || u32(cpu.gpr[1]) != 0 || !(value & kX87State) ||
+             (value & ~state_components(*cpu.model)) || avx_without_sse)
         raise(ctx, kGP, 0);
     else
         cpu.xcr0 = value;

@@ -160,6 +160,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     block.linear_pc = linear;
     block.mode_bits = mode.code_bits;
     block.view = mode.view;
+    block.vector_bytes = cpu.vector_bytes;
     source = {};
 
     if ((mode.long64() && !canonical(linear)) || start > cs_limit) {

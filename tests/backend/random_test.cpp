@@ -284,7 +284,7 @@ class Generator {
         const u64 offsets[] = {offsetof(Context, seg) + sizeof(Segment) * below(6),
                                offsetof(Context, key),
                                offsetof(Context, gpr) + 8 * below(16),
-                               offsetof(Context, vec) + 16 * below(16),
+                               offsetof(Context, vec) + 64 * below(16),
                                offsetof(Context, interrupt_line),
                                offsetof(Context, budget)};
         switch (below(4)) {

@@ -307,7 +307,8 @@ class VectorMaker {
 // ---- between the area and the guest's state
 void load(Cpu& cpu, const FxArea& fx) {
     cpu.mxcsr = fx.mxcsr;
-    std::memcpy(cpu.vec, fx.xmm, sizeof fx.xmm);
+    for (unsigned i = 0; i < 16; ++i)
+        std::memcpy(cpu.vec[i], fx.xmm[i], 16);
     cpu.fpu = {};
     cpu.fpu.control = fx.control;
     cpu.fpu.tag = fx.tag;
@@ -318,7 +319,8 @@ void load(Cpu& cpu, const FxArea& fx) {
 FxArea stored(const Cpu& cpu) {
     FxArea fx;
     fx.mxcsr = cpu.mxcsr;
-    std::memcpy(fx.xmm, cpu.vec, sizeof fx.xmm);
+    for (unsigned i = 0; i < 16; ++i)
+        std::memcpy(fx.xmm[i], cpu.vec[i], 16);
     fx.control = cpu.fpu.control;
     fx.status = status_word(cpu.fpu);
     fx.tag = cpu.fpu.tag;

@@ -77,7 +77,7 @@ class Lister {
         options_.tlb_offset = reinterpret_cast<u8*>(&memory_->tlb) -
                               reinterpret_cast<u8*>(static_cast<ir::Context*>(&memory_->cpu));
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
-        stubs_ = *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes());
+        stubs_ = *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), true);
     }
 
     std::string list(const Golden& g) {
@@ -209,19 +209,17 @@ class Lister {
     }
 
     std::string stub(u64 address) const {
-        const std::pair<const u8*, const char*> names[] = {{stubs_.acquire[0], "acquire_read"},
-                                                           {stubs_.acquire[1], "acquire_write"},
-                                                           {stubs_.acquire[2], "acquire_both"},
-                                                           {stubs_.commit, "commit"},
-                                                           {stubs_.call, "call"},
-                                                           {stubs_.look_up, "look_up"},
-                                                           {stubs_.exit_link, "exit_link"},
-                                                           {stubs_.exit_lookup, "exit_lookup"},
-                                                           {stubs_.exit_event, "exit_event"},
-                                                           {stubs_.exit_side, "exit_side"},
-                                                           {stubs_.exit_here, "exit_here"}};
-        for (const auto& [at, name] : names)
-            if (reinterpret_cast<u64>(at) == address) return name;
+        for (const backend::Stubs& set : stubs_.sets) {
+            const std::pair<const u8*, const char*> names[] = {
+                {set.acquire[0], "acquire_read"}, {set.acquire[1], "acquire_write"},
+                {set.acquire[2], "acquire_both"}, {set.commit, "commit"},
+                {set.call, "call"},               {set.look_up, "look_up"},
+                {set.exit_link, "exit_link"},     {set.exit_lookup, "exit_lookup"},
+                {set.exit_event, "exit_event"},   {set.exit_side, "exit_side"},
+                {set.exit_here, "exit_here"}};
+            for (const auto& [at, name] : names)
+                if (reinterpret_cast<u64>(at) == address) return name;
+        }
         return "elsewhere";
     }
 
@@ -258,7 +256,7 @@ class Lister {
     std::unique_ptr<backend::CodeBuffer> buffer_;
     backend::Options options_;
     std::unique_ptr<backend::Backend> backend_;
-    backend::Stubs stubs_;
+    backend::StubSets stubs_;
     std::map<const void*, std::string> helpers_;
 };
 
