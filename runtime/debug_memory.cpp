@@ -61,7 +61,7 @@ bool write_physical(softmmu::PhysicalMap& map, u64 gpa, const u8* from, u64 byte
 bool to_physical(Vcpu& vcpu, u64 linear, u64& gpa) {
     if (!vcpu.cpu().long_mode())
         linear &= 0xffffffff;
-    else if (!x86::canonical(linear))
+    else if (!x86::canonical(vcpu.cpu(), linear))
         return false;
     const auto translation = vcpu.mmu().probe(linear);
     gpa = translation.gpa;

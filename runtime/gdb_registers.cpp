@@ -141,7 +141,7 @@ u64 get_base(const Cpu& c, unsigned i) {
     return c.seg[i].base;
 }
 bool set_base(Cpu& c, unsigned i, u64 value) {
-    if (!x86::canonical(value)) return false;
+    if (!x86::canonical_base(c, value)) return false;
     c.seg[i].base = value;
     return true;
 }
@@ -164,7 +164,7 @@ bool set_system(Cpu& c, unsigned i, u64 value) {
     bool good = true;
     switch (i) {
     case kKernelGsBase:
-        good = x86::canonical(value);
+        good = x86::canonical_base(c, value);
         if (good) c.kernel_gs_base = value;
         break;
     case kCr0: good = x86::write_cr0(c, value); break;

@@ -55,14 +55,15 @@ std::string info_tlb(const MonitorCall& call) {
     const softmmu::Tlb& tlb = call.emulator.vcpu().tlb();
     std::string text;
     tlb.for_each(
-        [&](softmmu::View view, u64 page, const softmmu::TlbEntry& entry, bool global, u8 page_bits) {
+        [&](softmmu::View view, u64 page, const softmmu::TlbEntry& entry, const softmmu::Mapping& mapping) {
             const u64 index = softmmu::tlb_index(page);
             const auto way = [&](u64 tag, char letter) {
                 return tag == softmmu::empty_tag(index) ? '-' : letter;
             };
             text += format("%016llx %c%c%c %4lluK %s%s\n", ull(page), way(entry.read_tag, 'r'),
                            way(entry.write_tag, 'w'), way(entry.exec_tag, 'x'),
-                           ull((u64{1} << page_bits) / KiB), views[unsigned(view)], global ? ", global" : "");
+                           ull((u64{1} << mapping.page_bits) / KiB), views[unsigned(view)],
+                           mapping.global ? ", global" : "");
         });
     return text.empty() ? "the TLB is empty\n" : text;
 }

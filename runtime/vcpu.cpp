@@ -136,17 +136,16 @@ bool Vcpu::take_interrupt() {
 
 CachedBlock* Vcpu::next_block() {
     x86::Cpu& c = cpu();
-    if (epoch_ != mmu_.epoch()) {
-        // Only the low bits of the epoch are in the key: when they come round, old entries must be gone.
-        if (epoch_ >> 8 != mmu_.epoch() >> 8) cache_->clear_jump_cache();
-        epoch_ = mmu_.epoch();
+    if (c.generation != mmu_.epochs().generation()) { // tags of before may be those of other epochs now
+        cache_->clear_jump_cache();
+        c.generation = mmu_.epochs().generation();
     }
-    x86::update_key(c, u8(epoch_));
+    x86::update_key(c);
     if (c.code_segments.exhausted()) {
         cache_->invalidate_all();
         cache_->clear_jump_cache();
         c.code_segments.restart();
-        x86::update_key(c, u8(epoch_));
+        x86::update_key(c);
     }
 
     const u64 linear = linear_rip(c);
@@ -257,7 +256,7 @@ void Vcpu::run_block(CachedBlock& block) {
 void Vcpu::run_alone() {
     x86::Cpu& c = cpu();
     ++counters_.restarts;
-    x86::update_key(c, u8(epoch_));
+    x86::update_key(c);
     ir::Block block;
     x86::Translator::Source source;
     c.exit = ir::Exit::None;

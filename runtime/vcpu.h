@@ -121,7 +121,6 @@ class Vcpu {
 
     // The jump that left the last block and may be linked to the next one; null: none.
     const u8* previous_site_ = nullptr;
-    u64 epoch_ = 0;
     static constexpr i64 kBudget = i64{1} << 40;
 
     std::array<u64, 16> recent_{}; // rips of the last blocks entered from the run loop

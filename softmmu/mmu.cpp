@@ -13,12 +13,42 @@ void Mmu::flush(bool keep_global) {
     if (log_.enabled(LogItem::Mmu))
         log_.print(LogItem::Mmu, "TLB flush%s\n", keep_global ? " of non-global entries" : "");
     tlb_.flush(keep_global);
-    ++epoch_;
+    spaces_.forget_all();
+    spaces_.set_current(paging_.pcid); // whatever changed it: nothing is left of another one
+    if (keep_global)
+        epochs_.enter(nullptr);
+    else
+        epochs_.end_all();
 }
 
+void Mmu::load_address_space(bool keep) {
+    if (log_.enabled(LogItem::Mmu))
+        log_.print(LogItem::Mmu, "address space %u%s\n", paging_.pcid, keep ? ", kept" : "");
+    spaces_.load(paging_.pcid, keep, paging_.pkru, paging_.pkrs);
+}
+
+// Global translations of the page are dropped whatever their PCID, and those in `spaces_` are not global.
 void Mmu::invlpg(u64 linear) {
     tlb_.flush_page(linear);
-    ++epoch_;
+    epochs_.drop_page(linear);
+}
+
+void Mmu::invalidate_page(u16 pcid, u64 linear) {
+    if (pcid != spaces_.current()) return spaces_.forget_page(pcid, linear);
+    tlb_.flush_page(linear, true);
+    epochs_.drop_page(linear);
+}
+
+void Mmu::invalidate_space(u16 pcid) {
+    if (pcid != spaces_.current()) return spaces_.forget(pcid);
+    tlb_.flush(true);
+    epochs_.enter(nullptr);
+}
+
+void Mmu::set_protection_keys(u32 pkru, u32 pkrs) {
+    tlb_.flush_keys(changed_keys(paging_.pkru, paging_.pkrs, pkru, pkrs));
+    paging_.pkru = pkru;
+    paging_.pkrs = pkrs;
 }
 
 void Mmu::set_watches(std::vector<Watch> watches, std::function<void(const Watch&)> hit) {
@@ -51,8 +81,7 @@ u8* Mmu::direct(u64 linear, u32 size, AccessKind kind, View view, const Translat
         return write && page.has_code && map_.hits_code(t.gpa, size) ? nullptr : host;
     }
 
-    const u8 page_bits = u8(std::countr_zero(t.page_bytes));
-    TlbEntry& entry = tlb_.lead_to(view, linear, host, t.global, page_bits);
+    TlbEntry& entry = tlb_.lead_to(view, linear, host, t.mapping);
     const u64 tag = align_down(linear, kPageSize);
     entry.read_tag = tag;
     const bool logged = page.dirty_logged && !write;
@@ -104,16 +133,27 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
 
     u64 gpa[2] = {};
     const u32 bytes[2] = {first, size - first};
-    for (unsigned part = 0; part < 2 && bytes[part]; ++part) {
+    const unsigned parts = bytes[1] ? 2 : 1;
+    Walk walks[2];
+    Translation t;
+    for (unsigned part = 0; part < parts; ++part) {
         // In legacy modes the second page of an access at the top wraps to address 0.
         const u64 at = part == 0           ? linear
                        : paging_.long_mode ? linear + first
                                            : (linear + first) & 0xffffffff;
-        const Translation t = translate(at, kind, view);
-        if (!t.ok) return {.fault = t.fault};
+        walks[part] = find(at);
+        t = judge(at, walks[part], kind, view);
+        if (!t.ok) {
+            report(t);
+            return {.fault = t.fault};
+        }
         gpa[part] = t.gpa;
-        if (first == size)
-            if (u8* host = direct(linear, size, kind, view, t)) return {.host = host};
+    }
+    for (unsigned part = 0; part < parts; ++part)
+        mark(walks[part], write);
+    if (parts == 1) {
+        t.writable |= write;
+        if (u8* host = direct(linear, size, kind, view, t)) return {.host = host};
     }
     if (write) {
         for (unsigned part = 0; part < 2 && bytes[part]; ++part)
@@ -142,14 +182,17 @@ Mmu::Fetched Mmu::fetch(u64 linear, View view) {
     const u64 tag = align_down(linear, kPageSize);
     if (const TlbEntry& entry = tlb_.entry(view, linear); entry.exec_tag == tag) {
         const u8* host = reinterpret_cast<const u8*>(linear + entry.addend);
+        const Mapping& mapping = tlb_.mapping(view, linear);
+        epochs_.fetched(linear, view == View::User, mapping.global, mapping.page_bits);
         return {.ok = true, .host = host, .gpa = map_.gpa_of_ram(host)};
     }
     const Translation t = translate(linear, AccessKind::Execute, view);
     if (!t.ok) return {.fault = t.fault};
     const PhysicalMap::Page page = map_.lookup(t.gpa);
     if (page.host && map_.is_ram(page.host)) {
-        tlb_.lead_to(view, tag, page.host, t.global, u8(std::countr_zero(t.page_bytes))).exec_tag = tag;
+        tlb_.lead_to(view, tag, page.host, t.mapping).exec_tag = tag;
     }
+    epochs_.fetched(linear, view == View::User, t.mapping.global, t.mapping.page_bits);
     return {.ok = true, .host = page.host ? page.host + t.gpa % kPageSize : nullptr, .gpa = t.gpa};
 }
 

@@ -1,6 +1,8 @@
 // Linear to physical: page walks by the SDM (vol. 3, ch. 4), TLB fill, and the slow path of every access.
 #pragma once
 
+#include "softmmu/address_spaces.h"
+#include "softmmu/epochs.h"
 #include "softmmu/physical_map.h"
 #include "softmmu/tlb.h"
 
@@ -12,17 +14,23 @@ namespace dragoman::softmmu {
 
 enum class AccessKind : u8 { Read, Write, ReadWrite, Execute };
 
-// What of the control registers decides a walk. Set by the frontend whenever one of them changes.
+// What decides a walk: control registers, and what the processor model has. Set by the frontend whenever one
+// of them changes.
 struct PagingState {
     u64 cr3 = 0;
+    u16 pcid = 0;                                                   // CR3[11:0] if CR4.PCIDE
     bool paging = false;                                            // CR0.PG
     bool write_protect = false;                                     // CR0.WP
     bool pse = false, pae = false, long_mode = false, la57 = false; // CR4.PSE, CR4.PAE, EFER.LMA, CR4.LA57
-    bool nxe = false, smep = false, smap = false, pge = false, pat_pse36 = true;
-    u64 pdpte[4] = {}; // PAE paging: loaded with CR3 (SDM vol. 3, 4.4.1)
+    bool nxe = false, smep = false, smap = false, pge = false;
+    bool pke = false, pks = false;                 // CR4.PKE, CR4.PKS
+    u32 pkru = 0, pkrs = 0;                        // rights by protection key: AD and WD, two bits each
+    bool page_1g = true, pse36 = true, pat = true; // CPUID
+    u8 physical_bits = PhysicalMap::address_bits;  // MAXPHYADDR
+    u64 pdpte[4] = {};                             // PAE paging: loaded with CR3 (SDM vol. 3, 4.4.1)
 };
 
-// Page fault as the processor reports it (SDM vol. 3, 4.7): the error code has P, W/R, U/S, RSVD, I/D.
+// Page fault as the processor reports it (SDM vol. 3, 4.7): the error code has P, W/R, U/S, RSVD, I/D, PK.
 struct PageFault {
     u64 address = 0;
     u32 error = 0;
@@ -35,21 +43,27 @@ class Mmu final : public MapListener {
     Mmu(const Mmu&) = delete;
     Mmu& operator=(const Mmu&) = delete;
 
-
     void set_paging(const PagingState& state) { paging_ = state; } // does not flush
     const PagingState& paging() const { return paging_; }
+    // WRPKRU and the like: drops what was filled under other rights.
+    void set_protection_keys(u32 pkru, u32 pkrs);
+
+    // What drops translations (SDM vol. 3, 4.10.4.1). Of every address space:
     void flush(bool keep_global);
+    // MOV to CR3, after set_paging. `keep`: bit 63 was set.
+    void load_address_space(bool keep);
     void invlpg(u64 linear);
-    // Advances with every flush and INVLPG: what was looked up by linear address under another epoch is stale.
-    u64 epoch() const { return epoch_; }
+    // INVPCID, types 0 and 1: neither drops global translations.
+    void invalidate_page(u16 pcid, u64 linear);
+    void invalidate_space(u16 pcid);
+    const Epochs& epochs() const { return epochs_; }
 
     // Walks for an access of this kind, sets A (and D for writes), no TLB. `gpa` is after A20.
     struct Translation {
         bool ok = false;
         u64 gpa = 0;
-        u64 page_bytes = 4096; // size of the mapping: 4 KiB, 2 MiB, 4 MiB, 1 GiB
+        Mapping mapping;
         bool writable = false; // a write under the same view is allowed and D is set already
-        bool global = false;
         PageFault fault;
         const char* why = ""; // the step of the walk that failed, for the report of a triple fault
     };
@@ -88,14 +102,31 @@ class Mmu final : public MapListener {
 
     // MapListener
     void mappings_changed() override { flush(false); }
-    void write_protected(const u8* host_page) override { tlb_.protect_host_page(host_page); }
+    void write_protected(const u8* host_page) override {
+        tlb_.protect_host_page(host_page);
+        spaces_.page_protected();
+    }
 
     PhysicalMap& map() { return map_; }
     Tlb& tlb() { return tlb_; }
     std::string describe() const; // `info mem`: the current mappings
 
   private:
-    Translation walk(u64 linear, AccessKind kind, View view, bool set_accessed) const;
+    // What the paging structures say about an address, before anybody's right to it is asked.
+    struct Walk {
+        const char* missing = nullptr; // the step that failed: the access faults with `error`
+        u32 error = 0;
+        u8 count = 0, entry_bytes = 0; // the entries used, the leaf last
+        u64 entries[5], addresses[5];
+        bool writable = true, user = true, no_execute = false, dirty = true;
+        u64 gpa = 0;
+        Mapping mapping;
+    };
+    Walk find(u64 linear) const;
+    Translation judge(u64 linear, const Walk& walk, AccessKind kind, View view) const;
+    // Sets A, and D for a write: once it is known that nothing faults.
+    void mark(Walk& walk, bool write);
+    void report(const Translation& t) const;
     bool watched(u64 linear_page) const;
     void report_watches(u64 linear, u32 size, AccessKind kind) const;
     // Host pointer to memory that may be accessed directly, after filling the TLB; null: I/O, or code would
@@ -109,7 +140,8 @@ class Mmu final : public MapListener {
     Tlb& tlb_;
     Log& log_;
     PagingState paging_;
-    u64 epoch_ = 0;
+    Epochs epochs_;
+    AddressSpaces spaces_{tlb_, epochs_};
     std::vector<Watch> watches_;
     std::function<void(const Watch&)> watch_hit_;
     struct Open { // a bounce buffer waiting for commit()

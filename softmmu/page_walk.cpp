@@ -3,6 +3,8 @@
 #include "base/bits.h"
 #include "softmmu/mmu.h"
 
+#include <algorithm>
+
 namespace dragoman::softmmu {
 
 namespace {
@@ -13,14 +15,21 @@ enum EntryBit : u64 {
     kUser = 1u << 2,
     kAccessed = 1u << 5,
     kDirty = 1u << 6,
-    kLarge = 1u << 7,
+    kLarge = 1u << 7, // of an entry that could lead to a table; PAT in a PTE
     kGlobal = 1u << 8,
+    kLargePat = 1u << 12,
     kExecuteDisable = u64{1} << 63,
 };
-enum ErrorBit : u32 { kErrPresent = 1, kErrWrite = 2, kErrUser = 4, kErrReserved = 8, kErrFetch = 16 };
+enum ErrorBit : u32 {
+    kErrPresent = 1,
+    kErrWrite = 2,
+    kErrUser = 4,
+    kErrReserved = 8,
+    kErrFetch = 16,
+    kErrKey = 32
+};
 
-constexpr unsigned kM = PhysicalMap::address_bits; // MAXPHYADDR
-constexpr u64 kAddressMask = low_mask(kM) & ~u64{0xfff};
+constexpr u64 kFrame = low_mask(52) & ~u64{0xfff}; // where an 8-byte entry has an address
 
 struct Level {
     u8 shift; // of the linear address
@@ -33,169 +42,179 @@ constexpr Level kLong[5] = {{48, 9, false, "PML5E"},
                             {30, 9, true, "PDPTE"},
                             {21, 9, true, "PDE"},
                             {12, 9, false, "PTE"}};
+constexpr Level kPaePdpte[1] = {{30, 2, false, "PDPTE"}}; // kept in the processor
 constexpr Level kPae[2] = {{21, 9, true, "PDE"}, {12, 9, false, "PTE"}};
 constexpr Level k32[2] = {{22, 10, true, "PDE"}, {12, 10, false, "PTE"}};
 
+// Bits that must be 0 in a present entry (SDM vol. 3, 4.3, 4.4.2, 4.5.4).
+u64 reserved_bits(const PagingState& p, const Level& level, bool leaf, bool large) {
+    u64 reserved = 0;
+    if (p.long_mode || p.pae) {
+        reserved = low_mask(p.long_mode ? 52 : 63) & ~low_mask(p.physical_bits);
+        if (!p.nxe) reserved |= kExecuteDisable;
+        if (large) reserved |= low_mask(level.shift) & ~low_mask(13);
+        if (p.long_mode && (level.shift >= 39 || (level.shift == 30 && !p.page_1g))) reserved |= kLarge;
+    } else if (large) { // PSE-36: bits 20:13 are bits 39:32 of the address
+        const unsigned wide = p.pse36 ? std::min<unsigned>(p.physical_bits, 40) - 32 : 0;
+        reserved = low_mask(22) & ~low_mask(13 + wide);
+    }
+    if (leaf && !p.pat) reserved |= large ? kLargePat : kLarge;
+    return reserved;
+}
+
+// The denied accesses of a protection key: reads if AD, writes if AD or WD.
+bool denied(u32 rights, unsigned key, bool write, bool write_disable_holds) {
+    const u32 bits = rights >> 2 * key;
+    return (bits & 1) || (write && write_disable_holds && (bits & 2));
+}
+
 } // namespace
 
-Mmu::Translation Mmu::walk(u64 linear, AccessKind kind, View view, bool set_accessed) const {
-    const bool write = kind == AccessKind::Write || kind == AccessKind::ReadWrite;
-    const bool fetch = kind == AccessKind::Execute;
-    const bool user = view == View::User;
+Mmu::Walk Mmu::find(u64 linear) const {
     const PagingState& p = paging_;
-
-    Translation t;
+    Walk w;
     if (!p.paging) {
-        t.ok = true;
-        t.gpa = linear & 0xffffffff & map_.a20_mask();
-        t.writable = true;
-        t.page_bytes = kPageSize;
-        return t;
+        w.gpa = linear & 0xffffffff & map_.a20_mask();
+        return w;
     }
-
-    const bool wide = p.long_mode || p.pae; // 8-byte entries
-    const bool nx = wide && p.nxe;
-    auto fail = [&](u32 error, const char* why) {
-        t.fault = {linear, error | (write ? kErrWrite : 0u) | (user ? kErrUser : 0u) |
-                               (fetch && (nx || p.smep) ? kErrFetch : 0u)};
-        t.why = why;
-        return t;
+    const Level* level;
+    const auto fail = [&](u32 error, const char* why) {
+        w.mapping.page_bits = level->shift;
+        w.error = error;
+        w.missing = why;
+        return w;
     };
 
-    const Level* level;
+    const bool wide = p.long_mode || p.pae; // 8-byte entries
     const Level* const end = p.long_mode ? kLong + 5 : p.pae ? kPae + 2 : k32 + 2;
     u64 table;
     if (p.long_mode) {
         level = p.la57 ? kLong : kLong + 1;
-        table = p.cr3 & kAddressMask;
+        table = p.cr3 & kFrame;
     } else if (p.pae) {
         const u64 pdpte = p.pdpte[bits(linear, 31, 30)];
-        if (!(pdpte & kPresent)) return fail(0, "PDPTE not present");
+        level = kPaePdpte;
+        if (!(pdpte & kPresent)) return fail(0, "PDPTE");
         level = kPae;
-        table = pdpte & kAddressMask;
+        table = pdpte & kFrame;
     } else {
         level = k32;
         table = p.cr3 & 0xfffff000;
     }
 
-    // The walk only looks; A and D are set once it is known to succeed.
-    u64 entries[5], addresses[5];
-    unsigned n = 0;
-    bool writable = true, user_page = true, no_execute = false, large = false;
-    const unsigned entry_bytes = wide ? 8 : 4;
+    w.entry_bytes = wide ? 8 : 4;
+    u64 entry;
+    bool large = false;
     for (;; ++level) {
-        const u64 at =
-            (table + bits(linear, level->shift + level->index_bits - 1, level->shift) * entry_bytes) &
-            map_.a20_mask();
-        const u64 entry = map_.load(at, entry_bytes);
-        addresses[n] = at;
-        entries[n++] = entry;
+        const u64 index = bits(linear, level->shift + level->index_bits - 1, level->shift);
+        const u64 at = (table + index * w.entry_bytes) & map_.a20_mask();
+        entry = map_.load(at, w.entry_bytes);
+        w.addresses[w.count] = at;
+        w.entries[w.count++] = entry;
         if (!(entry & kPresent)) return fail(0, level->name);
         large = level->may_be_large && (entry & kLarge) && (wide || p.pse);
-
-        u64 reserved = 0;
-        if (wide) {
-            reserved = p.long_mode ? bits(~u64{0}, 51, kM) << kM : bits(~u64{0}, 62, kM) << kM;
-            if (!p.nxe) reserved |= kExecuteDisable;
-            if (large) reserved |= low_mask(level->shift) & ~low_mask(13);
-            if (p.long_mode && level->shift >= 39) reserved |= kLarge;
-        } else if (large) {
-            reserved = u64{1} << 21;
-        }
-        if (entry & reserved) return fail(kErrPresent | kErrReserved, "reserved bit");
-
-        writable = writable && (entry & kWritable);
-        user_page = user_page && (entry & kUser);
-        no_execute = no_execute || (nx && (entry & kExecuteDisable));
-        if (large || level + 1 == end) break;
-        table = wide ? entry & kAddressMask : entry & 0xfffff000;
+        const bool leaf = large || level + 1 == end;
+        if (entry & reserved_bits(p, *level, leaf, large))
+            return fail(kErrPresent | kErrReserved, "reserved bit");
+        w.writable = w.writable && (entry & kWritable);
+        w.user = w.user && (entry & kUser);
+        w.no_execute = w.no_execute || (wide && p.nxe && (entry & kExecuteDisable));
+        if (leaf) break;
+        table = wide ? entry & kFrame : entry & 0xfffff000;
     }
 
-    // Permissions (SDM vol. 3, 4.6.1).
-    const bool may_write = writable || (!user && !p.write_protect);
-    if (user && !user_page) return fail(kErrPresent, "supervisor page");
-    if (fetch) {
-        if (no_execute) return fail(kErrPresent, "execute-disable");
-        if (!user && user_page && p.smep) return fail(kErrPresent, "SMEP");
-    } else if (view == View::SupervisorSmap && user_page) {
-        return fail(kErrPresent, "SMAP");
-    }
-    if (write && !may_write) return fail(kErrPresent, "read-only page");
-
-    if (set_accessed) {
-        for (unsigned i = 0; i < n; ++i) {
-            const u64 wanted = entries[i] | kAccessed | (write && i + 1 == n ? u64(kDirty) : 0);
-            if (wanted == entries[i]) continue;
-            map_.store(addresses[i], entry_bytes, wanted);
-            entries[i] = wanted;
-        }
-    }
-
-    const u64 leaf = entries[n - 1];
+    u64 frame = wide ? entry & kFrame : entry & 0xfffff000;
+    if (!wide && large) frame = (entry & 0xffc00000) | bits(entry, 20, 13) << 32;
     const u64 mask = low_mask(level->shift);
-    u64 frame = wide ? leaf & kAddressMask : leaf & 0xfffff000;
-    if (!wide && large) frame = (leaf & 0xffc00000) | bits(leaf, 20, 13) << 32; // PSE-36
-    t.ok = true;
-    t.page_bytes = mask + 1;
-    t.gpa = ((frame & ~mask) | (linear & mask)) & map_.a20_mask();
-    t.writable = may_write && (leaf & kDirty);
-    t.global = p.pge && (leaf & kGlobal);
+    w.gpa = ((frame & ~mask) | (linear & mask)) & map_.a20_mask();
+    w.dirty = entry & kDirty;
+    const bool keyed = p.long_mode && (w.user ? p.pke : p.pks);
+    w.mapping = {.global = p.pge && (entry & kGlobal),
+                 .page_bits = level->shift,
+                 .key = u8((keyed ? bits(entry, 62, 59) : 0) | (w.user ? 0 : 16))};
+    return w;
+}
+
+// Access rights (SDM vol. 3, 4.6) and error codes (4.7).
+Mmu::Translation Mmu::judge(u64 linear, const Walk& w, AccessKind kind, View view) const {
+    const PagingState& p = paging_;
+    const bool write = kind == AccessKind::Write || kind == AccessKind::ReadWrite;
+    const bool fetch = kind == AccessKind::Execute;
+    const bool user = view == View::User;
+
+    Translation t;
+    t.gpa = w.gpa;
+    t.mapping = w.mapping;
+    u32 error = w.error;
+    t.why = w.missing;
+    const auto refuse = [&](bool refused, const char* why, u32 bits) {
+        if (!refused) return;
+        error |= kErrPresent | bits;
+        if (!t.why) t.why = why;
+    };
+    bool may_write = true;
+    if (!w.missing && p.paging) {
+        const bool held = user || p.write_protect; // does what forbids writing apply?
+        const unsigned key = w.mapping.key & 15;
+        const bool keyed = p.long_mode && (w.user ? p.pke : p.pks);
+        const u32 rights = !keyed ? 0 : w.user ? p.pkru : p.pkrs;
+        may_write = (w.writable || !held) && !denied(rights, key, true, held);
+
+        refuse(user && !w.user, "supervisor page", 0);
+        refuse(fetch && w.no_execute, "execute-disable", 0);
+        refuse(fetch && !user && w.user && p.smep, "SMEP", 0);
+        refuse(!fetch && view == View::SupervisorSmap && w.user, "SMAP", 0);
+        refuse(write && held && !w.writable, "read-only page", 0);
+        refuse(!fetch && denied(rights, key, write, held), "protection key", kErrKey);
+    }
+    if (!t.why) {
+        t.ok = true;
+        t.why = "";
+        t.writable = may_write && w.dirty;
+        return t;
+    }
+    const bool tells_fetches = ((p.long_mode || p.pae) && p.nxe) || p.smep;
+    t.fault = {linear, error | (write ? kErrWrite : 0u) | (user ? kErrUser : 0u) |
+                           (fetch && tells_fetches ? kErrFetch : 0u)};
     return t;
+}
+
+void Mmu::mark(Walk& w, bool write) {
+    for (unsigned i = 0; i < w.count; ++i) {
+        const u64 flags = kAccessed | (write && i + 1 == w.count ? u64(kDirty) : 0);
+        if ((w.entries[i] & flags) == flags) continue;
+        // Read again: tables may share an entry, and the store before this one may have changed it.
+        map_.store(w.addresses[i], w.entry_bytes, map_.load(w.addresses[i], w.entry_bytes) | flags);
+    }
+}
+
+void Mmu::report(const Translation& t) const {
+    if (log_.enabled(LogItem::Mmu))
+        log_.print(LogItem::Mmu, "page fault at %016llx error %x: %s\n", (unsigned long long)t.fault.address,
+                   t.fault.error, t.why);
 }
 
 Mmu::Translation Mmu::translate(u64 linear, AccessKind kind, View view) {
-    Translation t = walk(linear, kind, view, true);
-    if (!t.ok && log_.enabled(LogItem::Mmu))
-        log_.print(LogItem::Mmu, "page fault at %016llx error %x: %s\n", (unsigned long long)linear,
-                   t.fault.error, t.why);
+    Walk w = find(linear);
+    Translation t = judge(linear, w, kind, view);
+    if (!t.ok) {
+        report(t);
+        return t;
+    }
+    const bool write = kind == AccessKind::Write || kind == AccessKind::ReadWrite;
+    mark(w, write);
+    t.writable |= write;
     return t;
 }
 
-// Ignores permissions by asking for the weakest access: a supervisor's read without SMAP.
 Mmu::Translation Mmu::probe(u64 linear) const {
-    return walk(linear, AccessKind::Read, View::Supervisor, false);
-}
-
-std::string Mmu::describe() const {
-    if (!paging_.paging) return "paging is off\n";
-    struct Run {
-        u64 from = 0, to = 0;
-        bool writable = false, global = false;
-    } run;
-    std::string text;
-    auto flush_run = [&] {
-        if (run.to == run.from) return;
-        char line[96];
-        std::snprintf(line, sizeof line, "%016llx-%016llx %016llx -%c%c\n", (unsigned long long)run.from,
-                      (unsigned long long)run.to, (unsigned long long)(run.to - run.from), 'r',
-                      run.writable ? 'w' : '-');
-        text += line;
-        run = {};
-    };
-    // Steps by what a walk finds: a mapping's size where there is one, the reach of the missing entry where
-    // not.
-    const bool wide = paging_.long_mode || paging_.pae;
-    const unsigned address_bits = paging_.long_mode ? (paging_.la57 ? 57 : 48) : 32;
-    const u64 sign = paging_.long_mode ? u64{1} << (address_bits - 1) : 0;
-    for (u64 at = 0; at < u64{1} << address_bits && text.size() < 4 * MiB;) {
-        const u64 linear = sign && (at & sign) ? at | ~low_mask(address_bits) : at;
-        const Translation t = probe(linear);
-        const std::string_view missing = t.why;
-        const u64 step = t.ok                              ? t.page_bytes
-                         : missing == "PML5E"              ? u64{1} << 48
-                         : missing == "PML4E"              ? u64{1} << 39
-                         : missing.substr(0, 5) == "PDPTE" ? u64{1} << 30
-                         : missing == "PDE"                ? u64{1} << (wide ? 21 : 22)
-                                                           : kPageSize;
-        if (!t.ok || linear != run.to || t.writable != run.writable) flush_run();
-        if (t.ok) {
-            if (run.to == run.from) run = {linear, linear, t.writable, t.global};
-            run.to = linear + t.page_bytes;
-        }
-        at = align_down(at, step) + step;
+    const Walk w = find(linear);
+    Translation t{.ok = !w.missing, .gpa = w.gpa, .mapping = w.mapping, .writable = w.writable};
+    if (w.missing) {
+        t.fault = {linear, w.error};
+        t.why = w.missing;
     }
-    flush_run();
-    return text;
+    return t;
 }
 
 } // namespace dragoman::softmmu

@@ -58,7 +58,8 @@ Result<std::unique_ptr<PhysicalMap>> PhysicalMap::create(u64 bytes, Log& log) {
 PhysicalMap::PhysicalMap(u8* ram, u64 bytes, Log& log)
     : log_(log), ram_(ram), ram_bytes_(bytes), ram_below_4g_(below_4g(bytes)),
       low_pages_(kLowLimit / page_size) {
-    constexpr int kRamPriority = -1000; // over PCI BARs, under everything the chip set decodes (hw/core/map_priority.h)
+    constexpr int kRamPriority =
+        -1000; // over PCI BARs, under everything the chip set decodes (hw/core/map_priority.h)
     map_memory(0, ram_below_4g_, ram, false, kRamPriority);
     if (bytes > ram_below_4g_)
         map_memory(kLowLimit, bytes - ram_below_4g_, ram + ram_below_4g_, false, kRamPriority);

@@ -8,7 +8,7 @@ Tlb::Tlb() {
     for (unsigned view = 0; view < kViews; ++view)
         for (u64 index = 0; index < kTlbEntries; ++index)
             empty(view, index);
-    used_.reserve(kViews * kTlbEntries);
+    listed_.reserve(kViews * kTlbEntries);
 }
 
 void Tlb::empty(unsigned view, u64 index) {
@@ -16,62 +16,111 @@ void Tlb::empty(unsigned view, u64 index) {
     tables_[view][index] = {tag, tag, tag, 0};
 }
 
-TlbEntry& Tlb::claim(View view, u64 linear, bool global, u8 page_bits) {
+void Tlb::count_large(const Note& note, int by) {
+    if (note.mapping.page_bits != kPageBits) large_[large_hash(note.page, note.mapping.page_bits)] += u16(by);
+}
+
+bool Tlb::may_be_large(u64 linear) const {
+    for (const u8 page_bits : kLargeBits)
+        if (large_[large_hash(linear, page_bits)]) return true;
+    return false;
+}
+
+void Tlb::drop(Slot slot) {
+    Note& note = notes_[slot.view][slot.index];
+    count_large(note, -1);
+    note.used = false;
+    empty(slot.view, slot.index);
+}
+
+TlbEntry& Tlb::claim(View view, u64 linear, Mapping mapping) {
     const unsigned v = unsigned(view);
     const u64 index = tlb_index(linear);
     const u64 page = align_down(linear, kPageSize);
     Note& note = notes_[v][index];
-    if (!note.used) {
-        used_.push_back({u8(v), u16(index)});
-        note.used = true;
-    } else if (note.page != page) {
-        empty(v, index);
+    if (note.used) {
+        count_large(note, -1);
+        if (note.page != page) empty(v, index);
+    } else if (!note.listed) {
+        listed_.push_back({u8(v), u16(index)});
     }
-    note.page = page;
-    note.global = global;
-    note.page_bits = page_bits;
+    note = {.page = page, .mapping = mapping, .used = true, .listed = true};
+    count_large(note, 1);
+    keys_seen_ |= 1u << mapping.key;
     return tables_[v][index];
 }
 
-TlbEntry& Tlb::lead_to(View view, u64 linear, const u8* host, bool global, u8 page_bits) {
-    TlbEntry& entry = claim(view, linear, global, page_bits);
+TlbEntry& Tlb::lead_to(View view, u64 linear, const u8* host, Mapping mapping) {
+    TlbEntry& entry = claim(view, linear, mapping);
     const u64 addend = reinterpret_cast<u64>(host) - linear;
     if (entry.addend != addend) empty(unsigned(view), tlb_index(linear));
     entry.addend = addend;
     return entry;
 }
 
-template <class Drop> void Tlb::flush_if(Drop drop) {
+template <class Drop> void Tlb::flush_if(Drop drops) {
     std::size_t kept = 0;
-    for (const Slot slot : used_) {
+    for (const Slot slot : listed_) {
         Note& note = notes_[slot.view][slot.index];
-        if (drop(note)) {
-            note.used = false;
-            empty(slot.view, slot.index);
-        } else {
-            used_[kept++] = slot;
-        }
+        if (note.used && drops(note, slot)) drop(slot);
+        if (note.used)
+            listed_[kept++] = slot;
+        else
+            note.listed = false;
     }
-    used_.resize(kept);
+    listed_.resize(kept);
+    if (kept == 0) keys_seen_ = 0;
 }
 
 void Tlb::flush(bool keep_global) {
-    flush_if([&](const Note& note) { return !(keep_global && note.global); });
+    flush_if([&](const Note& note, Slot) { return !(keep_global && note.mapping.global); });
 }
 
-void Tlb::flush_page(u64 linear) {
-    flush_if([&](const Note& note) { return (note.page ^ linear) >> note.page_bits == 0; });
+void Tlb::flush_page(u64 linear, bool keep_global) {
+    const auto drops = [&](const Note& note) {
+        return (note.page ^ linear) >> note.mapping.page_bits == 0 && !(keep_global && note.mapping.global);
+    };
+    if (may_be_large(linear)) {
+        flush_if([&](const Note& note, Slot) { return drops(note); });
+        return;
+    }
+    for (unsigned view = 0; view < kViews; ++view) {
+        const u64 index = tlb_index(linear);
+        const Note& note = notes_[view][index];
+        if (note.used && drops(note)) drop({u8(view), u16(index)});
+    }
+}
+
+void Tlb::flush_keys(u32 keys) {
+    if (keys & keys_seen_) flush_if([&](const Note& note, Slot) { return keys >> note.mapping.key & 1; });
+}
+
+void Tlb::park(std::vector<Parked>& to) {
+    flush_if([&](const Note& note, Slot slot) {
+        if (note.mapping.global) return false;
+        to.push_back({tables_[slot.view][slot.index], note.page, note.mapping, slot.view});
+        return true;
+    });
+}
+
+void Tlb::unpark(const std::vector<Parked>& from, bool writes) {
+    for (const Parked& parked : from) {
+        const u64 index = tlb_index(parked.page);
+        if (notes_[parked.view][index].used) continue;
+        TlbEntry& entry = claim(View(parked.view), parked.page, parked.mapping);
+        entry = parked.entry;
+        if (!writes) entry.write_tag = empty_tag(index);
+    }
 }
 
 u64 Tlb::filled(View view) const {
     u64 n = 0;
-    for (const Slot slot : used_)
-        n += slot.view == unsigned(view);
+    for_each([&](View of, u64, const TlbEntry&, Mapping) { n += of == view; });
     return n;
 }
 
 void Tlb::protect_host_page(const u8* host_page) {
-    for (const Slot slot : used_) {
+    for (const Slot slot : listed_) {
         TlbEntry& entry = tables_[slot.view][slot.index];
         const u64 page = notes_[slot.view][slot.index].page;
         if (entry.write_tag == page && reinterpret_cast<const u8*>(page + entry.addend) == host_page)

@@ -48,6 +48,13 @@ constexpr u64 empty_tag(u64 index) {
     return (index ^ 1) << kPageBits;
 }
 
+// What an entry was filled from, as far as somebody may want it dropped.
+struct Mapping {
+    bool global = false;
+    u8 page_bits = kPageBits; // log2 of the mapping's size
+    u8 key = 0;               // protection key; 16 more for a supervisor page's
+};
+
 class Tlb {
   public:
     Tlb();
@@ -57,26 +64,44 @@ class Tlb {
     static constexpr u64 table_offset(unsigned view) { return view * kTlbEntries * sizeof(TlbEntry); }
 
     // Claims the entry of a page for a new filling: empties it unless it is the same page's already, and
-    // notes it so that a flush costs what was filled and not the size of the table. `page_bits`: log2 of the
-    // mapping's size.
-    TlbEntry& claim(View view, u64 linear, bool global, u8 page_bits);
-    // Claims the entry and makes it lead to `host`, the host address of `linear`. Tags filled when the page was
-    // mapped elsewhere are emptied: no entry may mix the permission of one mapping with the address of another.
-    TlbEntry& lead_to(View view, u64 linear, const u8* host, bool global, u8 page_bits);
+    // notes it so that a flush costs what was filled and not the size of the table.
+    TlbEntry& claim(View view, u64 linear, Mapping mapping);
+    // Claims the entry and makes it lead to `host`, the host address of `linear`. Tags filled when the page
+    // was mapped elsewhere are emptied: no entry may mix the permission of one mapping with the address of
+    // another.
+    TlbEntry& lead_to(View view, u64 linear, const u8* host, Mapping mapping);
     void flush(bool keep_global);
     // Drops what was filled from the mapping that holds `linear`, whatever its size was then, in every view.
-    void flush_page(u64 linear);
+    void flush_page(u64 linear, bool keep_global = false);
+    // Drops what was filled from pages of these protection keys (a bit each, by Mapping::key).
+    void flush_keys(u32 keys);
+    // Of the page that the entry for `linear` was claimed for last.
+    const Mapping& mapping(View view, u64 linear) const {
+        return notes_[unsigned(view)][tlb_index(linear)].mapping;
+    }
     u64 filled(View view) const; // entries in use, for `info tlb`
 
     // Makes every entry whose host page is `host_page` take the slow path for writes.
     void protect_host_page(const u8* host_page);
 
-    // Calls f(view, linear page, entry, global, page_bits) for each entry in use.
+    // Entries that are not global, taken out while another address space is loaded
+    // (softmmu/address_spaces.h).
+    struct Parked {
+        TlbEntry entry;
+        u64 page;
+        Mapping mapping;
+        u8 view;
+    };
+    void park(std::vector<Parked>& to);
+    // Their inverse. Without `writes` the write tags stay empty: some page was protected in between. An entry
+    // whose place a global one has taken is lost.
+    void unpark(const std::vector<Parked>& from, bool writes);
+
+    // Calls f(view, linear page, entry, mapping) for each entry in use.
     template <class F> void for_each(F f) const {
-        for (const Slot slot : used_) {
+        for (const Slot slot : listed_) {
             const Note& note = notes_[slot.view][slot.index];
-            if (note.used)
-                f(View(slot.view), note.page, tables_[slot.view][slot.index], note.global, note.page_bits);
+            if (note.used) f(View(slot.view), note.page, tables_[slot.view][slot.index], note.mapping);
         }
     }
 
@@ -87,16 +112,29 @@ class Tlb {
     };
     struct Note { // what is not needed for the inline check
         u64 page = 0;
-        bool used = false; // listed in used_
-        bool global = false;
-        u8 page_bits = 12;
+        Mapping mapping;
+        bool used = false;
+        bool listed = false; // in listed_; stays when flush_page empties the entry
     };
     void empty(unsigned view, u64 index);
-    template <class Drop> void flush_if(Drop drop);
+    void drop(Slot slot);
+    void count_large(const Note& note, int by);
+    bool may_be_large(u64 linear) const;
+    template <class Drop> void flush_if(Drop drops);
 
     alignas(64) std::array<std::array<TlbEntry, kTlbEntries>, kViews> tables_;
     std::array<std::array<Note, kTlbEntries>, kViews> notes_{};
-    std::vector<Slot> used_;
+    std::vector<Slot> listed_;
+    u32 keys_seen_ = 0; // of entries filled since the table was last empty
+
+    // How many entries come from large mappings, by a hash of the mapping's address: where there is none,
+    // flush_page looks at one entry of each view and not at all of them.
+    static constexpr u64 kLargeCounts = 256;
+    static constexpr u8 kLargeBits[] = {21, 22, 30};
+    std::array<u16, kLargeCounts> large_{};
+    static u64 large_hash(u64 linear, u8 page_bits) {
+        return ((linear >> page_bits) + page_bits * u64{37}) % kLargeCounts;
+    }
 };
 
 } // namespace dragoman::softmmu

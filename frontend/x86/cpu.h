@@ -34,7 +34,7 @@ enum Cr4Bit : u64 {
     kCr4VME = 1u << 0, kCr4PVI = 1u << 1, kCr4TSD = 1u << 2, kCr4DE = 1u << 3, kCr4PSE = 1u << 4, kCr4PAE = 1u << 5,
     kCr4MCE = 1u << 6, kCr4PGE = 1u << 7, kCr4PCE = 1u << 8, kCr4OSFXSR = 1u << 9, kCr4OSXMMEXCPT = 1u << 10,
     kCr4UMIP = 1u << 11, kCr4LA57 = 1u << 12, kCr4FSGSBASE = 1u << 16, kCr4PCIDE = 1u << 17, kCr4OSXSAVE = 1u << 18,
-    kCr4SMEP = 1u << 20, kCr4SMAP = 1u << 21, kCr4PKE = 1u << 22,
+    kCr4SMEP = 1u << 20, kCr4SMAP = 1u << 21, kCr4PKE = 1u << 22, kCr4PKS = 1u << 24,
 };
 enum EferBit : u64 { kEferSCE = 1u << 0, kEferLME = 1u << 8, kEferLMA = 1u << 10, kEferNXE = 1u << 11 };
 
@@ -73,6 +73,8 @@ struct Cpu : ir::Context {
     u64 pat = 0x0007040600070406, misc_enable = 1;
     u64 mtrr_def_type = 0, mtrr_fixed[11] = {}, mtrr_variable[16] = {};
     u64 pdpte[4] = {};
+    u32 pkru = 0, pkrs = 0; // rights by protection key (SDM vol. 3, 4.6.2)
+    u64 generation = 0;     // of softmmu::Epochs, when the run loop last saw to it that the jump cache is of no older one
 
     bool nmi_pending = false, nmi_blocked = false;
     bool halted = false;

@@ -42,6 +42,7 @@ constexpr FeatureInfo kFeatures[] = {
     {Feature::Monitor, "monitor", 1, ECX, 3, false},
     {Feature::Ssse3, "ssse3", 1, ECX, 9, true},
     {Feature::Cx16, "cx16", 1, ECX, 13, true},
+    {Feature::Pcid, "pcid", 1, ECX, 17, true},
     {Feature::Sse41, "sse4.1", 1, ECX, 19, true},
     {Feature::Sse42, "sse4.2", 1, ECX, 20, true},
     {Feature::X2apic, "x2apic", 1, ECX, 21, true},
@@ -62,7 +63,7 @@ constexpr FeatureInfo kFeatures[] = {
     {Feature::Smep, "smep", 7, EBX, 7, true},
     {Feature::Bmi2, "bmi2", 7, EBX, 8, true},
     {Feature::Erms, "erms", 7, EBX, 9, true},
-    {Feature::Invpcid, "invpcid", 7, EBX, 10, false},
+    {Feature::Invpcid, "invpcid", 7, EBX, 10, true},
     {Feature::Rdseed, "rdseed", 7, EBX, 18, true},
     {Feature::Adx, "adx", 7, EBX, 19, true},
     {Feature::Smap, "smap", 7, EBX, 20, true},
@@ -111,6 +112,7 @@ constexpr struct {
     {Feature::Xsave, Feature::Fxsr},
     {Feature::LongMode, Feature::Pae},
     {Feature::LongMode, Feature::Msr},
+    {Feature::Pcid, Feature::LongMode},
     {Feature::Nx, Feature::Pae},
     {Feature::Page1G, Feature::LongMode},
     {Feature::Syscall, Feature::LongMode},
@@ -163,6 +165,7 @@ constexpr Feature kVirtual[] = {Hypervisor,   X2apic, TscDeadline,     TscAdjust
 struct Row {
     std::string_view name;
     u8 family, model, stepping;
+    u8 physical_bits;
     u32 basic_leaves;
     bool extended_leaves;
     std::string_view brand;
@@ -172,12 +175,14 @@ struct Row {
 // The generic models bear the number of an in-order processor (Atom, 0x36): as with it, nothing runs ahead of
 // a fault here, and systems that know the number leave out the countermeasures.
 constexpr Feature k486[] = {I486, Fpu};
+constexpr u8 kBits = softmmu::PhysicalMap::address_bits;
 const Row kModels[] = {
-    {"max", 6, 0x36, 1, 0x16, true, "Dragoman virtual CPU", {}},
+    {"max", 6, 0x36, 1, kBits, 0x16, true, "Dragoman virtual CPU", {}},
     {"x86-64-v2",
      6,
      0x36,
      1,
+     kBits,
      0x16,
      true,
      "Dragoman virtual CPU (x86-64-v2)",
@@ -186,15 +191,16 @@ const Row kModels[] = {
      6,
      0x36,
      1,
+     kBits,
      0x16,
      true,
      "Dragoman virtual CPU (x86-64-v1)",
      {kPentium, kPentium3, kV1, kVirtual}},
-    {"qemu64", 6, 6, 3, 0xd, true, "Dragoman virtual CPU (qemu64)", {kPentium, kPentium3, kV1, kQemu64}},
-    {"core2", 6, 15, 11, 0xa, true, "Intel(R) Core(TM)2 Duo CPU", {kPentium, kPentium3, kV1, kCore2}},
-    {"pentium3", 6, 8, 3, 2, false, "", {kPentium, kPentium3}},
-    {"pentium", 5, 2, 12, 1, false, "", {kPentium}},
-    {"486", 4, 8, 0, 1, false, "", {k486}},
+    {"qemu64", 6, 6, 3, kBits, 0xd, true, "Dragoman virtual CPU (qemu64)", {kPentium, kPentium3, kV1, kQemu64}},
+    {"core2", 6, 15, 11, 36, 0xa, true, "Intel(R) Core(TM)2 Duo CPU", {kPentium, kPentium3, kV1, kCore2}},
+    {"pentium3", 6, 8, 3, 36, 2, false, "", {kPentium, kPentium3}},
+    {"pentium", 5, 2, 12, 32, 1, false, "", {kPentium}},
+    {"486", 4, 8, 0, 32, 1, false, "", {k486}},
 };
 
 void set(CpuModel& m, Feature f, bool on = true) {
@@ -233,6 +239,7 @@ CpuModel build(const Row& row) {
     m.family = row.family;
     m.model = row.model;
     m.stepping = row.stepping;
+    m.physical_bits = row.physical_bits;
     m.basic_leaves = row.basic_leaves;
     m.extended_leaves = row.extended_leaves;
     m.brand = row.brand;

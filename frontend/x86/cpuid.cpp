@@ -109,7 +109,7 @@ CpuidRegisters extended(const Cpu& cpu, u32 leaf) {
     }
     case 0x80000006: return {.ecx = 2048u << 16 | 8u << 12 | 64}; // L2: 2 MiB, 16 ways
     case 0x80000008:
-        return {.eax = softmmu::PhysicalMap::address_bits | (m.has(Feature::LongMode) ? 48u : 32u) << 8};
+        return {.eax = m.physical_bits | m.linear_bits() << 8};
     default: return {};
     }
 }

@@ -3,6 +3,7 @@
 
 #include "base/result.h"
 #include "frontend/x86/instruction.h"
+#include "softmmu/physical_map.h"
 
 #include <bitset>
 #include <span>
@@ -18,10 +19,13 @@ struct CpuModel {
     u8 family = 6, model = 0, stepping = 0;
     std::string vendor = "GenuineIntel"; // 12 characters
     std::string brand;                   // up to 47 characters
+    u8 physical_bits = softmmu::PhysicalMap::address_bits; // MAXPHYADDR
     u32 basic_leaves = 1;                // highest basic leaf
     bool extended_leaves = false;        // 0x80000000 and on
     u64 tsc_hz = 1'000'000'000;          // reported in leaf 0x15/0x16 where the model has it
 
+    // Width of the linear addresses that its registers can hold.
+    unsigned linear_bits() const { return has(Feature::La57) ? 57 : has(Feature::LongMode) ? 48 : 32; }
     bool has(Feature f) const { return features.test(static_cast<std::size_t>(f)); }
 };
 

@@ -106,7 +106,7 @@ bool deliver_long(Cpu& cpu, const Event& e) {
         if (!inner_stack64(cpu, level, gate.gate_ist(), stack.pointer)) return false;
     }
     stack.pointer &= ~u64{15};
-    if (!canonical(gate.gate_offset64())) return fail(cpu, kGP, 0);
+    if (!canonical(cpu, gate.gate_offset64())) return fail(cpu, kGP, 0);
 
     Frame frame(8);
     frame.push(cpu.seg[2].selector);

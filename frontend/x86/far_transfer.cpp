@@ -25,7 +25,7 @@ bool is_64bit_code(const Cpu& cpu, const Descriptor& code) {
 
 // Is `rip` one that this code segment can run?
 bool check_target(Cpu& cpu, const Descriptor& code, u64 rip) {
-    const bool ok = is_64bit_code(cpu, code) ? canonical(rip) : rip <= code.limit();
+    const bool ok = is_64bit_code(cpu, code) ? canonical(cpu, rip) : rip <= code.limit();
     return ok || fail(cpu, kGP, 0);
 }
 

@@ -48,7 +48,7 @@ bool sysret(Cpu& cpu, unsigned size) {
     if (!cpu.code64() || !(cpu.efer & kEferSCE)) return fail(cpu, kUD);
     if (cpu.cpl != 0) return fail(cpu, kGP);
     const bool to64 = size == 8;
-    if (to64 && !canonical(cpu.gpr[1])) return fail(cpu, kGP);
+    if (to64 && !canonical(cpu, cpu.gpr[1])) return fail(cpu, kGP);
     constexpr u32 loaded = 0x3c7fd7; // without RF, VM and what is reserved
     cpu.rip = to64 ? cpu.gpr[1] : u32(cpu.gpr[1]);
     const u16 selector = u16(cpu.star >> 48);
@@ -73,7 +73,7 @@ bool sysexit(Cpu& cpu, unsigned size) {
     const u16 selector = u16(cpu.sysenter_cs);
     if (!cpu.protected_mode() || cpu.cpl != 0 || (selector & 0xfffc) == 0) return fail(cpu, kGP);
     const bool to64 = size == 8;
-    if (to64 && (!canonical(cpu.gpr[1]) || !canonical(cpu.gpr[2]))) return fail(cpu, kGP);
+    if (to64 && (!canonical(cpu, cpu.gpr[1]) || !canonical(cpu, cpu.gpr[2]))) return fail(cpu, kGP);
     cpu.gpr[4] = to64 ? cpu.gpr[1] : u32(cpu.gpr[1]);
     cpu.rip = to64 ? cpu.gpr[2] : u32(cpu.gpr[2]);
     const u16 code = u16(selector + (to64 ? 32 : 16));

@@ -104,6 +104,10 @@ enum class Feature : u8 {
     Vpclmulqdq,
     Gfni,
     Sha,
+    Pcid,
+    La57,
+    Pku,
+    Pks,
     Count
 };
 

@@ -122,11 +122,12 @@ Mode current_mode(const Cpu& cpu) {
     return m;
 }
 
-void update_key(Cpu& cpu, u8 epoch) {
+void update_key(Cpu& cpu) {
     cpu.view = u8(access_view(cpu));
     cpu.vector_bytes = cpu.avx_enabled() ? 32 : 16;
     const ir::Segment& cs = cpu.seg[1];
     const u64 segment = cpu.code64() || spans_all(cs) ? 0 : cpu.code_segments.number(u32(cs.base), cs.limit);
+    const u8 epoch = cpu.mmu ? cpu.mmu->epochs().tag(cpu.cpl == 3) : 0;
     cpu.key = pack(current_mode(cpu)) | segment << 32 | u64{epoch} << 56;
 }
 

@@ -25,7 +25,7 @@ template <auto field> bool write_field32(Cpu& cpu, u32, u64 value) {
     return true;
 }
 template <auto field> bool write_canonical(Cpu& cpu, u32, u64 value) {
-    if (cpu.model->has(Feature::LongMode) && !canonical(value)) return false;
+    if (cpu.model->has(Feature::LongMode) && !canonical_base(cpu, value)) return false;
     cpu.*field = value;
     return true;
 }
@@ -44,7 +44,7 @@ template <unsigned seg> bool read_base(Cpu& cpu, u32, u64& value) {
     return value = cpu.seg[seg].base, true;
 }
 template <unsigned seg> bool write_base(Cpu& cpu, u32, u64 value) {
-    if (!canonical(value)) return false;
+    if (!canonical_base(cpu, value)) return false;
     cpu.seg[seg].base = value;
     return true;
 }

@@ -141,7 +141,7 @@ namespace {
 // imm: bit 0 IDTR instead of GDTR, bit 1 the base has 24 bits (16-bit operand size)
 u64 load_table(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
-    if (cpu.code64() && !canonical(b)) {
+    if (cpu.code64() && !canonical_base(cpu, b)) {
         raise(ctx, kGP, 0);
         return 0;
     }

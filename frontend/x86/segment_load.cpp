@@ -122,7 +122,7 @@ bool load_ldtr(Cpu& cpu, u16 selector, Vector vector) {
     if (!read_descriptor(cpu, selector, d, vector, true)) return false;
     if (d.is_segment() || d.type() != kLdt) return fail(cpu, vector, selector);
     if (!d.present()) return fail(cpu, vector == kTS ? kTS : kNP, selector);
-    if (cpu.long_mode() && !canonical(d.base())) return fail(cpu, vector, selector);
+    if (cpu.long_mode() && !canonical_base(cpu, d.base())) return fail(cpu, vector, selector);
     cpu.ldtr = d.segment(selector);
     return true;
 }
@@ -135,7 +135,7 @@ bool load_tr(Cpu& cpu, u16 selector) {
     const bool tss = d.type() == kTss32 || (d.type() == kTss16 && !cpu.long_mode());
     if (d.is_segment() || !tss) return fail(cpu, kGP, selector);
     if (!d.present()) return fail(cpu, kNP, selector);
-    if (cpu.long_mode() && !canonical(d.base())) return fail(cpu, kGP, selector);
+    if (cpu.long_mode() && !canonical_base(cpu, d.base())) return fail(cpu, kGP, selector);
     d.low |= u64{2} << 40; // busy
     if (!write_system(cpu, d.address + 5, u8(d.low >> 40))) return false;
     cpu.tr = d.segment(selector);

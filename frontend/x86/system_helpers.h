@@ -58,12 +58,12 @@ inline bool refused_above_ring0(Translation& t) {
 
 // What helpers return whose block ends by call_and_leave: rip, with the block key brought up to date, so that
 // the indirect jump finds the block of the new mode without the run loop. Where the run loop has to look (one
-// instruction at a time, a new epoch), leaves to it.
+// instruction at a time, a jump cache to be cleared), leaves to it.
 inline u64 continue_at_rip(Cpu& cpu) {
     if (cpu.exit != ir::Exit::None) return 0;
-    const u8 epoch = u8(cpu.key >> 56), vector_bytes = cpu.vector_bytes;
-    update_key(cpu, epoch);
-    if ((cpu.system_flags & kTF) || cpu.interrupt_shadow || u8(cpu.mmu->epoch()) != epoch ||
+    const u8 vector_bytes = cpu.vector_bytes;
+    update_key(cpu);
+    if ((cpu.system_flags & kTF) || cpu.interrupt_shadow || cpu.mmu->epochs().generation() != cpu.generation ||
         cpu.vector_bytes != vector_bytes)
         cpu.exit = ir::Exit::Event;
     return cpu.rip;

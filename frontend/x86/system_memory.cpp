@@ -17,7 +17,7 @@ constexpr u32 kMost = 64; // bytes of one acquire
 u8* acquire(Cpu& cpu, u64 linear, u32 size, softmmu::AccessKind kind, softmmu::View view) {
     if (!cpu.long_mode()) {
         linear &= 0xffffffff;
-    } else if (!canonical(linear) || !canonical(linear + size - 1)) {
+    } else if (!canonical(cpu, linear) || !canonical(cpu, linear + size - 1)) {
         raise(cpu, kGP, 0);
         return nullptr;
     }
@@ -43,7 +43,7 @@ bool probe(Cpu& cpu, u64 linear, u64 size, softmmu::AccessKind kind, softmmu::Vi
 
 // Does a stack access of `size` bytes at `offset` stay in its segment? Raises the stack's fault if not.
 bool inside_stack(Cpu& cpu, const Stack& stack, u64 offset, u64 size) {
-    const bool ok = stack.bits == 64 ? canonical(offset) && canonical(offset + size - 1)
+    const bool ok = stack.bits == 64 ? canonical(cpu, offset) && canonical(cpu, offset + size - 1)
                                      : inside_limit(stack.segment, offset, size);
     if (!ok) raise(cpu, stack.fault, stack.error);
     return ok;

@@ -8,11 +8,17 @@ namespace dragoman::x86 {
 
 namespace {
 
-using softmmu::PhysicalMap;
-
 bool fail(Cpu& cpu) {
     raise(cpu, kGP, 0);
     return false;
+}
+
+bool has(const Cpu& cpu, Feature feature) {
+    return !cpu.model || cpu.model->has(feature);
+}
+
+u8 physical_bits(const Cpu& cpu) {
+    return cpu.model ? cpu.model->physical_bits : u8(softmmu::PhysicalMap::address_bits);
 }
 
 bool pae_paging(const Cpu& cpu, u64 cr0, u64 cr4) {
@@ -21,7 +27,7 @@ bool pae_paging(const Cpu& cpu, u64 cr0, u64 cr4) {
 
 // PAE paging keeps the four PDPTEs in the processor (SDM vol. 3, 4.4.1).
 bool load_pdptes(Cpu& cpu, u64 cr3) {
-    constexpr u64 reserved = 0x1e6 | ~low_mask(PhysicalMap::address_bits);
+    const u64 reserved = 0x1e6 | ~low_mask(physical_bits(cpu));
     u64 loaded[4];
     for (unsigned i = 0; i < 4; ++i) {
         loaded[i] = cpu.mmu->map().load(((cr3 & 0xffffffe0) + i * 8) & cpu.mmu->map().a20_mask(), 8);
@@ -42,21 +48,28 @@ constexpr struct {
     {kCr4PGE, Feature::Pge},           {kCr4PCE, Feature::Mmx},   {kCr4OSFXSR, Feature::Fxsr},
     {kCr4OSXMMEXCPT, Feature::Sse},    {kCr4UMIP, Feature::Umip}, {kCr4FSGSBASE, Feature::Fsgsbase},
     {kCr4OSXSAVE, Feature::Xsave},     {kCr4SMEP, Feature::Smep}, {kCr4SMAP, Feature::Smap},
+    {kCr4PCIDE, Feature::Pcid},        {kCr4LA57, Feature::La57}, {kCr4PKE, Feature::Pku},
+    {kCr4PKS, Feature::Pks},
 };
 
 u64 cr4_offered(const Cpu& cpu) {
     u64 offered = 0;
     for (const auto& row : kCr4Offered)
-        if (!cpu.model || cpu.model->has(row.feature)) offered |= row.bits;
+        if (has(cpu, row.feature)) offered |= row.bits;
     return offered;
 }
 
 } // namespace
 
+bool canonical_base(const Cpu& cpu, u64 address) {
+    return canonical(address, has(cpu, Feature::La57) ? 57 : 48);
+}
+
 void update_paging(Cpu& cpu) {
     if (!cpu.mmu) return;
     softmmu::PagingState s;
     s.cr3 = cpu.cr3;
+    s.pcid = cpu.cr4 & kCr4PCIDE ? u16(cpu.cr3 & 0xfff) : 0;
     s.paging = cpu.cr0 & kCr0PG;
     s.write_protect = cpu.cr0 & kCr0WP;
     s.pse = cpu.cr4 & kCr4PSE;
@@ -67,6 +80,14 @@ void update_paging(Cpu& cpu) {
     s.smap = cpu.cr4 & kCr4SMAP;
     s.long_mode = cpu.efer & kEferLMA;
     s.nxe = cpu.efer & kEferNXE;
+    s.pke = cpu.cr4 & kCr4PKE;
+    s.pks = cpu.cr4 & kCr4PKS;
+    s.pkru = cpu.pkru;
+    s.pkrs = cpu.pkrs;
+    s.page_1g = has(cpu, Feature::Page1G);
+    s.pse36 = has(cpu, Feature::Pse36);
+    s.pat = has(cpu, Feature::Pat);
+    s.physical_bits = physical_bits(cpu);
     for (unsigned i = 0; i < 4; ++i)
         s.pdpte[i] = cpu.pdpte[i];
     cpu.mmu->set_paging(s);
@@ -92,7 +113,7 @@ bool write_cr0(Cpu& cpu, u64 value) {
             if (!(cpu.cr4 & kCr4PAE) || (cpu.seg[1].attributes & kSegL) || tss16) return fail(cpu);
             efer |= kEferLMA;
         } else if (!(value & kCr0PG)) {
-            if (cpu.code64()) return fail(cpu);
+            if (cpu.code64() || (cpu.cr4 & kCr4PCIDE)) return fail(cpu);
             efer &= ~u64{kEferLMA};
         }
     }
@@ -108,39 +129,50 @@ bool write_cr0(Cpu& cpu, u64 value) {
 }
 
 bool write_cr3(Cpu& cpu, u64 value) {
+    constexpr u64 no_flush = u64{1} << 63; // with process-context identifiers; not stored
+    const bool pcide = cpu.cr4 & kCr4PCIDE;
+    const bool keep = pcide && (value & no_flush);
+    if (keep) value &= ~no_flush;
     if (cpu.long_mode()) {
-        if (value & ~low_mask(PhysicalMap::address_bits)) return fail(cpu);
+        if (value & ~low_mask(physical_bits(cpu))) return fail(cpu);
     } else {
         value &= 0xffffffff;
     }
     if (pae_paging(cpu, cpu.cr0, cpu.cr4) && !load_pdptes(cpu, value)) return false;
     cpu.cr3 = value;
     update_paging(cpu);
-    flush_translations(cpu, cpu.cr4 & kCr4PGE);
+    if (cpu.mmu) cpu.mmu->load_address_space(keep);
     return true;
 }
 
 bool write_cr4(Cpu& cpu, u64 value) {
     if (value & ~cr4_offered(cpu)) return fail(cpu);
-    if (cpu.long_mode() && !(value & kCr4PAE)) return fail(cpu);
     const u64 changed = cpu.cr4 ^ value;
+    if (cpu.long_mode() && (!(value & kCr4PAE) || (changed & kCr4LA57))) return fail(cpu);
+    if (changed & value & kCr4PCIDE && (!cpu.long_mode() || (cpu.cr3 & 0xfff))) return fail(cpu);
     constexpr u64 reload = kCr4PAE | kCr4PGE | kCr4PSE | kCr4SMEP;
     if (pae_paging(cpu, cpu.cr0, value) && (changed & reload) && !load_pdptes(cpu, cpu.cr3)) return false;
+    const bool leaves_pcids = changed & cpu.cr4 & kCr4PCIDE;
     cpu.cr4 = value;
     cpu.view = u8(access_view(cpu));
-    if (changed & (reload | kCr4SMAP | kCr4LA57)) {
+    if (leaves_pcids || (changed & (reload | kCr4SMAP | kCr4LA57 | kCr4PKE | kCr4PKS))) {
         update_paging(cpu);
         flush_translations(cpu, false);
     }
     return true;
 }
 
+void write_protection_keys(Cpu& cpu, u32 pkru, u32 pkrs) {
+    cpu.pkru = pkru;
+    cpu.pkrs = pkrs;
+    if (cpu.mmu) cpu.mmu->set_protection_keys(pkru, pkrs);
+}
+
 bool write_efer(Cpu& cpu, u64 value) {
     u64 defined = 0;
-    const auto offers = [&](Feature f) { return !cpu.model || cpu.model->has(f); };
-    if (offers(Feature::Syscall)) defined |= kEferSCE;
-    if (offers(Feature::LongMode)) defined |= kEferLME | kEferLMA;
-    if (offers(Feature::Nx)) defined |= kEferNXE;
+    if (has(cpu, Feature::Syscall)) defined |= kEferSCE;
+    if (has(cpu, Feature::LongMode)) defined |= kEferLME | kEferLMA;
+    if (has(cpu, Feature::Nx)) defined |= kEferNXE;
     if (value & ~defined) return fail(cpu);
     if ((cpu.cr0 & kCr0PG) && ((value ^ cpu.efer) & kEferLME)) return fail(cpu);
     const u64 old = cpu.efer;

@@ -26,9 +26,19 @@ bool write_cr0(Cpu& cpu, u64 value);
 bool write_cr3(Cpu& cpu, u64 value);
 bool write_cr4(Cpu& cpu, u64 value);
 bool write_efer(Cpu& cpu, u64 value);
+// PKRU and IA32_PKRS: the rights that protection keys leave to user and supervisor pages.
+void write_protection_keys(Cpu& cpu, u32 pkru, u32 pkrs);
 
-constexpr bool canonical(u64 address) {
-    return u64(i64(address << 16) >> 16) == address;
+// Is bit `bits` - 1 what all higher bits are (SDM vol. 1, 3.3.7.1)?
+constexpr bool canonical(u64 address, unsigned bits) {
+    return u64(i64(address << (64 - bits)) >> (64 - bits)) == address;
 }
+// An address that is about to be used: by the paging mode.
+inline bool canonical(const Cpu& cpu, u64 address) {
+    return canonical(address, cpu.cr4 & kCr4LA57 ? 57 : 48);
+}
+// One loaded into a base register, an MSR, or given to INVPCID: by what the processor has, whatever CR4.LA57
+// is.
+bool canonical_base(const Cpu& cpu, u64 address);
 
 } // namespace dragoman::x86

@@ -196,7 +196,7 @@ bool inner_stack64(Cpu& cpu, unsigned level, unsigned ist, u64& rsp) {
     const u32 at = ist ? 0x1c + ist * 8 : level * 8 + 4;
     if (at + 7 > cpu.tr.limit) return fail(cpu, kTS, cpu.tr.selector & 0xfffc);
     if (!read_system(cpu, cpu.tr.base + at, rsp)) return false;
-    if (!canonical(rsp)) return fail(cpu, kSS, 0);
+    if (!canonical(cpu, rsp)) return fail(cpu, kSS, 0);
     return true;
 }
 

@@ -5,6 +5,7 @@
 #include "frontend/x86/exception.h"
 #include "frontend/x86/instruction.h"
 #include "frontend/x86/listing.h"
+#include "frontend/x86/system_registers.h"
 #include "frontend/x86/translation.h"
 
 #include <algorithm>
@@ -68,10 +69,6 @@ void end_with_exit(ir::Builder& ir) {
     }
     default: break; // ExitTo, ExitHere
     }
-}
-
-bool canonical(u64 linear) {
-    return u64(i64(linear << 16) >> 16) == linear;
 }
 
 bool names_xmm(const Instruction& insn) {
@@ -163,7 +160,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     block.vector_bytes = cpu.vector_bytes;
     source = {};
 
-    if ((mode.long64() && !canonical(linear)) || start > cs_limit) {
+    if ((mode.long64() && !canonical(cpu, linear)) || start > cs_limit) {
         raise(cpu, kGP, 0);
         return false;
     }

@@ -50,7 +50,7 @@ class FlatMemory final : public ir::Memory {
         const bool crosses = (linear ^ (linear + size - 1)) >> 12;
         if (!crosses && kind_of(linear) != PageKind::Slow) {
             softmmu::TlbEntry& entry =
-                vcpu_.tlb.claim(softmmu::View(ctx.view), linear, false, softmmu::kPageBits);
+                vcpu_.tlb.claim(softmmu::View(ctx.view), linear, {});
             const u64 page = linear & ~u64{0xfff};
             entry.addend = u64(byte(page)) - page;
             entry.read_tag = page;

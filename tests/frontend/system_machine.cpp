@@ -130,7 +130,7 @@ ir::Exit SystemMachine::run(unsigned blocks, bool deliver) {
     for (unsigned i = 0; i < blocks; ++i) {
         cpu.poll = 0;
         cpu.exit = ir::Exit::None;
-        update_key(cpu, u8(mmu->epoch()));
+        update_key(cpu);
         const bool stepping = cpu.system_flags & kTF;
         ir::Block block;
         Translator::Source source;

@@ -134,7 +134,7 @@ class Lister {
                                          .attributes = u16(common | x86::kSegWritable | x86::kSegDB)};
         const u16 size = bits == 64 ? u16(x86::kSegL) : bits == 32 ? u16(x86::kSegDB) : u16{0};
         if (bits != 16) cpu.seg[1].attributes = u16(common | x86::kSegCode | x86::kSegReadable | size);
-        x86::update_key(cpu, 0);
+        x86::update_key(cpu);
         return bits == 16 ? kRealCodeAt : kCodeAt;
     }
 

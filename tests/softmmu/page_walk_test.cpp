@@ -70,17 +70,17 @@ TEST_F(Walk, EachFormatFindsItsPage) {
     auto t = walk(R, U);
     ASSERT_TRUE(t.ok) << t.why;
     EXPECT_EQ(t.gpa, kFrame | 0x678);
-    EXPECT_EQ(t.page_bytes, 4096u);
+    EXPECT_EQ(t.mapping.page_bits, 12);
 
     put<u64>(kPde, u64{0x400000} | P | RW | US | PS);
     t = walk(R, U);
     EXPECT_EQ(t.gpa, 0x400000u + (kLinear & 0x1fffff));
-    EXPECT_EQ(t.page_bytes, 2 * MiB);
+    EXPECT_EQ(t.mapping.page_bits, 21);
 
     put<u64>(kPdpte, (u64{1} << 30) | P | RW | US | PS);
     t = walk(R, U);
     EXPECT_EQ(t.gpa, (u64{1} << 30) + (kLinear & 0x3fffffff));
-    EXPECT_EQ(t.page_bytes, 1 * GiB);
+    EXPECT_EQ(t.mapping.page_bits, 30);
 
     two_level();
     t = walk(R, U);
@@ -88,7 +88,7 @@ TEST_F(Walk, EachFormatFindsItsPage) {
     put<u32>(kPde32, u32(0x400000 | P | RW | US | PS));
     t = walk(R, U);
     EXPECT_EQ(t.gpa, 0x400000u + (kLinear & 0x3fffff));
-    EXPECT_EQ(t.page_bytes, 4 * MiB);
+    EXPECT_EQ(t.mapping.page_bits, 22);
     put<u32>(kPde32,
              u32(0x400000 | 0x2a << 13 | P | RW | US | PS)); // PSE-36: bits 20:13 are address bits 39:32
     EXPECT_EQ(walk(R, U).gpa, (u64{0x2a} << 32) + 0x400000 + (kLinear & 0x3fffff));
@@ -256,9 +256,9 @@ TEST_F(Walk, ProbeTouchesNothingAndIgnoresPermissions) {
 
 TEST_F(Walk, GlobalNeedsPge) {
     four_level(P | RW | US | G);
-    EXPECT_FALSE(walk(R, U).global);
+    EXPECT_FALSE(walk(R, U).mapping.global);
     paging.pge = true;
-    EXPECT_TRUE(walk(R, U).global);
+    EXPECT_TRUE(walk(R, U).mapping.global);
 }
 
 TEST_F(Walk, TablesOutsideMemoryFault) {

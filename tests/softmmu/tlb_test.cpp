@@ -16,7 +16,7 @@ bool hits(u64 tag, u64 linear, u64 size) {
 class TlbTest : public ::testing::Test {
   protected:
     TlbEntry& fill(View view, u64 page, bool global = false, u8 page_bits = 12, u64 host = 0x7000000) {
-        TlbEntry& e = tlb.claim(view, page, global, page_bits);
+        TlbEntry& e = tlb.claim(view, page, {.global = global, .page_bits = page_bits});
         e = {.read_tag = page, .write_tag = page, .exec_tag = page, .addend = host - page};
         return e;
     }
@@ -61,7 +61,7 @@ TEST_F(TlbTest, ViewsAreApart) {
 TEST_F(TlbTest, ClaimingForAnotherPageEmpties) {
     const u64 a = 0x5000, b = a + kTlbEntries * kPageSize; // one index
     fill(View::User, a);
-    const TlbEntry& e = tlb.claim(View::User, b, false, 12);
+    const TlbEntry& e = tlb.claim(View::User, b, {});
     EXPECT_FALSE(hits(e.read_tag, a, 1));
     EXPECT_FALSE(hits(e.exec_tag, b, 1));
     EXPECT_EQ(tlb.filled(View::User), 1u) << "an index is listed once";
@@ -105,13 +105,13 @@ TEST_F(TlbTest, ProtectingAHostPageReachesEveryAlias) {
 TEST_F(TlbTest, ListsWhatIsInUse) {
     fill(View::User, 0x5000, true, 21);
     unsigned n = 0;
-    tlb.for_each([&](View view, u64 page, const TlbEntry& e, bool global, u8 page_bits) {
+    tlb.for_each([&](View view, u64 page, const TlbEntry& e, const Mapping& mapping) {
         ++n;
         EXPECT_EQ(view, View::User);
         EXPECT_EQ(page, 0x5000u);
         EXPECT_EQ(e.read_tag, 0x5000u);
-        EXPECT_TRUE(global);
-        EXPECT_EQ(page_bits, 21);
+        EXPECT_TRUE(mapping.global);
+        EXPECT_EQ(mapping.page_bits, 21);
     });
     EXPECT_EQ(n, 1u);
 }

@@ -1,0 +1,247 @@
+// Process-context identifiers, and which events drop which translations (SDM vol. 3, 4.10.4.1).
+#include "softmmu/mmu.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <memory>
+
+namespace dragoman::softmmu {
+namespace {
+
+constexpr u64 P = 1, RW = 2, US = 4, A = 0x20, D = 0x40, PS = 0x80, G = 0x100;
+
+// Four-level paging. Space n has its tables at 0x100000 + n * 0x10000 and its own page at kLocal; all have
+// the global page kGlobal and a 2 MiB page at kLarge.
+class Spaces : public ::testing::Test {
+  protected:
+    static constexpr u64 kLocal = 0x5000, kOther = 0x7000, kGlobal = 0x9000, kLarge = 0x600000;
+    static u64 tables(unsigned n) { return 0x100000 + n * 0x10000; }
+
+    void SetUp() override {
+        for (unsigned n = 0; n < 12; ++n) {
+            put(tables(n), (tables(n) + 0x1000) | P | RW | US);
+            put(tables(n) + 0x1000, (tables(n) + 0x2000) | P | RW | US);
+            put(tables(n) + 0x2000, (tables(n) + 0x3000) | P | RW | US);
+            put(tables(n) + 0x2000 + 8 * 3, 0x800000 | P | RW | US | PS);
+            pte(n, kLocal, 0x20000 + n * 0x1000);
+            pte(n, kOther, 0x40000 + n * 0x1000);
+            pte(n, kGlobal, 0x60000, G);
+        }
+        load(0, false);
+        mmu.flush(false);
+    }
+    void put(u64 at, u64 value) { std::memcpy(map->ram() + at, &value, 8); }
+    void pte(unsigned space, u64 linear, u64 frame, u64 flags = 0) {
+        put(tables(space) + 0x3000 + linear / 4096 * 8, frame | P | RW | US | A | D | flags);
+    }
+    void load(u16 pcid, bool keep) { load(pcid, pcid, keep); }
+    void load(u16 pcid, unsigned space, bool keep) {
+        paging.cr3 = tables(space) | pcid;
+        paging.pcid = pcid;
+        mmu.set_paging(paging);
+        mmu.load_address_space(keep);
+    }
+    bool cached(u64 linear) {
+        const TlbEntry& e = tlb->entry(View::User, linear);
+        return e.read_tag == linear;
+    }
+    bool writable(u64 linear) { return tlb->entry(View::User, linear).write_tag == linear; }
+    u64 touch(u64 linear, AccessKind kind = AccessKind::Read) {
+        const auto got = mmu.acquire(linear, 1, kind, View::User);
+        return got.host ? u64(got.host - map->ram()) : ~u64{0};
+    }
+    void touch_all() {
+        for (const u64 linear : {kLocal, kOther, kGlobal, kLarge})
+            touch(linear);
+    }
+
+    Log log;
+    std::unique_ptr<PhysicalMap> map = std::move(*PhysicalMap::create(16 * MiB, log));
+    std::unique_ptr<Tlb> tlb = std::make_unique<Tlb>();
+    Mmu mmu{*map, *tlb, log};
+    PagingState paging{.paging = true, .pae = true, .long_mode = true, .nxe = true, .pge = true};
+};
+
+TEST_F(Spaces, GoingBackFindsWhatWasThere) {
+    load(1, false);
+    touch_all();
+    load(2, false);
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_FALSE(cached(kLarge));
+    EXPECT_TRUE(cached(kGlobal)) << "global translations belong to every PCID (4.10.2.4)";
+    EXPECT_EQ(touch(kLocal), 0x22000u);
+    pte(1, kLocal, 0x50000); // nobody is told: the old translation may be used
+    load(1, true);
+    EXPECT_TRUE(cached(kLocal));
+    EXPECT_EQ(touch(kLocal), 0x21000u);
+    load(2, true);
+    EXPECT_EQ(touch(kLocal), 0x22000u);
+}
+
+TEST_F(Spaces, WithoutBit63TheNewSpacesTranslationsGo) {
+    load(1, false);
+    touch_all();
+    load(2, true);
+    touch(kLocal);
+    pte(1, kLocal, 0x50000);
+    load(1, false);
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_TRUE(cached(kGlobal));
+    EXPECT_EQ(touch(kLocal), 0x50000u);
+    load(2, true);
+    EXPECT_TRUE(cached(kLocal)) << "those of the old one stay";
+}
+
+TEST_F(Spaces, WithoutPcidsEveryLoadFlushes) {
+    touch_all();
+    load(0, 3, false);
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_TRUE(cached(kGlobal));
+    EXPECT_EQ(touch(kLocal), 0x23000u);
+    load(0, 0, false);
+    EXPECT_EQ(touch(kLocal), 0x20000u);
+    paging.pge = false; // then nothing is global
+    mmu.set_paging(paging);
+    mmu.flush(false);
+    touch_all();
+    load(0, 0, false);
+    EXPECT_FALSE(cached(kGlobal));
+}
+
+TEST_F(Spaces, TheOldestMakesRoom) {
+    for (u16 pcid = 1; pcid < 12; ++pcid) {
+        load(pcid, false);
+        touch(kLocal);
+    }
+    load(10, true);
+    EXPECT_TRUE(cached(kLocal));
+    load(1, true);
+    EXPECT_FALSE(cached(kLocal)) << "a TLB may forget";
+    EXPECT_EQ(touch(kLocal), 0x21000u);
+}
+
+TEST_F(Spaces, InvlpgDropsThisSpacesAndGlobalTranslations) {
+    load(1, false);
+    touch_all();
+    load(2, true);
+    touch_all();
+    mmu.invlpg(kLocal + 5);
+    mmu.invlpg(kGlobal);
+    mmu.invlpg(kLarge + 0x12345); // any address of the large page
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_TRUE(cached(kOther));
+    EXPECT_FALSE(cached(kGlobal));
+    EXPECT_FALSE(cached(kLarge));
+    load(1, true);
+    EXPECT_TRUE(cached(kLocal)) << "of another PCID";
+    EXPECT_TRUE(cached(kLarge));
+    EXPECT_FALSE(cached(kGlobal));
+}
+
+TEST_F(Spaces, InvalidatingAnAddressInAnySpace) { // INVPCID type 0
+    load(1, false);
+    touch_all();
+    mmu.invalidate_page(1, kLocal);
+    mmu.invalidate_page(1, kGlobal);
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_TRUE(cached(kGlobal)) << "except global translations";
+    EXPECT_TRUE(cached(kOther));
+    touch_all();
+    load(2, true);
+    mmu.invalidate_page(1, kLarge + 0x1f0000);
+    mmu.invalidate_page(1, kOther);
+    load(1, true);
+    EXPECT_TRUE(cached(kLocal));
+    EXPECT_FALSE(cached(kLarge));
+    EXPECT_FALSE(cached(kOther));
+}
+
+TEST_F(Spaces, InvalidatingAWholeSpace) { // INVPCID type 1
+    load(1, false);
+    touch_all();
+    load(2, true);
+    touch_all();
+    mmu.invalidate_space(2);
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_TRUE(cached(kGlobal));
+    mmu.invalidate_space(1);
+    load(1, true);
+    EXPECT_FALSE(cached(kLocal));
+}
+
+TEST_F(Spaces, InvalidatingAllSpaces) { // INVPCID types 2 and 3
+    for (const bool keep_global : {true, false}) {
+        load(1, false);
+        touch_all();
+        load(2, true);
+        touch_all();
+        mmu.flush(keep_global);
+        EXPECT_FALSE(cached(kLocal));
+        EXPECT_EQ(cached(kGlobal), keep_global);
+        load(1, true);
+        EXPECT_FALSE(cached(kLocal));
+    }
+}
+
+TEST_F(Spaces, AProtectedPageStaysProtectedInEverySpace) {
+    load(1, false);
+    touch(kLocal, AccessKind::Write);
+    ASSERT_TRUE(writable(kLocal));
+    load(2, true);
+    map->mark_code(0x21000, 16); // the frame of space 1's page
+    load(1, true);
+    EXPECT_TRUE(cached(kLocal));
+    EXPECT_FALSE(writable(kLocal)) << "a store onto translated code must be seen";
+}
+
+TEST_F(Spaces, AChangedMapReachesEverySpace) {
+    load(1, false);
+    touch(kLocal);
+    load(2, true);
+    map->set_a20(false);
+    map->set_a20(true);
+    load(1, true);
+    EXPECT_FALSE(cached(kLocal));
+}
+
+TEST_F(Spaces, TheUsersEpochComesBackWithItsSpace) {
+    load(1, false);
+    ASSERT_TRUE(mmu.fetch(kLocal, View::User).ok);
+    const u8 first = mmu.epochs().tag(true);
+    load(2, false);
+    EXPECT_NE(mmu.epochs().tag(true), first);
+    load(1, true);
+    EXPECT_EQ(mmu.epochs().tag(true), first);
+    load(2, true);
+    mmu.invalidate_page(1, kLocal);
+    load(1, true);
+    EXPECT_NE(mmu.epochs().tag(true), first);
+    const u8 second = mmu.epochs().tag(true);
+    load(1, false);
+    EXPECT_NE(mmu.epochs().tag(true), second);
+}
+
+// Keys 1 and 2 change their rights: what was filled under the old ones must go, and nothing else.
+TEST_F(Spaces, ChangedProtectionKeysDropTheirPages) {
+    const auto key = [](u64 n) { return n << 59; };
+    paging.pke = true;
+    load(1, false);
+    pte(1, kLocal, 0x21000, key(1));
+    pte(1, kOther, 0x41000, key(2));
+    touch_all();
+    mmu.set_protection_keys(1u << 2, 0); // AD of key 1
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_TRUE(cached(kOther));
+    EXPECT_TRUE(cached(kGlobal));
+    paging.pkru = 1u << 2;
+    load(2, true);
+    mmu.set_protection_keys(1u << 2 | 2u << 4, 0); // WD of key 2 while the space is not loaded
+    paging.pkru = 1u << 2 | 2u << 4;
+    load(1, true);
+    EXPECT_FALSE(cached(kOther));
+    EXPECT_TRUE(cached(kLarge));
+}
+
+} // namespace
+} // namespace dragoman::softmmu
