@@ -7,9 +7,12 @@
 #include "runtime/registers_text.h"
 
 #include <algorithm>
+#include <array>
+#include <atomic>
+#include <cstddef>
 #include <cstring>
-#include <functional>
 #include <string>
+#include <type_traits>
 
 namespace dragoman::runtime {
 
@@ -37,22 +40,28 @@ class RecordingMemory final : public ir::Memory {
 
     u8* acquire(ir::Context& ctx, u64 linear, u32 size, ir::Access access) override {
         const bool write = access != ir::Access::Read;
-        for (u64 at : {linear, linear + size - 1}) {
-            const auto t = mmu_.probe(at);
-            if (!t.ok) continue; // the access itself will fault
-            const softmmu::PhysicalMap::Page page = mmu_.map().lookup(t.gpa);
-            if (!page.host || (write && (!page.writable || page.has_code))) return refuse(ctx);
+        if (!in_tlb(ctx, linear, size, write)) {
+            for (u64 at : {linear, linear + size - 1}) {
+                const auto t = mmu_.probe(at);
+                if (!t.ok) continue; // the access itself will fault
+                const softmmu::PhysicalMap::Page page = mmu_.map().lookup(t.gpa);
+                if (!page.host || (write && (!page.writable || page.has_code))) return refuse(ctx);
+            }
         }
         u8* host = memory_->acquire(ctx, linear, size, access);
         if (host && write) {
             // A bounce buffer (an access that crosses pages) is not where the bytes end up.
             if ((linear ^ (linear + size - 1)) >> softmmu::kPageBits) return refuse(ctx);
-            Write& w = writes_.emplace_back();
-            w.host = host;
-            w.size = size;
-            std::memcpy(w.old_bytes, host, size);
+            record(host, size);
         }
         return host;
+    }
+    // These bytes are about to change.
+    void record(u8* host, u32 size) {
+        Write& w = writes_.emplace_back();
+        w.host = host;
+        w.size = size;
+        std::memcpy(w.old_bytes, host, size);
     }
     void commit(ir::Context& ctx) override { memory_->commit(ctx); }
 
@@ -65,6 +74,11 @@ class RecordingMemory final : public ir::Memory {
     }
 
   private:
+    // What the TLB leads to is memory, and for writes memory that holds no translated code.
+    bool in_tlb(const ir::Context& ctx, u64 linear, u32 size, bool write) const {
+        const softmmu::TlbEntry& entry = mmu_.tlb().entry(softmmu::View(ctx.view), linear);
+        return linear - (write ? entry.write_tag : entry.read_tag) <= softmmu::kPageSize - size;
+    }
     u8* refuse(ir::Context& ctx) {
         refused_ = true;
         ctx.exit = ir::Exit::Restart;
@@ -77,26 +91,73 @@ class RecordingMemory final : public ir::Memory {
     bool refused_ = false;
 };
 
-// Flags that the manual leaves undefined and that a processor gives differently for different forms of one
-// instruction.
-ir::Flags incomparable_flags(const ir::Block& block) {
-    ir::Flags flags = 0;
-    for (const ir::Inst& inst : block.insts) {
-        const ir::Op op = inst.op == ir::Op::Rmw ? inst.sub : inst.op;
-        switch (op) {
-        case ir::Op::Rol:
-        case ir::Op::Ror:
-        case ir::Op::Rcl:
-        case ir::Op::Rcr: flags |= ir::kOF; break;
-        case ir::Op::DivWide:
-        case ir::Op::IdivWide:
-        case ir::Op::Shld:
-        case ir::Op::Shrd: flags |= ir::kAllFlags; break;
-        default: break;
-        }
+// What of a block decides how it is verified.
+struct Traits {
+    bool calls = false;   // into C++: not verified
+    bool vectors = false; // may change the vector or x87 part of the Context
+    bool beyond = false;  // stores into state beyond the Context
+    // Flags that the manual leaves undefined and that a processor gives differently for different forms of
+    // one instruction.
+    ir::Flags incomparable = 0;
+};
+
+constexpr Traits traits_of(ir::Op op) {
+    switch (op) {
+    case ir::Op::Call: return {.calls = true};
+    case ir::Op::Vec:
+    case ir::Op::VLoad:
+    case ir::Op::VStore: return {.vectors = true};
+    case ir::Op::Rol:
+    case ir::Op::Ror:
+    case ir::Op::Rcl:
+    case ir::Op::Rcr: return {.incomparable = ir::kOF};
+    case ir::Op::DivWide:
+    case ir::Op::IdivWide:
+    case ir::Op::Shld:
+    case ir::Op::Shrd: return {.incomparable = ir::kAllFlags};
+    default: return {};
     }
-    return flags;
 }
+
+Traits traits_of(const ir::Block& block) {
+    static constexpr auto by_op = [] {
+        std::array<Traits, 256> table;
+        for (unsigned op = 0; op < table.size(); ++op)
+            table[op] = traits_of(ir::Op(op));
+        return table;
+    }();
+    Traits all;
+    for (const ir::Inst& inst : block.insts) {
+        const Traits& t = by_op[u8(inst.op == ir::Op::Rmw ? inst.sub : inst.op)];
+        const bool state = inst.op == ir::Op::StoreState;
+        all.calls |= t.calls;
+        all.vectors |= t.vectors || (state && u64(inst.imm) >= offsetof(ir::Context, vec));
+        all.beyond |= state && u64(inst.imm) >= sizeof(ir::Context);
+        all.incomparable |= t.incomparable;
+    }
+    return all;
+}
+
+// A copy of what a block without calls can change: the Context, its vector and x87 part only when asked for.
+class Snapshot {
+  public:
+    void take(const ir::Context& ctx, bool vectors) { copy(state_, ctx, vectors); }
+    void put_back(ir::Context& ctx, bool vectors) const { copy(ctx, state_, vectors); }
+    const ir::Context& state() const { return state_; }
+
+  private:
+    // Not Context::poll: other threads set it at any time, and a copy put back would lose that.
+    static void copy(ir::Context& to, const ir::Context& from, bool vectors) {
+        static_assert(std::is_trivially_copyable_v<ir::Context>);
+        constexpr size_t poll = offsetof(ir::Context, poll), after_poll = poll + sizeof to.poll;
+        const size_t end = vectors ? sizeof(ir::Context) : offsetof(ir::Context, vec);
+        u8* const t = reinterpret_cast<u8*>(&to);
+        const u8* const f = reinterpret_cast<const u8*>(&from);
+        std::memcpy(t, f, poll);
+        std::memcpy(t + after_poll, f + after_poll, end - after_poll);
+    }
+    ir::Context state_;
+};
 
 class VerifyingExecutor final : public Executor {
   public:
@@ -117,35 +178,41 @@ class VerifyingExecutor final : public Executor {
     }
 
     void run(x86::Cpu& cpu, CachedBlock& block) override {
-        const bool calls = std::any_of(block.ir->insts.begin(), block.ir->insts.end(),
-                                       [](const ir::Inst& inst) { return inst.op == ir::Op::Call; });
-        if (calls || !interpret(cpu, block)) return backend_.run(cpu, block.entry);
+        traits_ = traits_of(*block.ir);
+        if (traits_.calls || !interpret(cpu, block)) return backend_.run(cpu, block.entry);
         backend_.run(cpu, block.entry);
-        compare(cpu, block);
+        // Another thread asked for a poll between the two runs: the second left the block where the first
+        // went on.
+        const bool poll_between = cpu.exit == ir::Exit::Event && expected_.state().exit != ir::Exit::Event &&
+                                  std::atomic_ref(cpu.poll).load(std::memory_order_relaxed);
+        if (!poll_between) compare(cpu, block);
     }
 
   private:
     // Runs the interpreter and takes everything back; its final state is in expected_. False: that was not
     // possible.
     bool interpret(x86::Cpu& cpu, CachedBlock& block) {
-        // Blocks without calls work on the Context part alone.
+        // Blocks without calls work on the Context part alone, but for plain stores into what follows it.
         ir::Context& ctx = cpu;
-        before_ = ctx;
+        before_.take(ctx, traits_.vectors);
         ir::Memory* const memory = cpu.memory;
         recorder_.begin(*memory);
+        if (traits_.beyond)
+            for (const ir::Inst& inst : block.ir->insts)
+                if (inst.op == ir::Op::StoreState && u64(inst.imm) >= sizeof(ir::Context))
+                    recorder_.record(reinterpret_cast<u8*>(&ctx) + inst.imm, inst.size);
         cpu.memory = &recorder_;
         cpu.host_return = 0;
         ir::interpret(cpu, *block.ir);
         cpu.memory = memory;
-        expected_ = ctx;
+        expected_.take(ctx, traits_.vectors);
         recorder_.take_back();
-        const u32 poll = cpu.poll; // another thread may have set it meanwhile
-        ctx = before_;
-        cpu.poll = poll;
+        before_.put_back(ctx, traits_.vectors);
         return !recorder_.refused();
     }
 
     void compare(const x86::Cpu& cpu, const CachedBlock& block) {
+        const ir::Context& expected = expected_.state();
         std::string differences;
         const auto differ = [&](const char* what, u64 interpreter, u64 generated, unsigned number = 0) {
             if (interpreter == generated) return;
@@ -155,30 +222,33 @@ class VerifyingExecutor final : public Executor {
             differences += line;
         };
         for (unsigned i = 0; i < ir::kGprs; ++i)
-            differ("gpr", expected_.gpr[i], cpu.gpr[i], i);
-        const ir::Flags mask = ir::kAllFlags & ~incomparable_flags(*block.ir);
-        differ("flags", expected_.flags & mask, cpu.flags & mask);
-        static constexpr const char* quarters[] = {"xmm low", "xmm high", "ymm low", "ymm high"};
-        for (unsigned i = 0; i < 16; ++i)
-            for (unsigned quarter = 0; quarter < 4; ++quarter) {
+            differ("gpr", expected.gpr[i], cpu.gpr[i], i);
+        const ir::Flags mask = ir::kAllFlags & ~traits_.incomparable;
+        differ("flags", expected.flags & mask, cpu.flags & mask);
+        for (unsigned i = 0; traits_.vectors && i < std::size(cpu.vec); ++i)
+            for (unsigned part = 0; part < sizeof cpu.vec[i] / 8; ++part) {
                 u64 e, g;
-                std::memcpy(&e, expected_.vec[i] + 8 * quarter, 8);
-                std::memcpy(&g, cpu.vec[i] + 8 * quarter, 8);
-                differ(quarters[quarter], e, g, i);
+                std::memcpy(&e, expected.vec[i] + 8 * part, 8);
+                std::memcpy(&g, cpu.vec[i] + 8 * part, 8);
+                static constexpr const char* names[] = {"vector bits 63:0",    "vector bits 127:64",
+                                                        "vector bits 191:128", "vector bits 255:192",
+                                                        "vector bits 319:256", "vector bits 383:320",
+                                                        "vector bits 447:384", "vector bits 511:448"};
+                differ(names[part], e, g, i);
             }
-        differ("mxcsr", expected_.mxcsr, cpu.mxcsr);
-        differ("if", expected_.interrupt_flag, cpu.interrupt_flag);
-        differ("df", expected_.direction_flag, cpu.direction_flag);
-        // A poll may have been asked for between the two runs.
+        differ("mxcsr", expected.mxcsr, cpu.mxcsr);
+        differ("if", expected.interrupt_flag, cpu.interrupt_flag);
+        differ("df", expected.direction_flag, cpu.direction_flag);
+        // Generated code polls at the end of a block, the interpreter does not.
         const auto kind = [](ir::Exit exit) {
             return u64(exit == ir::Exit::Event ? ir::Exit::Lookup : exit);
         };
-        differ("exit", kind(expected_.exit), kind(cpu.exit));
-        differ("rip", expected_.rip, rip_of(cpu, block));
-        if (expected_.exit == ir::Exit::Fault && cpu.exit == ir::Exit::Fault) {
-            differ("vector", expected_.fault.vector, cpu.fault.vector);
-            differ("error", expected_.fault.error, cpu.fault.error);
-            differ("address", expected_.fault.address, cpu.fault.address);
+        differ("exit", kind(expected.exit), kind(cpu.exit));
+        differ("rip", expected.rip, rip_of(cpu, block));
+        if (expected.exit == ir::Exit::Fault && cpu.exit == ir::Exit::Fault) {
+            differ("vector", expected.fault.vector, cpu.fault.vector);
+            differ("error", expected.fault.error, cpu.fault.error);
+            differ("address", expected.fault.address, cpu.fault.address);
         }
         for (const RecordingMemory::Write& w : recorder_.writes())
             for (u32 i = 0; i < w.size; ++i)
@@ -204,7 +274,7 @@ class VerifyingExecutor final : public Executor {
                      (unsigned long long)block.linear_pc, (unsigned long long)block.key.gpa,
                      differences.c_str());
         x86::Cpu before = cpu;
-        static_cast<ir::Context&>(before) = before_;
+        before_.put_back(before, traits_.vectors);
         std::fprintf(out, "state before:\n%s", describe_registers(before).c_str());
         std::fprintf(out, "guest bytes:");
         for (unsigned part = 0; part < 2; ++part)
@@ -217,7 +287,8 @@ class VerifyingExecutor final : public Executor {
     backend::Backend& backend_;
     Log& log_;
     RecordingMemory recorder_;
-    ir::Context before_, expected_;
+    Traits traits_; // of the block that runs
+    Snapshot before_, expected_;
     bool failed_ = false;
 };
 

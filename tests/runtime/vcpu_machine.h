@@ -130,6 +130,18 @@ class VcpuMachine {
         ASSERT_TRUE(x86::write_cr0(cpu(), cpu().cr0 | x86::kCr0PG | x86::kCr0WP));
         cpu().exit = ir::Exit::None;
     }
+    // 64-bit mode at CPL 0; the first GiB is mapped to itself.
+    void long64() {
+        protected32();
+        put<u64>(kTables, (kTables + 0x1000) | 7);
+        put<u64>(kTables + 0x1000, 0x87); // a page of 1 GiB
+        cpu().efer |= x86::kEferLME;
+        ASSERT_TRUE(x86::write_cr4(cpu(), cpu().cr4 | x86::kCr4PAE));
+        ASSERT_TRUE(x86::write_cr3(cpu(), kTables));
+        ASSERT_TRUE(x86::write_cr0(cpu(), cpu().cr0 | x86::kCr0PG | x86::kCr0WP));
+        cpu().seg[unsigned(ir::Seg::CS)].attributes = 0xa09b;
+        cpu().exit = ir::Exit::None;
+    }
     static u64 pte(u32 linear) { return kTables + 0x1000 + (linear >> 12) * 4; }
 
     // Runs to HLT (which nothing wakes) or another stop; a guest that never ends fails the test.

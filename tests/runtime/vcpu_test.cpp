@@ -104,6 +104,37 @@ TEST_P(Run, AKickFromAnotherThreadEndsALoop) {
     EXPECT_EQ(m.vcpu->linear_pc(), 0x7c00u);
 }
 
+TEST_P(Run, EveryKickFromAnotherThreadIsServed) {
+    m.code(0x7c00, {0x40, 0x01, 0xc3, 0xeb, 0xfb}); // L: inc ax; add bx,ax; jmp L
+    std::atomic<unsigned> served = 0;
+    m.vcpu->on_service([&] { ++served; });
+    std::atomic<bool> ended = false;
+    std::thread other([&] {
+        for (unsigned i = 0; i < 300 && !ended; ++i) {
+            const unsigned before = served;
+            m.vcpu->kick();
+            while (served == before && !ended)
+                std::this_thread::yield();
+        }
+        m.vcpu->request_stop();
+    });
+    EXPECT_EQ(m.run(), StopReason::Requested);
+    ended = true;
+    other.join();
+    EXPECT_GE(served, 300u);
+}
+
+TEST_P(Run, SwapgsSwapsOnce) {
+    m.long64();
+    m.cpu().seg[unsigned(ir::Seg::GS)].base = 0x1000;
+    m.cpu().kernel_gs_base = 0x2000;
+    m.code(0x7c00, {0x0f, 0x01, 0xf8, 0xff, 0xc0, 0xf4}); // swapgs; inc eax; hlt
+    m.run();
+    EXPECT_EQ(m.reg(ax), 1u);
+    EXPECT_EQ(m.cpu().seg[unsigned(ir::Seg::GS)].base, 0x2000u);
+    EXPECT_EQ(m.cpu().kernel_gs_base, 0x1000u);
+}
+
 TEST_P(Run, NmiIsTakenOnceUntilIret) {
     m.real_vector(2, 0x9000);
     m.code(0x9000, {0x43, 0xcf}); // inc bx; iret
