@@ -45,8 +45,8 @@ class Test:
         self.console = Console(command, self.arguments.log, self.arguments.timeout)
         return self.console
 
-    def linux(self, arch, command_line="", *options, initrd=None):
-        return self.start("-kernel", self.guest(f"vmlinuz-{arch}"),
+    def linux(self, arch, command_line="", *options, initrd=None, kernel="vmlinuz"):
+        return self.start("-kernel", self.guest(f"{kernel}-{arch}"),
                           "-initrd", self.guest(initrd or f"initrd-{arch}.cpio"),
                           "-append", f"console=ttyS0 {command_line}".strip(), *options)
 
@@ -165,11 +165,11 @@ def linux_i386(test):
     linux(test, "i386", "i686")
 
 
-def script(test, arch="amd64"):
+def script(test, arch="amd64", kernel="vmlinuz"):
     """A boot without a terminal's input: commands from the kernel's command line, then power off."""
     commands = "uname -m; dd if=/dev/zero bs=1024 count=512 2>/dev/null | md5sum; exit 5"
     encoded = base64.b64encode(commands.encode()).decode().rstrip("=")
-    console = test.linux(arch, f"quiet dragoman.run={encoded}")
+    console = test.linux(arch, f"quiet dragoman.run={encoded}", kernel=kernel)
     console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
     console.say("init runs")
     console.expect(f"^{md5(bytes(512 << 10))} ")
@@ -179,6 +179,11 @@ def script(test, arch="amd64"):
 
 def script_i386(test):
     script(test, "i386")
+
+
+def script_pvh(test):
+    """The same kernel without its decompressor, entered through PVH."""
+    script(test, kernel="vmlinux")
 
 
 def reboot(test):
@@ -257,6 +262,7 @@ SCENARIOS = {
     "smp": smp,
     "script-amd64": script,
     "script-i386": script_i386,
+    "script-pvh": script_pvh,
     "reboot": reboot,
     "escape-key": escape_key,
     "disk": disk,
