@@ -15,7 +15,7 @@
 #define LANDING 0xc000  // INT3s, for transfers to arrive at
 #define STACK2 0xd400
 #define STACK1 0xd800
-#define STACK0 0xe000   // the tops of the stacks of code under test
+#define STACK0 0xdf00   // the tops of the stacks of code under test
 #define STACK3 0xef00
 #define STACK_HANDLER 0xf800
 #define STACK_DF 0xfc00

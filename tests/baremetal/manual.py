@@ -7,7 +7,7 @@ import struct
 
 # Where things lie: layout.h says what they are.
 GDT, LDT, IDT, TSS, TSS_DF, CODE, DATA, LANDING = 0x1000, 0x1400, 0x2000, 0x3000, 0x5100, 0x8000, 0xa000, 0xc000
-STACK = [0xe000, 0xd800, 0xd400, 0xef00]
+STACK = [0xdf00, 0xd800, 0xd400, 0xef00]
 STACK_HANDLER, STACK_DF = 0xf800, 0xfc00
 TABLES, APIC_WINDOW, APIC = 0x20000, 0x3ff000, 0xfee00000
 SEL_CODE, SEL_DATA, SEL_TSS, SEL_LDT = 0x08, 0x10, 0xb8, 0xc8
@@ -139,6 +139,11 @@ class Case:
         return struct.pack("<HBBBBBBIIBBBBHH", 24 + len(body), self.mode.number, self.ring, len(code), len(self.sets),
                            len(expects), int(self.known), leaf, sub, reg, bit, self.want, self.needs is not None,
                            len(name), self.at) + body
+
+
+def sp(mode, value):
+    """The stack pointer. IRET to a 16-bit stack leaves the upper half of ESP as it was."""
+    return gpr(ESP, value, 0xffff if mode.bits == 16 else ALL64)
 
 
 # Outcomes.
