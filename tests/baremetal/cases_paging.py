@@ -232,8 +232,9 @@ def canonical():
                                known=True)  # listed: the fetch at the target faults, not the branch
                 yield Case("SDM vol. 2 RET", f"ret to {address:#x}", L64, ring, "push rdi; ret", fault(GP, 0, 1, gpr(ESP, STACK[ring] - 8)), [gpr(EDI, address)],
                            known=True)
-        yield Case("SDM vol. 2 PUSH", "push on a stack that is not canonical", L64, 3, "push rax", fault(SS, 0), [gpr(ESP, hole + 0x1000)]) if ring else \
-            Case("SDM vol. 2 POP", "pop from a stack that is not canonical", L64, 3, "pop rax", fault(SS, 0), [gpr(ESP, hole)])
+    for text, sp_ in (("push rax", hole + 0x1000), ("pop rax", hole), ("ret", hole), ("call rdi", hole + 0x1000), ("enter 8, 0", hole + 0x1000)):
+        yield Case("SDM vol. 2 " + text.split()[0].upper(), f"{text} on a stack that is not canonical", L64, 3, text, fault(SS, 0),
+                   [gpr(ESP, sp_), gpr(EDI, LANDING)], known=True)
     for m, text in (("FS_BASE", 0xc0000100), ("GS_BASE", 0xc0000101), ("KERNEL_GS_BASE", 0xc0000102), ("LSTAR", 0xc0000082), ("CSTAR", 0xc0000083)):
         yield Case("SDM vol. 2 WRMSR", f"WRMSR of {m}, not canonical", L64, 0, f"mov ecx, {text}; xor eax, eax; mov edx, 0x8000; wrmsr", fault(GP, 0, -1))
 
