@@ -400,8 +400,7 @@ void Stub::apply_points() {
     for (const Watchpoint& w : watchpoints_)
         watches.push_back(
             {.linear = w.address, .bytes = w.bytes, .on_read = w.type != '2', .on_write = w.type != '3'});
-    if (!watches.empty() || !emulator_.vcpu().mmu().watches().empty())
-        emulator_.vcpu().set_watchpoints(std::move(watches));
+    emulator_.vcpu().set_watchpoints(std::move(watches));
 }
 
 std::string Stub::detach(std::string_view) {

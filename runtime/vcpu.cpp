@@ -1,6 +1,7 @@
 #include "runtime/vcpu.h"
 
 #include "base/bits.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/listing.h"
 #include "frontend/x86/mode.h"
@@ -89,23 +90,6 @@ u64 Vcpu::instructions_retired() const {
     return u64(kBudget - memory_->cpu.budget);
 }
 
-void Vcpu::set_breakpoints(std::set<u64> linear) {
-    std::set<u64> old = std::exchange(breakpoints_, std::move(linear));
-    translator_.set_stops(breakpoints_.empty() ? nullptr : &breakpoints_);
-    for (u64 address : breakpoints_)
-        if (!old.erase(address)) cache_->invalidate_linear(address);
-    for (u64 address : old) // nothing leads to the blocks that start there
-        cache_->invalidate_linear(address);
-    previous_site_ = nullptr;
-}
-
-void Vcpu::set_watchpoints(std::vector<softmmu::Mmu::Watch> watches) {
-    mmu_.set_watches(std::move(watches), [this](const softmmu::Mmu::Watch& watch) {
-        watch_triggered_ = true;
-        watch_hit_ = watch;
-    });
-}
-
 bool Vcpu::polled() {
     return std::atomic_ref(cpu().poll).load(std::memory_order_acquire) != 0;
 }
@@ -190,7 +174,8 @@ CachedBlock* Vcpu::translate(const BlockKey& key) {
             limit = length * 2; // halved by the loop
             continue;
         }
-        if (log_.enabled(LogItem::InAsm)) log_.print(LogItem::InAsm, "IN:\n%s\n", guest_text(block, source).c_str());
+        if (log_.enabled(LogItem::InAsm))
+            log_.print(LogItem::InAsm, "IN:\n%s\n", guest_text(block, source).c_str());
         if (log_.enabled(LogItem::Op)) log_.print(LogItem::Op, "OP:\n%s\n", ir::print(block).c_str());
         ir::run_passes(block, options_.passes);
         if (log_.enabled(LogItem::OpOpt))
@@ -238,7 +223,7 @@ void Vcpu::left(CachedBlock& block) {
 
 void Vcpu::run_block(CachedBlock& block) {
     x86::Cpu& c = cpu();
-    if (executor_->may_link() && !at_breakpoint()) {
+    if (executor_->may_link() && !at_stop()) {
         // By address: translating `block` may have taken the room of the block that led here.
         if (CachedBlock* from = previous_site_ ? cache_->by_host(previous_site_) : nullptr)
             cache_->try_link(*from, previous_site_, block);
@@ -248,12 +233,14 @@ void Vcpu::run_block(CachedBlock& block) {
     recent_[recent_next_++ % recent_.size()] = c.rip;
     c.exit = ir::Exit::None;
     cache_->set_interpreted(backend_ ? nullptr : &block);
+    in_block_ = true;
     executor_->run(c, block);
+    in_block_ = false;
     cache_->set_interpreted(nullptr);
     left(block);
 }
 
-void Vcpu::run_alone() {
+x86::BranchKind Vcpu::run_alone(u64& next_rip) {
     x86::Cpu& c = cpu();
     ++counters_.restarts;
     x86::update_key(c);
@@ -261,10 +248,13 @@ void Vcpu::run_alone() {
     x86::Translator::Source source;
     c.exit = ir::Exit::None;
     previous_site_ = nullptr;
-    if (!translator_.translate(c, block, source, 1)) return;
+    if (!translator_.translate(c, block, source, 1)) return source.branch;
+    next_rip = block.pc + block.guest_bytes;
+    c.interrupt_shadow = x86::kNoShadow;
     c.host_return = 0;
     ir::interpret(c, block);
     if (c.exit == ir::Exit::Fault) ++c.budget;
+    return source.branch;
 }
 
 StopReason Vcpu::run_until_stop(bool single) {
@@ -276,6 +266,11 @@ StopReason Vcpu::run_until_stop(bool single) {
         if (stop_.exchange(false, std::memory_order_acq_rel)) return StopReason::Requested;
         if (std::exchange(watch_triggered_, false)) return StopReason::Watchpoint;
         if (done) return StopReason::Step;
+        if (deliver_debug_trap()) {
+            if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
+            done = single;
+            continue;
+        }
         if ((!single || c.halted) && take_interrupt()) {
             previous_site_ = nullptr;
             if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
@@ -288,47 +283,45 @@ StopReason Vcpu::run_until_stop(bool single) {
             continue;
         }
         if (!std::exchange(skip_breakpoint_, false) && at_breakpoint()) return StopReason::Breakpoint;
+        if (deliver_instruction_breakpoint()) {
+            if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
+            done = single;
+            continue;
+        }
 
-        const bool step_trap = c.system_flags & x86::kTF;
-        const bool alone = single || !mmu_.watches().empty();
+        x86::begin_instruction(c);
+        x86::BranchKind branch = x86::BranchKind::None;
+        u64 next_rip = 0;
         c.exit = ir::Exit::None;
-        if (alone) {
-            c.interrupt_shadow = 0;
-            run_alone();
+        if (single) {
+            branch = run_alone(next_rip);
         } else if (CachedBlock* block = next_block()) {
-            c.interrupt_shadow = 0;
+            branch = block->source.branch;
+            next_rip = block->key.rip + block->guest_bytes;
+            c.interrupt_shadow = x86::kNoShadow;
             run_block(*block);
         }
 
         if (executor_->failed()) return StopReason::Difference;
+        if (c.exit == ir::Exit::Restart) branch = run_alone(next_rip);
         switch (c.exit) {
         case ir::Exit::None:
+        case ir::Exit::Restart:
         case ir::Exit::Lookup: ++counters_.lookups; break;
         case ir::Exit::Event: previous_site_ = nullptr; break;
         case ir::Exit::Fault:
             ++counters_.faults;
             previous_site_ = nullptr;
+            c.debug_hits = 0; // the instruction will run again
             x86::deliver_fault(c);
             if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
             done = single;
             continue;
-        case ir::Exit::Restart:
-            run_alone();
-            if (c.exit == ir::Exit::Fault) {
-                x86::deliver_fault(c);
-                if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
-                continue;
-            }
-            break;
         case ir::Exit::Halt: ++counters_.halts; break;
         case ir::Exit::Shutdown: return StopReason::Shutdown;
         }
         done = single;
-        if (step_trap) {
-            previous_site_ = nullptr;
-            x86::single_step_trap(c);
-            if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
-        }
+        x86::end_instruction(c, branch, next_rip);
     }
 }
 

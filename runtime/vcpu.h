@@ -61,8 +61,8 @@ class Vcpu {
     void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
 
     // Debugger: code breakpoints by linear address, watchpoints. Generated code runs at speed between
-    // breakpoints: blocks end before one, and the run loop looks before each block that starts at one. While
-    // there are watchpoints every instruction is interpreted alone.
+    // breakpoints: blocks end before one, and the run loop looks before each block that starts at one. Accesses to
+    // pages with watchpoints take the slow path. The guest's debug registers (frontend/x86/debug.h) work the same way.
     void set_breakpoints(std::set<u64> linear);
     void set_watchpoints(std::vector<softmmu::Mmu::Watch> watches);
     const softmmu::Mmu::Watch& watch_hit() const { return watch_hit_; }
@@ -94,7 +94,8 @@ class Vcpu {
     CachedBlock* translate(const BlockKey& key);
     std::string guest_text(const ir::Block& block, const x86::Translator::Source& source);
     void run_block(CachedBlock& block);
-    void run_alone(); // the instruction at rip, in a block of its own that is not kept
+    // The instruction at rip, in a block of its own that is not kept.
+    x86::BranchKind run_alone(u64& next_rip);
     void left(CachedBlock& block);
     void settle(const CachedBlock& block); // rip and budget of a block left in its middle
     StopReason run_until_stop(bool single);
@@ -113,8 +114,21 @@ class Vcpu {
 
     std::function<void()> service_, idle_;
     std::atomic<bool> stop_{false};
-    std::set<u64> breakpoints_;
+    void apply_stops();
+    void apply_watches();
+    void apply_debug_registers();
+    bool watched_access(const softmmu::Mmu::Watch& watch, u64 linear, u32 size, softmmu::AccessKind kind);
+    // #DB due before the next instruction, as a trap or as a fault. True: one was delivered.
+    bool deliver_debug_trap();
+    bool deliver_instruction_breakpoint();
+    bool at_stop() const { return !stops_.empty() && stops_.count(linear_pc()); }
     bool at_breakpoint() const { return !breakpoints_.empty() && breakpoints_.count(linear_pc()); }
+
+    std::set<u64> breakpoints_;                    // the debugger's
+    std::vector<softmmu::Mmu::Watch> watchpoints_; // the debugger's
+    std::set<u64> stops_;                          // with those of the guest's debug registers
+    u32 debug_version_ = 0;
+    bool in_block_ = false; // blocks of the cache run
     bool skip_breakpoint_ = false;
     bool watch_triggered_ = false;
     softmmu::Mmu::Watch watch_hit_;

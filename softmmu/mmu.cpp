@@ -51,7 +51,7 @@ void Mmu::set_protection_keys(u32 pkru, u32 pkrs) {
     paging_.pkrs = pkrs;
 }
 
-void Mmu::set_watches(std::vector<Watch> watches, std::function<void(const Watch&)> hit) {
+void Mmu::set_watches(std::vector<Watch> watches, WatchHit hit) {
     watches_ = std::move(watches);
     watch_hit_ = std::move(hit);
     flush(false);
@@ -63,12 +63,14 @@ bool Mmu::watched(u64 linear_page) const {
     });
 }
 
-void Mmu::report_watches(u64 linear, u32 size, AccessKind kind) const {
+bool Mmu::watches_allow(u64 linear, u32 size, AccessKind kind) const {
+    bool allowed = true;
     for (const Watch& w : watches_) {
-        const bool touches = linear < w.linear + w.bytes && w.linear < linear + size;
+        const bool touches = linear - w.linear < w.bytes || w.linear - linear < size;
         const bool way = kind == AccessKind::Read ? w.on_read : kind == AccessKind::Write ? w.on_write : true;
-        if (touches && way && watch_hit_) watch_hit_(w);
+        if (touches && way && watch_hit_) allowed &= watch_hit_(w, linear, size, kind);
     }
+    return allowed;
 }
 
 u8* Mmu::direct(u64 linear, u32 size, AccessKind kind, View view, const Translation& t) {
@@ -123,7 +125,7 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     DRAGOMAN_ASSERT(size >= 1 && size <= sizeof bounce_);
     const bool write = kind != AccessKind::Read;
     const u32 first = u32(std::min<u64>(size, kPageSize - linear % kPageSize));
-    if (!watches_.empty()) report_watches(linear, size, kind);
+    if (!watches_.empty() && !watches_allow(linear, size, kind)) return {.restart = true};
 
     if (first == size) { // the usual case: interpreter and helpers find the page in the TLB
         const TlbEntry& entry = tlb_.entry(view, linear);

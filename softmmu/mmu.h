@@ -74,7 +74,7 @@ class Mmu final : public MapListener {
     // One access inside the linear address space; see ir::Memory::acquire for the protocol.
     struct Acquired {
         u8* host = nullptr;   // null: not possible, see `fault` and `restart`
-        bool restart = false; // it would overwrite the running block
+        bool restart = false; // it would overwrite the running block, or a watchpoint refused it
         PageFault fault;
     };
     Acquired acquire(u64 linear, u32 size, AccessKind kind, View view);
@@ -90,13 +90,18 @@ class Mmu final : public MapListener {
     };
     Fetched fetch(u64 linear, View view);
 
-    // A debugger's watchpoints. Accesses to their pages always take the slow path; one that touches a watched
-    // byte in the watched way calls `hit` (before it happens).
+    // Watchpoints of a debugger, or of the guest's debug registers. Accesses to their pages always take the slow
+    // path; one that touches a watched byte in the watched way asks `hit` before it happens. Where that returns
+    // false the access is refused (Acquired::restart).
     struct Watch {
         u64 linear = 0, bytes = 1;
         bool on_read = false, on_write = true;
+        bool guest = false; // of the guest's debug registers
+
+        friend bool operator==(const Watch&, const Watch&) = default;
     };
-    void set_watches(std::vector<Watch> watches, std::function<void(const Watch&)> hit);
+    using WatchHit = std::function<bool(const Watch& watch, u64 linear, u32 size, AccessKind kind)>;
+    void set_watches(std::vector<Watch> watches, WatchHit hit);
 
     const std::vector<Watch>& watches() const { return watches_; }
 
@@ -128,7 +133,7 @@ class Mmu final : public MapListener {
     void mark(Walk& walk, bool write);
     void report(const Translation& t) const;
     bool watched(u64 linear_page) const;
-    void report_watches(u64 linear, u32 size, AccessKind kind) const;
+    bool watches_allow(u64 linear, u32 size, AccessKind kind) const;
     // Host pointer to memory that may be accessed directly, after filling the TLB; null: I/O, or code would
     // be hit.
     u8* direct(u64 linear, u32 size, AccessKind kind, View view, const Translation& t);
@@ -143,7 +148,7 @@ class Mmu final : public MapListener {
     Epochs epochs_;
     AddressSpaces spaces_{tlb_, epochs_};
     std::vector<Watch> watches_;
-    std::function<void(const Watch&)> watch_hit_;
+    WatchHit watch_hit_;
     struct Open { // a bounce buffer waiting for commit()
         bool active = false;
         u64 gpa[2] = {};

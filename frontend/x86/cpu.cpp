@@ -50,6 +50,7 @@ void set_cpl(Cpu& cpu, unsigned cpl) {
 
 void reset(Cpu& cpu) {
     Cpu fresh;
+    fresh.debug_version = cpu.debug_version + 1;
     fresh.code_segments = std::move(cpu.code_segments);
     fresh.model = cpu.model;
     fresh.platform = cpu.platform;

@@ -54,6 +54,10 @@ enum SegmentAttribute : u16 {
     kSegDplMask = 0x0060, kSegP = 0x0080, kSegAVL = 0x1000, kSegL = 0x2000, kSegDB = 0x4000, kSegG = 0x8000,
 };
 
+// Context::interrupt_shadow: which instruction holds interrupts off (SDM vol. 3, 6.8.3). MOV SS and POP SS hold debug
+// exceptions off too.
+enum Shadow : u8 { kNoShadow, kShadowSti, kShadowMovSs };
+
 struct DescriptorTable {
     u64 base = 0;
     u16 limit = 0;
@@ -75,6 +79,15 @@ struct Cpu : ir::Context {
     u64 pdpte[4] = {};
     u32 pkru = 0, pkrs = 0; // rights by protection key (SDM vol. 3, 4.6.2)
     u64 generation = 0;     // of softmmu::Epochs, when the run loop last saw to it that the jump cache is of no older one
+
+    u64 debugctl = 0; // IA32_DEBUGCTL
+
+    // Debugging (frontend/x86/debug.h). DR6 bits: of the instruction in progress, and of ended ones whose trap is due.
+    u32 debug_hits = 0, debug_traps = 0;
+    u32 debug_version = 0;    // counts changes of the breakpoints; not state of the guest
+    bool stepping = false;    // the instruction in progress began with TF set
+    bool mid_repeat = false;  // the last exit was between two iterations of a repeated string instruction
+    bool irrevocable = false; // the instruction in progress cannot be begun again any more (task switch)
 
     bool nmi_pending = false, nmi_blocked = false;
     bool halted = false;

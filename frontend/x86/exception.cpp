@@ -3,6 +3,7 @@
 #include "frontend/x86/exception.h"
 
 #include "base/bits.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/far_transfer.h"
 #include "frontend/x86/system_memory.h"
 #include "frontend/x86/system_registers.h"
@@ -29,8 +30,9 @@ u32 idt_error(u8 vector) {
     return u32{vector} * 8 + 2;
 }
 
+// RF: SDM vol. 3, 18.3.1.1.
 u32 saved_flags(const Cpu& cpu, const Event& e) {
-    return (cpu.eflags() & ~u32(kRF)) | (e.fault ? u32(kRF) : 0);
+    return cpu.eflags() | (e.fault || cpu.mid_repeat ? u32(kRF) : 0);
 }
 
 // IF is cleared by interrupt gates only; the view follows from the new CPL (EFLAGS.AC stays).
@@ -135,7 +137,7 @@ bool deliver_by_task_gate(Cpu& cpu, const Event& e, u16 selector) {
     if (!tss.present()) return fail(cpu, kNP, selector & 0xfffc);
     const u32 before = cpu.system_flags;
     const u16 old_task = cpu.tr.selector;
-    if (e.fault) cpu.system_flags |= kRF; // goes into the old task's image
+    if (e.fault || cpu.mid_repeat) cpu.system_flags |= kRF; // goes into the old task's image
     if (task_switch(cpu, selector, TaskSwitch::Gate, e.return_rip, e.has_error, e.error)) return true;
     if (cpu.tr.selector == old_task) cpu.system_flags = before; // a fault before the switch changes nothing
     return false;
@@ -236,8 +238,15 @@ bool doubles(u8 first, u8 second) {
     return first == kPF && (contributory(second) || second == kPF);
 }
 
-bool is_fault_class(u8 v) {
-    return v != kDB && v != kBP && v != kVectorOF && v != kDoubleFault && v != kMC;
+bool is_fault_class(const ir::Fault& f) {
+    const u8 v = f.vector;
+    if (v == kDB) return f.address & kDr6BD; // and not an instruction breakpoint, for RF
+    return v != kBP && v != kVectorOF && v != kDoubleFault && v != kMC;
+}
+
+void enter_debug_handler(Cpu& cpu) {
+    cpu.dr[7] &= ~u64{kDr7GD};
+    cpu.debugctl &= ~u64{kDebugCtlBTF};
 }
 
 void note(Cpu& cpu, const ir::Fault& f) {
@@ -276,22 +285,23 @@ void deliver_fault(Cpu& cpu) {
     // Each turn either delivers, or moves on to a graver fault; benign ones that follow one another are
     // bounded too.
     for (unsigned turn = 0; turn < 8; ++turn) {
-        // SIMD exceptions that the system does not know are an undefined opcode (SDM vol. 3, 2.5, OSXMMEXCPT).
+        // SIMD exceptions that the system does not know are an undefined opcode (SDM vol. 3, 2.5,
+        // OSXMMEXCPT).
         if (cpu.fault.vector == kXM && !(cpu.cr4 & kCr4OSXMMEXCPT)) cpu.fault.vector = kUD;
         const ir::Fault f = cpu.fault;
         note(cpu, f);
         if (f.vector == kPF) cpu.cr2 = f.address;
         if (f.vector == kDB) {
-            constexpr u64 reasons = 0xe00f; // B0-B3, BD, BS, BT
-            cpu.dr[6] = (cpu.dr[6] & ~u64{0xf}) | (f.address & reasons);
-            cpu.dr[7] &= ~u64{1 << 13}; // GD
+            constexpr u32 reasons = kDr6B | kDr6BD | kDr6BS | kDr6BT;
+            cpu.dr[6] = (cpu.dr[6] & ~u64{kDr6B}) | (f.address & reasons);
+            enter_debug_handler(cpu);
         }
         cpu.exit = ir::Exit::None;
         if (deliver(cpu, {.vector = f.vector,
                           .has_error = f.has_error,
                           .error = f.error,
                           .return_rip = cpu.rip,
-                          .fault = is_fault_class(f.vector)}))
+                          .fault = is_fault_class(f)}))
             return;
         if (cpu.exit != ir::Exit::Fault) return shut_down(cpu, "exception frame overlaps running code");
         if (f.vector == kDoubleFault) {
@@ -320,12 +330,16 @@ void deliver_interrupt(Cpu& cpu, u8 vector, EventKind kind) {
     deliver_fault(cpu); // interrupts are benign: the fault is handled on its own
 }
 
+// No single step follows: the handler begins with TF clear, and TF is looked at again after IRET.
 void software_interrupt(Cpu& cpu, u8 vector, u64 next_rip, EventKind kind) {
+    cpu.stepping = false;
+    if (kind == EventKind::Icebp) enter_debug_handler(cpu);
     deliver(cpu, {.vector = vector, .kind = kind, .return_rip = next_rip});
 }
 
 void interrupt_n(Cpu& cpu, u8 vector, u64 next_rip) {
     const Event e{.vector = vector, .kind = EventKind::Software, .return_rip = next_rip};
+    cpu.stepping = false;
     if (cpu.v86()) { // SDM vol. 3, table 20-2
         bool redirected = false;
         if (cpu.cr4 & kCr4VME) {
@@ -346,11 +360,6 @@ void interrupt_n(Cpu& cpu, u8 vector, u64 next_rip) {
         if (cpu.iopl() < 3) return raise(cpu, kGP, 0);
     }
     deliver(cpu, e);
-}
-
-void single_step_trap(Cpu& cpu) {
-    cpu.fault = {.vector = kDB, .address = 1 << 14};
-    deliver_fault(cpu);
 }
 
 } // namespace dragoman::x86

@@ -22,7 +22,5 @@ void deliver_interrupt(Cpu& cpu, u8 vector, EventKind kind);
 void software_interrupt(Cpu& cpu, u8 vector, u64 next_rip, EventKind kind);
 // INT n, which virtual-8086 mode treats differently: IOPL, redirection to the program's own handler (VME).
 void interrupt_n(Cpu& cpu, u8 vector, u64 next_rip);
-// #DB for EFLAGS.TF after an instruction that ended well (rip is that of the next one).
-void single_step_trap(Cpu& cpu);
 
 } // namespace dragoman::x86

@@ -40,6 +40,7 @@ bool syscall(Cpu& cpu, u64 next_rip) {
     const u16 selector = u16(cpu.star >> 32) & 0xfffc;
     cpu.cpl = 0;
     cpu.set_eflags((flags & ~u32(cpu.sfmask)) | 2);
+    cpu.stepping = cpu.system_flags & kTF; // SYSCALL and SYSRET step by what TF is after them
     set_code_and_stack(cpu, selector, u16(selector + 8), 0, true);
     return true;
 }
@@ -54,6 +55,7 @@ bool sysret(Cpu& cpu, unsigned size) {
     const u16 selector = u16(cpu.star >> 48);
     set_code_and_stack(cpu, u16(selector + (to64 ? 16 : 0)), u16(selector + 8), 3, to64);
     cpu.set_eflags((u32(cpu.gpr[11]) & loaded & ~u32(kRF)) | 2);
+    cpu.stepping = cpu.system_flags & kTF;
     return true;
 }
 

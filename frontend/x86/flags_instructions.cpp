@@ -113,7 +113,7 @@ bool CLI(Translation& t, const Instruction&) {
 
 bool STI(Translation& t, const Instruction&) {
     emit_set_if(t, true);
-    t.shadow_next();
+    t.shadow_next(kShadowSti);
     return true;
 }
 

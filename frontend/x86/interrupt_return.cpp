@@ -1,5 +1,6 @@
 // IRET in every mode (SDM vol. 2, IRET).
 #include "base/bits.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/far_transfer.h"
 #include "frontend/x86/system_memory.h"
@@ -16,16 +17,17 @@ bool fail(Cpu& cpu, Vector vector, u16 selector) {
     return false;
 }
 
-// RF is not kept: it only holds off instruction breakpoints, and ends with the instruction.
+// RF ends when the next instruction begins. It holds off instruction breakpoints: where there are none, it is
+// not set, so that the run loop is not asked.
 void merge_flags(Cpu& cpu, u32 value, u32 mask) {
-    mask &= ~u32(kRF);
+    mask = cpu.dr[7] & kDr7Enables ? mask : mask & ~u32(kRF);
     cpu.set_eflags((cpu.eflags() & ~mask) | (value & mask));
 }
 
 // The flags that IRET may change at this CPL.
 u32 flags_mask(unsigned cpl, unsigned iopl, unsigned size) {
     u32 mask = kPlainFlags;
-    if (size > 2) mask |= kAC | kID;
+    if (size > 2) mask |= kAC | kID | kRF;
     if (cpl <= iopl) mask |= kIF;
     if (cpl == 0) mask |= kIOPL | (size > 2 ? u32(kVIF | kVIP) : 0);
     return mask;
@@ -52,7 +54,7 @@ bool return_in_v86(Cpu& cpu, unsigned size) {
     if (!read_stack(cpu, stack, 0, size, 3, frame)) return false;
     if (frame[0] > cpu.seg[1].limit) return fail(cpu, kGP, 0);
     const u32 flags = u32(frame[2]);
-    u32 mask = kPlainFlags | (size > 2 ? u32(kAC | kID) : 0);
+    u32 mask = kPlainFlags | (size > 2 ? u32(kAC | kID | kRF) : 0);
     if (virtual_if) {
         if ((flags & kTF) || ((flags & kIF) && (cpu.system_flags & kVIP))) return fail(cpu, kGP, 0);
     } else {
@@ -72,7 +74,7 @@ bool return_to_v86(Cpu& cpu, const u64* frame) {
     u64 rest[6]; // ESP SS ES DS FS GS
     if (!read_stack(cpu, stack, 12, 4, 6, rest)) return false;
     if ((frame[0] & 0xffffffff) > 0xffff) return fail(cpu, kGP, 0);
-    cpu.set_eflags(u32(frame[2]) & ~u32(kRF));
+    merge_flags(cpu, u32(frame[2]), ~u32{0});
     constexpr ir::Seg order[] = {ir::Seg::SS, ir::Seg::ES, ir::Seg::DS, ir::Seg::FS, ir::Seg::GS};
     for (unsigned i = 0; i < 5; ++i)
         load_real_segment(cpu, order[i], u16(rest[i + 1]));

@@ -2,6 +2,7 @@
 #include "frontend/x86/system_helpers.h"
 
 #include "base/bits.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_memory.h"
 #include "ir/memory.h"
@@ -41,11 +42,13 @@ bool io_allowed(Cpu& cpu, u16 port, unsigned size) {
 u64 in_helper(ir::Context& ctx, u64 a, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     if (cpu.cpl != 0 && !io_allowed(cpu, u16(a), unsigned(imm))) return 0;
+    port_accessed(cpu, u16(a), unsigned(imm));
     return cpu.platform->port_in(u16(a), unsigned(imm)) & size_mask(unsigned(imm));
 }
 u64 out_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     if (cpu.cpl != 0 && !io_allowed(cpu, u16(a), unsigned(imm))) return 0;
+    port_accessed(cpu, u16(a), unsigned(imm));
     cpu.platform->port_out(u16(a), unsigned(imm), u32(b & size_mask(unsigned(imm))));
     return 0;
 }
@@ -65,11 +68,15 @@ Ref port_operand(Translation& t, const Instruction& insn, unsigned n) {
 struct StringIo {
     unsigned size, address_size;
     ir::Seg seg;
-    bool repeat, out;
+    bool repeat, out, once; // once: one element, and back to the run loop
     static StringIo unpack(u64 v) {
-        return {unsigned(v & 0xf), unsigned(v >> 4 & 0xf), ir::Seg(v >> 8 & 0xf), bit(v, 12), bit(v, 13)};
+        return {unsigned(v & 0xf), unsigned(v >> 4 & 0xf), ir::Seg(v >> 8 & 0xf), bit(v, 12), bit(v, 13),
+                bit(v, 14)};
     }
-    u64 pack() const { return size | address_size << 4 | u64(seg) << 8 | u64{repeat} << 12 | u64{out} << 13; }
+    u64 pack() const {
+        return size | address_size << 4 | u64(seg) << 8 | u64{repeat} << 12 | u64{out} << 13 |
+               u64{once} << 14;
+    }
 };
 
 // The linear address of an element, checked as SegAddr does.
@@ -101,6 +108,7 @@ bool string_io_step(Cpu& cpu, const StringIo& io, u16 port) {
     if (!element_address(cpu, io, index & size_mask(io.address_size), linear)) return false;
     u8* host = cpu.memory->acquire(cpu, linear, io.size, io.out ? ir::Access::Read : ir::Access::Write);
     if (!host) return false;
+    port_accessed(cpu, port, io.size);
     u32 value = 0;
     if (io.out) {
         std::memcpy(&value, host, io.size);
@@ -124,8 +132,10 @@ u64 string_io(ir::Context& ctx, u64, u64, u64 imm) {
     if (io.repeat && !(count & count_mask)) return 0;
     if (cpu.cpl != 0 && !io_allowed(cpu, port, io.size)) return 0;
     for (unsigned done = 0;; ++done) {
-        if (done == most || (done && (cpu.poll || (cpu.interrupt_line && cpu.interrupt_flag)))) {
+        const bool event = cpu.poll || (cpu.interrupt_line && cpu.interrupt_flag) || cpu.debug_hits;
+        if (done == most || (done && (event || io.once))) {
             cpu.exit = ir::Exit::Event; // rip is this instruction's: it goes on from here
+            cpu.mid_repeat = true;
             return 0;
         }
         if (!string_io_step(cpu, io, port) || !io.repeat) return 0;
@@ -145,7 +155,7 @@ bool emit_string_io(Translation& t, const Instruction& insn, bool out) {
         size = insn.operands[n].size / 8u;
         break;
     }
-    const StringIo io{size, insn.address_size(), seg, insn.rep() || insn.repne(), out};
+    const StringIo io{size, insn.address_size(), seg, insn.rep() || insn.repne(), out, t.mode.single_step};
     t.ir.call(string_io_info, {}, {}, {}, i64(io.pack()));
     t.ir.add({.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)});
     return true;
@@ -158,6 +168,7 @@ bool IN(Translation& t, const Instruction& insn) {
     const Ref value = t.ir.temp();
     t.ir.call(in_info, value, port_operand(t, insn, 1), {}, size);
     t.write(insn, 0, size, value);
+    t.ir.add({.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)});
     return true;
 }
 

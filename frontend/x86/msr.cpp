@@ -2,6 +2,7 @@
 
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_registers.h"
 
@@ -69,6 +70,12 @@ bool write_tsc(Cpu& cpu, u32, u64 value) { // IA32_TSC_ADJUST moves by as much (
 bool write_tsc_adjust(Cpu& cpu, u32, u64 value) {
     cpu.tsc_offset += value - cpu.tsc_adjust;
     cpu.tsc_adjust = value;
+    return true;
+}
+
+bool write_debugctl(Cpu& cpu, u32, u64 value) {
+    if (value & ~u64{kDebugCtlBTF}) return false;
+    cpu.debugctl = value;
     return true;
 }
 
@@ -168,7 +175,7 @@ constexpr Row kMsrs[] = {
     {0x179, 0x179, Feature::Mca, read_constant<0>, nullptr},    // IA32_MCG_CAP: no banks
     {0x17a, 0x17a, Feature::Mca, read_constant<0>, write_zero}, // IA32_MCG_STATUS
     {0x1a0, 0x1a0, Feature::Base, read_field<&Cpu::misc_enable>, write_field<&Cpu::misc_enable>},
-    {0x1d9, 0x1d9, Feature::Base, read_constant<0>, write_zero}, // IA32_DEBUGCTL
+    {0x1d9, 0x1d9, Feature::Base, read_field<&Cpu::debugctl>, write_debugctl},
     {0x200, 0x20f, Feature::Mtrr, read_mtrr_variable, write_mtrr_variable},
     {0x250, 0x250, Feature::Mtrr, read_mtrr_fixed, write_mtrr_fixed},
     {0x258, 0x259, Feature::Mtrr, read_mtrr_fixed, write_mtrr_fixed},

@@ -35,7 +35,7 @@ constexpr ir::Helper after_segment_load_info{"after_segment_load", after_segment
 u64 after_stack_segment_load(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     leave_if_mode_changed(cpu, imm);
-    if (cpu.exit != ir::Exit::None) cpu.interrupt_shadow = 1;
+    if (cpu.exit != ir::Exit::None) cpu.interrupt_shadow = kShadowMovSs;
     return 0;
 }
 constexpr ir::Helper after_stack_segment_load_info{"after_stack_segment_load", after_stack_segment_load};
@@ -45,7 +45,7 @@ constexpr ir::Helper after_stack_segment_load_info{"after_stack_segment_load", a
 bool finish_segment_load(Translation& t, const Instruction& insn, unsigned seg) {
     const Mode& m = t.mode;
     if (seg == unsigned(ir::Seg::SS)) {
-        t.shadow_next();
+        t.shadow_next(kShadowMovSs);
         if (!m.long64() && (m.protected_mode || m.flat[seg])) // in real mode only the base changes
             t.ir.call(after_stack_segment_load_info, {}, {}, {}, i64(insn.next_rip));
         return true;

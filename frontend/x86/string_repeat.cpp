@@ -61,7 +61,7 @@ class Repeater {
                 ir::alu_function(ir::Op::Cmp, r_.size)(left_, right_, 0, ctx_.flags);
                 if ((left_ == right_) == r_.while_not_equal) return;
             }
-            if (count && std::atomic_ref(ctx_.poll).load(std::memory_order_relaxed))
+            if (count && (cpu_.debug_hits || std::atomic_ref(ctx_.poll).load(std::memory_order_relaxed)))
                 return leave(ir::Exit::Event);
         }
     }
@@ -81,7 +81,10 @@ class Repeater {
     End source() const { return {Rsi, r_.source, Access::Read}; }
     End target() const { return {Rdi, Seg::ES, compares() ? Access::Read : Access::Write}; }
 
-    void leave(ir::Exit exit) { ctx_.exit = exit; } // rip is the instruction itself
+    void leave(ir::Exit exit) { // rip is the instruction itself
+        ctx_.exit = exit;
+        cpu_.mid_repeat = true;
+    }
     void put(Gpr reg, u64 value) {
         u64& r = ctx_.gpr[reg];
         r = r_.address_size < 4 ? (r & ~mask_) | (value & mask_) : value & mask_;

@@ -63,7 +63,8 @@ inline u64 continue_at_rip(Cpu& cpu) {
     if (cpu.exit != ir::Exit::None) return 0;
     const u8 vector_bytes = cpu.vector_bytes;
     update_key(cpu);
-    if ((cpu.system_flags & kTF) || cpu.interrupt_shadow || cpu.mmu->epochs().generation() != cpu.generation ||
+    const bool debugging = (cpu.system_flags & (kTF | kRF)) || cpu.debug_hits || cpu.debug_traps;
+    if (debugging || cpu.interrupt_shadow || cpu.mmu->epochs().generation() != cpu.generation ||
         cpu.vector_bytes != vector_bytes)
         cpu.exit = ir::Exit::Event;
     return cpu.rip;

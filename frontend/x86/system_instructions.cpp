@@ -2,6 +2,7 @@
 #include "frontend/x86/system_helpers.h"
 
 #include "frontend/x86/cpuid.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/msr.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_memory.h"
@@ -67,9 +68,6 @@ bool mov_to_cr(Translation& t, const Instruction& insn, unsigned n, Ref from) {
 }
 
 // ---- debug registers
-constexpr u64 kDr6Fixed = 0xffff0ff0, kDr6Settable = 0xe00f;
-constexpr u64 kDr7Settable = 0xffff23ff, kDr7Fixed = 0x400;
-
 // DR4 and DR5 stand for DR6 and DR7 unless CR4.DE is set. Also the general-detect fault.
 bool debug_register(Cpu& cpu, unsigned& n) {
     if (n == 4 || n == 5) {
@@ -79,8 +77,8 @@ bool debug_register(Cpu& cpu, unsigned& n) {
         }
         n += 2;
     }
-    if (cpu.dr[7] & 1 << 13) {
-        cpu.fault = {.vector = kDB, .address = 1 << 13};
+    if (cpu.dr[7] & kDr7GD) {
+        cpu.fault = {.vector = kDB, .address = kDr6BD};
         cpu.exit = ir::Exit::Fault;
         return false;
     }
@@ -97,20 +95,10 @@ u64 write_dr(ir::Context& ctx, u64 a, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     unsigned n = unsigned(imm);
     if (!debug_register(cpu, n)) return 0;
-    if (n < 4) {
-        cpu.dr[n] = a;
-        return 0;
-    }
-    if (a >> 32) {
+    if (n >= 6 && a >> 32)
         raise(ctx, kGP, 0);
-        return 0;
-    }
-    if (n == 6) {
-        cpu.dr[6] = (a & kDr6Settable) | kDr6Fixed;
-        return 0;
-    }
-    cpu.dr[7] = (a & kDr7Settable) | kDr7Fixed;
-    if ((a & 0xff) && cpu.log) cpu.log->once("hardware breakpoints (DR7) do not trigger");
+    else
+        write_debug_register(cpu, n, a);
     return 0;
 }
 constexpr ir::Helper read_dr_info{"read_dr", read_dr}, write_dr_info{"write_dr", write_dr};
@@ -147,12 +135,11 @@ bool mov_system(Translation& t, const Instruction& insn) {
                 value = t.ir.temp();
                 t.ir.extend(ir::Op::Zext, 4, 8, value, gpr);
             }
-            t.ir.call(write_dr_info, {}, value, {}, n);
-        } else {
-            const Ref value = t.ir.temp();
-            t.ir.call(read_dr_info, value, {}, {}, n);
-            t.ir.mov(t.mode.long64() ? 8 : 4, gpr, value);
+            return t.call_and_exit(insn, write_dr_info, value, {}, n);
         }
+        const Ref value = t.ir.temp();
+        t.ir.call(read_dr_info, value, {}, {}, n);
+        t.ir.mov(t.mode.long64() ? 8 : 4, gpr, value);
         return true;
     }
     return mov_segment(t, insn);

@@ -2,6 +2,7 @@
 
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/exception.h"
 
 namespace dragoman::x86 {
@@ -154,6 +155,7 @@ bool write_cr4(Cpu& cpu, u64 value) {
     if (pae_paging(cpu, cpu.cr0, value) && (changed & reload) && !load_pdptes(cpu, cpu.cr3)) return false;
     const bool leaves_pcids = changed & cpu.cr4 & kCr4PCIDE;
     cpu.cr4 = value;
+    if (changed & kCr4DE) breakpoints_changed(cpu);
     cpu.view = u8(access_view(cpu));
     if (leaves_pcids || (changed & (reload | kCr4SMAP | kCr4LA57 | kCr4PKE | kCr4PKS))) {
         update_paging(cpu);

@@ -1,5 +1,6 @@
 // Task switching (SDM vol. 3, ch. 8) and what else is read from a TSS.
 #include "base/bits.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/far_transfer.h"
 #include "frontend/x86/system_memory.h"
@@ -140,11 +141,13 @@ bool task_switch(Cpu& cpu, u16 selector, TaskSwitch how, u64 next_rip, bool has_
     cpu.tr = d.segment(selector);
     cpu.tr.attributes |= 2;
     cpu.cr0 |= kCr0TS;
-    cpu.dr[7] &= ~u64{0x155}; // local breakpoints
+    cpu.irrevocable = true;
+    if (cpu.dr[7] & kDr7Local) breakpoints_changed(cpu);
+    cpu.dr[7] &= ~u64{0x100 | kDr7Local}; // LE too
     cpu.rip = image.ip;
     u32 new_flags = to.word == 2 ? image.flags & 0xffff : image.flags;
     if (nests) new_flags |= kNT;
-    cpu.set_eflags(new_flags & ~u32(kRF));
+    cpu.set_eflags(cpu.dr[7] & kDr7Enables ? new_flags : new_flags & ~u32(kRF));
     for (unsigned i = 0; i < 8; ++i)
         cpu.gpr[i] = to.word == 4 ? image.gpr[i] : 0xffff0000 | image.gpr[i];
     for (unsigned i = 0; i < 6; ++i)
@@ -162,13 +165,7 @@ bool task_switch(Cpu& cpu, u16 selector, TaskSwitch how, u64 next_rip, bool has_
         if (!frame.write(cpu, stack)) return false;
         set_stack_pointer(cpu, stack);
     }
-    if (image.trap && how != TaskSwitch::Gate) { // a trap of the new task, before its first instruction
-        cpu.fault = {.vector = kDB, .address = 1 << 15};
-        cpu.exit = ir::Exit::Fault;
-    } else if (image.trap && cpu.log) {
-        cpu.log->once(
-            "debug trap (T flag) of a task entered through an interrupt's task gate is not emulated");
-    }
+    if (image.trap) cpu.debug_traps |= kDr6BT; // before the first instruction of the new task
     return true;
 }
 

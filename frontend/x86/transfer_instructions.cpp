@@ -14,6 +14,7 @@ constexpr ir::Flags kAll = ir::kAllFlags;
 // it is delivered on the spot, so that whoever runs the block sees an instruction that ended well.
 void settle_task(Cpu& cpu, u16 old_task) {
     if (cpu.exit == ir::Exit::Fault && cpu.tr.selector != old_task) deliver_fault(cpu);
+    cpu.irrevocable = false;
 }
 
 // a: selector, b: offset

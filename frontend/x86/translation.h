@@ -71,11 +71,11 @@ class Translation {
 
     // STI, MOV SS, POP SS: the next instruction must be in the same block with no interrupt before it; after
     // it, a poll. The translate function of such an instruction calls this and returns true.
-    void shadow_next() { shadow_ = true; }
-    bool take_shadow() { return std::exchange(shadow_, false); }
+    void shadow_next(Shadow kind) { shadow_ = kind; }
+    Shadow take_shadow() { return std::exchange(shadow_, kNoShadow); }
 
   private:
-    bool shadow_ = false;
+    Shadow shadow_ = kNoShadow;
 };
 
 } // namespace dragoman::x86

@@ -71,6 +71,18 @@ void end_with_exit(ir::Builder& ir) {
     }
 }
 
+BranchKind branch_kind(const Instruction& insn) {
+    switch (insn.zydis.meta.category) {
+    case ZYDIS_CATEGORY_COND_BR: return BranchKind::Conditional;
+    case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_SYSCALL:
+    case ZYDIS_CATEGORY_SYSRET: return BranchKind::Always;
+    default: return BranchKind::None;
+    }
+}
+
 bool names_xmm(const Instruction& insn) {
     for (unsigned n = 0; n < insn.zydis.operand_count_visible; n++)
         if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -176,7 +188,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
 
     Translation t(block, mode, *cpu.model, cs_limit);
     u64 offset = 0; // of the next instruction in the block
-    bool shadow = false;
+    Shadow shadow = kNoShadow;
     bool open = true; // the block has no end yet
     u8 cross_bytes[kMaxLength];
 
@@ -258,6 +270,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         } else if (const int vector = forbidden(mode, *cpu.model, *info, insn); vector >= 0) {
             go_on = t.raise(Vector(vector));
         } else {
+            source.branch = branch_kind(insn);
             go_on = info->translate(t, insn);
             if (go_on && (info->attributes & kEndsBlock)) {
                 t.ir.jump(insn.next_rip);
@@ -267,7 +280,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         offset += insn.length();
         block.guest_instructions++;
 
-        const bool was_shadowed = std::exchange(shadow, t.take_shadow());
+        const Shadow was_shadowed = std::exchange(shadow, t.take_shadow());
         if (!go_on) {
             if (was_shadowed) end_with_exit(t.ir);
             open = false;
@@ -275,7 +288,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         }
         if (was_shadowed) {
             t.ir.add({.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)});
-            shadow = false; // only the first of a row of them holds interrupts off (SDM vol. 2, STI)
+            shadow = kNoShadow; // only the first of a row of them holds interrupts off (SDM vol. 2, STI)
         }
         if (offset >= page.left) break;
         if (stops_ && stops_->count(mode.long64() ? linear + offset : u32(linear + offset))) break;
@@ -286,7 +299,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
 
     if (open) {
         if (shadow) {
-            t.ir.store_state(1, offsetof(ir::Context, interrupt_shadow), ir::Ref::imm(), 1);
+            t.ir.store_state(1, offsetof(ir::Context, interrupt_shadow), ir::Ref::imm(), shadow);
             t.ir.exit_to(insn.next_rip);
         } else {
             t.ir.jump((start + offset) & rip_mask);

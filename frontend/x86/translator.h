@@ -1,7 +1,7 @@
 // Guest code to IR: reads bytes through the MMU, decodes with Zydis, and calls one translate function per instruction.
 #pragma once
 
-#include "frontend/x86/cpu.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/mode.h"
 #include "ir/block.h"
 
@@ -19,6 +19,7 @@ class Translator {
     struct Source { // where the guest bytes are: at most two pages, the second only for a block of one instruction
         u64 gpa[2] = {};
         u32 bytes[2] = {};
+        BranchKind branch = BranchKind::None; // of the last instruction
     };
     // Translates the block at cpu.rip under cpu's mode, at most `limit` instructions. A block ends at the end of its page;
     // an instruction that crosses the page is a block of its own. False: the first instruction cannot be fetched, and

@@ -267,7 +267,7 @@ TEST(SystemInstructions, DebugRegisters) {
     m.cpu.cr4 |= kCr4DE;
     m.cpu.rip = kCode;
     m.cpu.halted = false;
-    m.run(1, false);
+    m.run(2, false);
     EXPECT_TRUE(faulted(m.cpu, kUD, 0));
     m.cpu.cr4 &= ~u64{kCr4DE};
     m.cpu.dr[7] |= 1 << 13;
@@ -336,7 +336,7 @@ TEST(SystemInstructions, MovSsKeepsTheNextInstructionTogether) {
     m.code(kCode, {0x8e, 0xd0, 0xbc, 0x34, 0x12, 0, 0, 0x90, 0xf4}); // mov ss, ax; mov esp, 0x1234; nop; hlt
     m.run(1, false);
     EXPECT_EQ(m.cpu.rip, kCode + 2u) << "the stack's width changed: the block ends";
-    EXPECT_EQ(m.cpu.interrupt_shadow, 1) << "and the shadow outlives it";
+    EXPECT_EQ(m.cpu.interrupt_shadow, kShadowMovSs) << "and the shadow outlives it";
     m.run(1, false);
     EXPECT_EQ(m.cpu.rip, kCode + 7u);
     EXPECT_EQ(m.cpu.gpr[4], 0x1234u);

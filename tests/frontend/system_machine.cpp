@@ -131,12 +131,13 @@ ir::Exit SystemMachine::run(unsigned blocks, bool deliver) {
         cpu.poll = 0;
         cpu.exit = ir::Exit::None;
         update_key(cpu);
-        const bool stepping = cpu.system_flags & kTF;
+        begin_instruction(cpu);
         ir::Block block;
         Translator::Source source;
         const bool shadowed = cpu.interrupt_shadow;
         if (translator->translate(cpu, block, source)) ir::interpret(cpu, block);
         if (shadowed) cpu.interrupt_shadow = 0;
+        if (cpu.exit != ir::Exit::Fault) end_instruction(cpu, source.branch, block.pc + block.guest_bytes);
         switch (cpu.exit) {
         case ir::Exit::Fault:
             if (!deliver) return cpu.exit;
@@ -146,7 +147,7 @@ ir::Exit SystemMachine::run(unsigned blocks, bool deliver) {
         case ir::Exit::Halt:
         case ir::Exit::Shutdown: return cpu.exit;
         default:
-            if (stepping && (cpu.system_flags & kTF)) single_step_trap(cpu);
+            if (deliver && debug_trap_due(cpu)) deliver_debug_traps(cpu);
             break;
         }
     }

@@ -3,6 +3,7 @@
 
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/descriptor.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/far_transfer.h"

@@ -239,7 +239,10 @@ TEST_F(SlowPath, WatchpointsSeeEveryTouch) {
     mmu.acquire(0x5000, 4, W, U); // in the TLB before
     mmu.set_watches({{.linear = 0x5010, .bytes = 4, .on_read = false, .on_write = true},
                      {.linear = 0x5ffe, .bytes = 4, .on_read = true, .on_write = false}},
-                    [&](const Mmu::Watch& w) { hits.push_back(w.linear); });
+                    [&](const Mmu::Watch& w, u64, u32, AccessKind) {
+                        hits.push_back(w.linear);
+                        return true;
+                    });
     mmu.acquire(0x5010, 4, R, U);
     mmu.acquire(0x500c, 4, W, U);
     EXPECT_TRUE(hits.empty());
