@@ -18,6 +18,7 @@ import time
 
 import display
 import memtest
+import userland
 from console import Console, Failure, Shell, report
 
 NUMBERS_MD5 = "8d55a91d434e1a8fa7b9322ecfa3f70b"  # of the file "numbers" that scripts/lib.sh puts on the images
@@ -271,6 +272,7 @@ SCENARIOS = {
     "window": display.window,
     "memtest-x64": lambda test: memtest.run(test, "memtest86+x64.bin", fade=False),
     "memtest-ia32": lambda test: memtest.run(test, "memtest86+ia32.bin", fade=False),
+    "userland": userland.run,
     "memtest-fade": lambda test: memtest.run(test, "memtest86+x64.bin", fade=True),
 }
 
