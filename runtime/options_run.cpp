@@ -63,8 +63,7 @@ Complaint set_passes(Options& o, const std::string& text) {
 Result<u32> parse_log_words(const std::string& text) {
     u32 items = 0;
     for (const auto& [word, value] : key_values(text)) {
-        const auto* w = std::find_if(std::begin(log_words), std::end(log_words),
-                                     [&](const LogWord& l) { return word == l.word; });
+        const auto* w = std::ranges::find(log_words, word, &LogWord::word);
         if (w == std::end(log_words))
             return Error{"words of " + log_word_list() + "; '" + word + "' is none of them"};
         items |= u32(w->item);
