@@ -2,7 +2,7 @@
 #pragma once
 
 #include "hw/ata_device.h"
-#include "hw/core/block.h"
+#include "base/block.h"
 
 namespace dragoman::hw {
 

@@ -6,7 +6,7 @@
 #include "base/log.h"
 #include "hw/apic_bus.h"
 #include "hw/atapi_cd.h"
-#include "hw/core/block.h"
+#include "base/block.h"
 #include "hw/core/chardev.h"
 #include "hw/core/io_bus.h"
 #include "hw/core/pci.h"

@@ -3,7 +3,7 @@
 #pragma once
 
 #include "base/io.h"
-#include "hw/core/block.h"
+#include "base/block.h"
 
 #include <cstring>
 #include <map>

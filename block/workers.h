@@ -1,0 +1,47 @@
+// Threads that wait for the host's storage, so that the guest's processor does not.
+#pragma once
+
+#include "base/types.h"
+
+#include <condition_variable>
+#include <deque>
+#include <functional>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+namespace dragoman::block {
+
+class Workers {
+  public:
+    // `notify` is called on a worker's thread when there is something to deliver.
+    Workers(unsigned threads, std::function<void()> notify) : most_(threads), notify_(std::move(notify)) {}
+    ~Workers();
+    Workers(const Workers&) = delete;
+    Workers& operator=(const Workers&) = delete;
+
+    // Runs `work` on some thread; `done` is called by deliver() on the caller's.
+    void run(std::function<void()> work, std::function<void()> done);
+    // Calls what is done, in the order in which the work ended.
+    void deliver();
+    // Waits until all work is done; deliver() still has to be called.
+    void drain();
+
+  private:
+    struct Job {
+        std::function<void()> work, done;
+    };
+    void loop();
+
+    const unsigned most_;
+    std::function<void()> notify_;
+    std::mutex lock_;
+    std::condition_variable wanted_, idle_;
+    std::deque<Job> waiting_;
+    std::deque<std::function<void()>> finished_;
+    unsigned sleeping_ = 0, busy_ = 0;
+    bool stop_ = false;
+    std::vector<std::thread> threads_; // started as they are needed
+};
+
+} // namespace dragoman::block
