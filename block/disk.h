@@ -43,7 +43,7 @@ class Disk final : public BlockDevice {
     void write_zeroes(u64 sector, u64 count, bool unmap, Completion done) override;
 
     void retry(); // what stopped the machine, when it goes on
-    Image& image() { return *image_; }
+    Image& image() const { return *image_; }
 
   private:
     using Work = std::function<Outcome(Image&)>;

@@ -157,14 +157,23 @@ void AtaDevice::software_reset() {
     data_ = {};
     regs_ = {};
     regs_.device = 0xa0;
+    regs_.status = kAtaBsy;
+    diagnostic_ = false;
+    if (under_way_ == 0) finish_reset(); // else the image still uses the buffer: busy until it is done
+    changed();
+}
+
+void AtaDevice::finish_reset() {
     present_signature();
+    if (diagnostic_) regs_.intrq = index_ == 0; // only device 0 interrupts (8.9)
+    diagnostic_ = false;
     changed();
 }
 
 void AtaDevice::run_diagnostic() {
     software_reset();
-    regs_.intrq = index_ == 0; // only device 0 interrupts (8.9)
-    changed();
+    diagnostic_ = true;
+    if (under_way_ == 0) finish_reset();
 }
 
 bool AtaDevice::set_transfer_mode(u8 mode) {

@@ -84,10 +84,15 @@ class AtaDevice {
     void succeed_silently(); // ends the command; its last data block carried the interrupt
     void fail(u8 error);     // ends it with ERR and an interrupt
     void set_busy();         // while the image works
-    // Wraps a completion so that it is ignored once the command it belongs to was reset or replaced.
+    // Wraps a completion so that it is ignored once the command it belongs to was reset.
     template <class F> auto guarded(F&& f) {
+        ++under_way_;
         return [this, f = std::forward<F>(f), serial = serial_](auto status) {
-            if (serial == serial_) f(status);
+            --under_way_;
+            if (serial == serial_)
+                f(status);
+            else if (under_way_ == 0)
+                finish_reset();
         };
     }
 
@@ -126,6 +131,7 @@ class AtaDevice {
         u32 at = 0, end = 0;
     };
     void data_moved();
+    void finish_reset();
     void changed() {
         if (changed_) changed_();
     }
@@ -133,7 +139,9 @@ class AtaDevice {
     Modes modes_;
     Data data_;
     std::unique_ptr<Buffer> buffer_;
-    u64 serial_ = 0; // counts commands and resets, for guarded()
+    u64 serial_ = 0;          // counts commands and resets, for guarded()
+    unsigned under_way_ = 0;  // requests to the image: the buffer is theirs
+    bool diagnostic_ = false; // the reset under way is EXECUTE DEVICE DIAGNOSTIC
     unsigned index_ = 0;
     bool alone_ = true;
     std::function<void()> changed_;

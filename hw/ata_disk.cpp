@@ -204,29 +204,56 @@ void AtaDisk::start_transfer(const Row& row) {
 void AtaDisk::next_block() {
     Transfer& t = transfer_;
     t.now = std::min(t.left, t.block);
-    const u32 bytes = t.now * BlockDevice::sector_bytes;
     if (t.writing) {
         // The first block of a PIO write is asked for by DRQ alone (9.6).
         const bool interrupt = !t.dma && !t.first;
         t.first = false;
-        begin_data(t.dma ? Phase::DmaOut : Phase::PioOut, 0, bytes, interrupt);
+        const u32 from = t.at * BlockDevice::sector_bytes;
+        begin_data(t.dma ? Phase::DmaOut : Phase::PioOut, from, from + t.now * BlockDevice::sector_bytes,
+                   interrupt);
         return;
     }
+    if (t.at < t.buffered) return offer_block();
+    t.at = 0;
+    t.buffered = std::min(t.left, buffer_bytes / BlockDevice::sector_bytes / t.block * t.block);
     set_busy();
-    image_.read(t.lba, t.now, buffer(), guarded([this, bytes](BlockStatus status) {
-                    if (status != BlockStatus::Ok) return transfer_failed(status, false);
-                    const Transfer& now = transfer_;
-                    if (!now.data) return block_done();
-                    begin_data(now.dma ? Phase::DmaIn : Phase::PioIn, 0, bytes, !now.dma);
+    image_.read(t.lba, t.buffered, buffer(), guarded([this](BlockStatus status) {
+                    if (status == BlockStatus::Ok) return offer_block();
+                    if (transfer_.buffered == transfer_.now) return transfer_failed(status, false);
+                    // The blocks before the bad one are good: one by one from here.
+                    transfer_.buffered = 0;
+                    read_single();
                 }));
+}
+
+void AtaDisk::read_single() {
+    Transfer& t = transfer_;
+    set_busy();
+    image_.read(t.lba, t.now, buffer(), guarded([this](BlockStatus status) {
+                    if (status != BlockStatus::Ok) return transfer_failed(status, false);
+                    transfer_.buffered = transfer_.now;
+                    offer_block();
+                }));
+}
+
+void AtaDisk::offer_block() {
+    const Transfer& t = transfer_;
+    if (!t.data) return block_done();
+    const u32 from = t.at * BlockDevice::sector_bytes;
+    begin_data(t.dma ? Phase::DmaIn : Phase::PioIn, from, from + t.now * BlockDevice::sector_bytes, !t.dma);
 }
 
 void AtaDisk::block_done() {
     Transfer& t = transfer_;
     if (regs_.command == 0xec) return succeed_silently(); // the words of IDENTIFY DEVICE
-    if (t.writing) return write_block();
-    t.lba += t.now;
+    t.at += t.now;
     t.left -= t.now;
+    if (t.writing) {
+        const u32 room = buffer_bytes / BlockDevice::sector_bytes - t.at;
+        if (t.left == 0 || room < t.block) return write_piece();
+        return next_block();
+    }
+    t.lba += t.now;
     if (t.left != 0) return next_block();
     encode_address(t.ext, t.lba - 1);
     if (t.data && !t.dma)
@@ -235,13 +262,13 @@ void AtaDisk::block_done() {
         succeed();
 }
 
-void AtaDisk::write_block() {
+void AtaDisk::write_piece() {
     set_busy();
-    image_.write(transfer_.lba, transfer_.now, buffer(), guarded([this](BlockStatus status) {
+    image_.write(transfer_.lba, transfer_.at, buffer(), guarded([this](BlockStatus status) {
                      if (status != BlockStatus::Ok) return transfer_failed(status, true);
                      Transfer& t = transfer_;
-                     t.lba += t.now;
-                     t.left -= t.now;
+                     t.lba += t.at;
+                     t.at = 0;
                      if (t.left == 0) {
                          encode_address(t.ext, t.lba - 1);
                          if (settings_.write_cache) return succeed();
@@ -370,7 +397,9 @@ void AtaDisk::visit(const std::string& prefix, StateVisitor& visitor) {
     const u32 largest = buffer_bytes / BlockDevice::sector_bytes;
     transfer_.block = std::clamp(transfer_.block, 1u, largest);
     transfer_.left = std::min(transfer_.left, 65536u);
-    transfer_.now = std::min({transfer_.now, transfer_.left, largest});
+    transfer_.now = std::clamp(transfer_.now, 1u, std::max(1u, std::min(transfer_.left, largest)));
+    transfer_.at = std::min(transfer_.at, largest - transfer_.now);
+    transfer_.buffered = std::min(transfer_.buffered, largest);
     if (settings_.multiple > 16) settings_.multiple = 0;
     Geometry& g = settings_.geometry;
     if (g.heads == 0 || g.sectors == 0 || g.heads > 16) g = default_geometry();

@@ -1,8 +1,8 @@
 // An ATA hard disk on a block device (ATA/ATAPI-6): CHS, 28-bit and 48-bit addressing, PIO, multiple and DMA.
 #pragma once
 
-#include "hw/ata_device.h"
 #include "base/block.h"
+#include "hw/ata_device.h"
 
 namespace dragoman::hw {
 
@@ -31,7 +31,9 @@ class AtaDisk final : public AtaDevice {
     void native_max(bool ext);
     void start_transfer(const Row& row);
     void next_block();
-    void write_block();
+    void read_single();
+    void offer_block();
+    void write_piece();
     void transfer_failed(BlockStatus status, bool writing);
     void finish_flush();
 
@@ -51,6 +53,8 @@ class AtaDisk final : public AtaDevice {
         u32 left = 0;  // sectors still to move, the current block included
         u32 block = 1; // sectors in a full block
         u32 now = 0;   // sectors in the current block
+        // PIO moves blocks between host and buffer, larger pieces between buffer and image.
+        u32 at = 0, buffered = 0; // sectors of the piece: moved before this block, in the buffer (reading)
         bool ext = false, writing = false, dma = false, data = false;
         bool first = true; // no block has been moved yet
     };

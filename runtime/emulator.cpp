@@ -32,13 +32,22 @@ Emulator::Emulator(const Options& options, Log& log)
     : options_(options), log_(log), waker_([this] {
           if (vcpu_) vcpu_->kick();
       }),
+      disks_(
+          log,
+          [this] {
+              if (vcpu_) vcpu_->kick();
+          },
+          [this] { stop_machine(); }),
       intr_([this](bool level) {
           if (!vcpu_) return;
           vcpu_->cpu().interrupt_line = level;
           if (level) vcpu_->kick();
       }) {}
 
-Emulator::~Emulator() { waker_.stop(); } // its thread kicks the vCPU
+Emulator::~Emulator() {
+    waker_.stop();  // its thread kicks the vCPU
+    disks_.close(); // and so do these, which also use the devices' memory
+}
 
 Result<std::unique_ptr<Emulator>> Emulator::create(const Options& options, Log& log) {
     std::unique_ptr<Emulator> emulator(new Emulator(options, log));
@@ -71,7 +80,7 @@ Status Emulator::open_all() {
     if (options_.debug_exit)
         config.debug_exit = hw::PcConfig::DebugExit{options_.debug_exit->iobase, options_.debug_exit->iosize};
     if (auto s = open_firmware(config); !s) return s;
-    if (auto s = open_drives(config); !s) return s;
+    if (auto s = disks_.open(options_, config); !s) return s;
     if (auto s = open_chardevs(config); !s) return s;
 
     hw::PcPins pins;
@@ -136,21 +145,6 @@ Status Emulator::open_firmware(hw::PcConfig& config) {
         auto vga = read_file(std::string(kFirmwareDirectory) + "vgabios-stdvga.bin", MiB);
         if (!vga) return Error{"VGA BIOS " + vga.error().message + " (package seabios)"};
         config.vga_bios = std::move(*vga);
-    }
-    return Ok{};
-}
-
-Status Emulator::open_drives(hw::PcConfig& config) {
-    for (const DriveOption& drive : options_.drives) {
-        hw::PcConfig::Drive place{
-            .image = nullptr, .cd = drive.cd, .serial_number = "DM" + std::to_string(drive.index + 1)};
-        if (!drive.file.empty()) {
-            auto image = hw::RawImage::open(drive.file, drive.read_only, log_);
-            if (!image) return Error{drive.given + ": " + image.error().message};
-            images_.push_back(std::move(*image));
-            place.image = images_.back().get();
-        }
-        config.ide[drive.index] = place;
     }
     return Ok{};
 }
@@ -244,7 +238,10 @@ void Emulator::carry_out() {
 
 void Emulator::service() {
     waker_.dispatch();
-    if (running_) scheduler_.run_due();
+    if (running_) {
+        disks_.deliver();
+        scheduler_.run_due();
+    }
     if (terminal_) terminal_->service();
     for (const auto& chardev : chardevs_)
         chardev->service();
@@ -285,6 +282,7 @@ void Emulator::step_machine() {
 
 void Emulator::continue_machine() {
     running_ = true;
+    disks_.retry();
     clock_.go();
     deadline_set_ = 0;
     vcpu_->kick();

@@ -2,11 +2,11 @@
 #pragma once
 
 #include "hw/core/png_writer.h"
-#include "hw/core/raw_image.h"
 #include "hw/machine/pc.h"
 #include "hw/sdl_display.h"
 #include "runtime/chardev.h"
 #include "runtime/clock.h"
+#include "runtime/disks.h"
 #include "runtime/loader.h"
 #include "runtime/options.h"
 #include "runtime/vcpu.h"
@@ -43,6 +43,7 @@ class Emulator final : private x86::Platform {
     Vcpu& vcpu() { return *vcpu_; }
     hw::Pc& pc() { return *pc_; }
     softmmu::PhysicalMap& memory() { return *map_; }
+    Disks& disks() { return disks_; }
     Log& log() { return log_; }
     Waker& waker() { return waker_; }
     const Options& options() const { return options_; }
@@ -55,7 +56,6 @@ class Emulator final : private x86::Platform {
 
     Emulator(const Options& options, Log& log);
     Status open_all();
-    Status open_drives(hw::PcConfig& config);
     Status open_chardevs(hw::PcConfig& config);
     Status open_firmware(hw::PcConfig& config);
     Status open_display();
@@ -89,7 +89,7 @@ class Emulator final : private x86::Platform {
     Waker waker_;
     x86::CpuModel model_;
     std::unique_ptr<softmmu::PhysicalMap> map_;
-    std::vector<std::unique_ptr<hw::RawImage>> images_;
+    Disks disks_;
     std::unique_ptr<Terminal> terminal_;
     std::vector<std::unique_ptr<Chardev>> chardevs_;
     Chardev* monitor_chardev_ = nullptr;

@@ -24,8 +24,9 @@ class Executor {
 
 std::unique_ptr<Executor> make_generated_executor(backend::Backend& backend);
 std::unique_ptr<Executor> make_interpreting_executor();
-// Runs each block by the interpreter, takes its effects back, runs it as generated code, and compares. Blocks that do more than
-// compute and touch RAM (calls into C++, MMIO, stores into code) are only run as generated code.
+// Runs each block by the interpreter, takes its effects back, runs it as generated code, and compares. Blocks
+// that do more than compute and touch RAM (calls into C++, MMIO, stores into code) are only run as generated
+// code.
 std::unique_ptr<Executor> make_verifying_executor(backend::Backend& backend, softmmu::Mmu& mmu, Log& log);
 
 } // namespace dragoman::runtime

@@ -67,6 +67,20 @@ std::string sendkey(const MonitorCall& call) {
     return {};
 }
 
+std::string change_medium(const MonitorCall& call, const std::string& name, const std::string& file,
+                          bool force) {
+    const Status done = call.emulator.disks().change_medium(call.emulator.pc(), name, file, force);
+    return done ? "" : done.error().message + "\n";
+}
+std::string eject(const MonitorCall& call) {
+    const bool force = call.arguments[0] == "-f";
+    if (call.arguments.size() != (force ? 2u : 1u)) return "expected [-f] DRIVE\n";
+    return change_medium(call, call.arguments.back(), "", force);
+}
+std::string change(const MonitorCall& call) {
+    return change_medium(call, call.arguments[0], call.arguments[1], false);
+}
+
 std::string log(const MonitorCall& call) {
     if (call.rest == "none") {
         call.emulator.log().set_items(0);
@@ -94,6 +108,9 @@ constexpr MonitorCommand commands[] = {
     {"sendkey", "", "KEY[-KEY...]", 1, 1, "press keys together, such as ctrl-alt-delete", sendkey},
     {"nmi", "", "", 0, 0, "raise a non-maskable interrupt", nmi},
     {"screendump", "", "FILE", 1, kAny, "write the screen to a PNG file", screendump},
+    {"eject", "", "[-f] DRIVE", 1, 2, "take the disc out of a CD drive; -f: even if the guest locked it",
+     eject},
+    {"change", "", "DRIVE FILE", 2, 2, "put another disc into a CD drive", change},
     {"log", "", "WORDS", 1, 1, "choose what is logged, as -d does; none: nothing", log},
     {"quit", "q", "", 0, 0, "end the emulator", quit},
 };

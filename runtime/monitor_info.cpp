@@ -82,14 +82,7 @@ std::string info_mtree(const MonitorCall& call) {
 }
 
 std::string info_block(const MonitorCall& call) {
-    static constexpr const char* places[] = {"primary master", "primary slave", "secondary master",
-                                             "secondary slave"};
-    std::string text;
-    for (const DriveOption& d : call.emulator.options().drives)
-        text +=
-            format("ide%u-%s%u (%s): ", d.index / 2, d.cd ? "cd" : "hd", d.index % 2, places[d.index & 3]) +
-            (d.file.empty() ? "empty" : d.file + " (raw" + (d.read_only ? ", read-only)" : ")")) + "\n";
-    return text.empty() ? "no drives\n" : text;
+    return call.emulator.disks().describe();
 }
 
 std::string info_pci(const MonitorCall& call) {

@@ -37,6 +37,10 @@ struct DeviceRow {
 };
 
 std::span<const DeviceRow> isa_devices();
+std::span<const DeviceRow> disk_devices();
+
+// After all options: where each drive goes, and which drive each device means.
+Status place_disks(Options& o);
 
 Complaint file_name(const std::string& text); // complains of none
 // A disk at an IDE place, 0..3.

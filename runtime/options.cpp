@@ -3,15 +3,12 @@
 #include "runtime/option_table.h"
 
 #include <algorithm>
-#include <boost/program_options.hpp>
 #include <cstdlib>
 #include <map>
 
 namespace dragoman::runtime {
 
 namespace {
-
-namespace po = boost::program_options;
 
 // Every table of options, in the order of the help text; a new concern adds its name here.
 constexpr std::span<const OptionRow> (*option_tables[])() = {machine_options, drive_options, chardev_options,
@@ -32,7 +29,16 @@ const OptionRow* find(const std::string& name) {
 }
 
 // Other spellings of the same.
-const std::map<std::string, std::string> aliases = {{"M", "machine"}, {"h", "help"}, {"enable-kvm", "accel"}};
+const std::map<std::string, std::string> aliases = {{"M", "machine"}, {"h", "help"}, {"?", "help"}};
+
+Status apply(Options& options, const OptionRow& row, const std::string& value) {
+    if (!row.set) return Ok{};
+    const std::size_t drives = options.drives.size();
+    const std::string given = "-" + std::string(row.name) + (row.argument ? " " + value : "");
+    if (const Complaint bad = row.set(options, value)) return Error{given + ": expected " + *bad};
+    if (options.drives.size() > drives) options.drives.back().given = given;
+    return Ok{};
+}
 
 } // namespace
 
@@ -62,64 +68,23 @@ Result<Options> parse_options(int argc, const char* const* argv) {
 
     // The order of options counts (-serial twice, -nographic after -serial), so they are applied as they
     // come.
-    po::options_description description;
-    for (const OptionRow* row : rows()) {
-        if (row->argument)
-            description.add_options()(row->name, po::value<std::string>());
-        else
-            description.add_options()(row->name, po::bool_switch());
-    }
-    description.add_options()("M", po::value<std::string>())("h", po::bool_switch())("enable-kvm",
-                                                                                     po::bool_switch());
-    po::positional_options_description positional;
-    description.add_options()("image", po::value<std::string>());
-    positional.add("image", -1);
-
-    static constexpr const char* unknown = ": unknown option; -help lists what there is";
-    const auto one_dash = [](std::string name) {
-        while (name.rfind("--", 0) == 0)
-            name.erase(0, 1);
-        return name;
-    };
-    namespace style = po::command_line_style;
-    po::parsed_options parsed(&description);
-    try {
-        parsed = po::command_line_parser(argc, argv)
-                     .options(description)
-                     .positional(positional)
-                     .style(style::allow_long | style::allow_long_disguise | style::long_allow_next)
-                     .run();
-    } catch (const po::unknown_option& e) {
-        return Error{one_dash(e.get_option_name()) + unknown};
-    } catch (const po::invalid_command_line_syntax& e) {
-        const bool missing = e.kind() == po::invalid_syntax::missing_parameter;
-        return Error{one_dash(e.get_option_name()) +
-                     (missing ? ": a value is missing; -help says what it takes" : ": expected no value")};
-    } catch (const po::error& e) {
-        return Error{e.what()};
-    }
-
-    for (const po::option& option : parsed.options) {
-        std::string name = option.string_key;
-        std::string value = option.value.empty() ? "" : option.value[0];
-        if (name == "image") {
-            for (const std::string& file : option.value) {
-                if (file.size() > 1 && file[0] == '-') return Error{one_dash(file) + unknown};
-                if (const Complaint bad = add_disk(options, 0, file))
-                    return Error{"disk image '" + file + "': expected " + *bad};
-                options.drives.back().given = "disk image";
-            }
+    for (int n = 1; n < argc; ++n) {
+        std::string name = argv[n];
+        if (name.size() < 2 || name[0] != '-') { // an image without option
+            if (const Complaint bad = add_disk(options, 0, name))
+                return Error{"disk image '" + name + "': expected " + *bad};
+            options.drives.back().given = "disk image '" + name + "'";
             continue;
         }
-        if (name == "enable-kvm") value = "kvm";
+        name.erase(0, name.compare(0, 2, "--") == 0 ? 2 : 1);
         if (const auto alias = aliases.find(name); alias != aliases.end()) name = alias->second;
         const OptionRow* row = find(name);
-        if (!row || !row->set) continue;
-        const std::size_t drives = options.drives.size();
-        if (const Complaint bad = row->set(options, value))
-            return Error{"-" + name + (row->argument ? " " + value : "") + ": expected " + *bad};
-        if (options.drives.size() > drives) options.drives.back().given = "-" + name + " " + value;
+        if (!row) return Error{"-" + name + ": unknown option; -help lists what there is"};
+        if (row->argument && n + 1 == argc)
+            return Error{"-" + name + ": a value is missing; -help says what it takes"};
+        if (const auto s = apply(options, *row, row->argument ? argv[++n] : ""); !s) return s.error();
     }
+    if (auto s = place_disks(options); !s) return s.error();
 
     if (options.action == Options::Action::Run && options.kernel.empty()) {
         if (!options.initrd.empty())

@@ -11,12 +11,50 @@
 
 namespace dragoman::runtime {
 
+// An image and how it is used (-drive, -blockdev, -hda and the like).
 struct DriveOption {
-    std::string file;   // empty: an empty CD drive
-    unsigned index = 0; // IDE: 0 primary master .. 3 secondary slave
+    enum class Interface : u8 { Ide, Virtio, Floppy, None }; // None: a -device names it
+    enum class OnError : u8 { Report, Stop, NoSpace, Ignore };
+
+    std::string id;
+    std::string file;   // empty: no medium
+    std::string format; // raw or qcow2; empty: the image tells
+    Interface interface = Interface::Ide;
+    std::optional<unsigned>
+        index; // place among those of its interface; IDE: 0 primary master .. 3 secondary slave
     bool cd = false;
     bool read_only = false;
+    bool snapshot = false;      // changes go to a temporary file
+    bool write_through = false; // cache=
+    bool ignore_flush = false;
+    bool discard = false;
+    bool detect_zeroes = false;
+    OnError on_read_error = OnError::Report, on_write_error = OnError::Report;
+    std::string serial;
     std::string given; // the option as the user gave it, for errors
+};
+
+// A disk, CD or floppy as the guest sees it.
+struct DiskDevice {
+    enum class Model : u8 { IdeDisk, IdeCd, VirtioBlk, Nvme, Floppy };
+
+    Model model = Model::IdeDisk;
+    std::optional<unsigned> drive; // number in Options::drives; nothing: no medium
+    std::string drive_id;          // as given, until it is looked up
+    std::string bus;               // "ide.1", "ahci0.2"; empty: the first place that is free
+    std::optional<unsigned> place; // IDE: 0..3; AHCI: port; floppy: 0 A, 1 B
+    std::string controller;        // id of an AHCI controller; empty: the machine's IDE
+    std::optional<unsigned> slot;  // PCI
+    unsigned queues = 1;           // virtio-blk
+    bool legacy = true, modern = true;
+    std::string serial;
+    std::string given;
+};
+
+// A disk controller on a card.
+struct DiskController {
+    std::string id;
+    std::optional<unsigned> slot;
 };
 
 struct Options {
@@ -29,6 +67,9 @@ struct Options {
 
     std::string kernel, initrd, append;
     std::vector<DriveOption> drives;
+    std::vector<DiskDevice> disks; // complete after parsing: those of -drive and -hda as well
+    std::vector<DiskController> ahci;
+    bool snapshot = false; // -snapshot: every drive
     std::string boot_order = "cd";
     bool boot_menu = false;
     std::string bios; // empty: SeaBIOS

@@ -7,7 +7,7 @@ namespace dragoman::runtime {
 namespace {
 
 // Every table of devices; a new group adds its name here.
-constexpr std::span<const DeviceRow> (*device_tables[])() = {isa_devices};
+constexpr std::span<const DeviceRow> (*device_tables[])() = {disk_devices, isa_devices};
 
 Complaint add_debug_exit(Options& o, const Properties& properties) {
     Options::DebugExit exit;
@@ -36,6 +36,40 @@ Complaint add_debugcon(Options& o, const Properties& properties) {
     return {};
 }
 
+// What people ask for that is not built, and what comes nearest.
+std::string nearest_device(const std::string& name) {
+    struct Row {
+        const char* part; // of the name
+        const char* nearest;
+    };
+    static constexpr Row rows[] = {{"scsi", "the nearest is virtio-blk-pci"},
+                                   {"sdhci", "the nearest is ide-hd"},
+                                   {"sd-card", "the nearest is ide-hd"},
+                                   {"usb-storage", "the nearest is ide-hd"},
+                                   {"usb-kbd", "a PS/2 keyboard is built in"},
+                                   {"usb-mouse", "a PS/2 mouse is built in"},
+                                   {"usb-tablet", "a PS/2 mouse is built in"},
+                                   {"virtio-vga", "the nearest is VGA (-vga std)"},
+                                   {"virtio-gpu", "the nearest is VGA (-vga std)"},
+                                   {"qxl", "the nearest is VGA (-vga std)"},
+                                   {"cirrus", "the nearest is VGA (-vga std)"},
+                                   {"vmware-svga", "the nearest is VGA (-vga std)"},
+                                   {"virtio-serial", "the nearest is isa-serial"},
+                                   {"virtconsole", "the nearest is isa-serial"},
+                                   {"pci-serial", "the nearest is isa-serial"},
+                                   {"hda", "there is no sound"},
+                                   {"AC97", "there is no sound"},
+                                   {"sb16", "there is no sound"},
+                                   {"ES1370", "there is no sound"},
+                                   {"9p", "the nearest is a disk image"},
+                                   {"vhost", "the nearest is virtio-blk-pci"},
+                                   {"pcie-root-port", "there is one PCI bus, cards go there"},
+                                   {"pci-bridge", "there is one PCI bus, cards go there"}};
+    for (const Row& row : rows)
+        if (name.find(row.part) != std::string::npos) return "'" + name + "' is not, " + row.nearest;
+    return "'" + name + "' is not";
+}
+
 Complaint set_device(Options& o, const std::string& text) {
     Properties properties = key_values(text);
     const std::string name = properties[0].first;
@@ -44,10 +78,16 @@ Complaint set_device(Options& o, const std::string& text) {
         return {};
     }
     properties.erase(properties.begin());
-    for (const auto table : device_tables)
-        for (const DeviceRow& row : table())
-            if (name == row.name) return row.add(o, properties);
-    return "a device that is built: isa-debug-exit or isa-debugcon (see -device help)";
+    for (const auto table : device_tables) {
+        for (const DeviceRow& row : table()) {
+            if (name != row.name) continue;
+            const std::size_t disks = o.disks.size();
+            const Complaint bad = row.add(o, properties);
+            if (o.disks.size() > disks) o.disks.back().given = "-device " + text;
+            return bad;
+        }
+    }
+    return "a device that is built (see -device help); " + nearest_device(name);
 }
 
 } // namespace

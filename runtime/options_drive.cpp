@@ -1,66 +1,273 @@
+// Images: -drive, -blockdev, -hda and the like.
 #include "runtime/option_table.h"
 
 #include <algorithm>
+#include <array>
 
 namespace dragoman::runtime {
 
 namespace {
 
-bool index_taken(const Options& o, unsigned index) {
-    return std::any_of(o.drives.begin(), o.drives.end(),
-                       [&](const DriveOption& d) { return d.index == index; });
+using Interface = DriveOption::Interface;
+using OnError = DriveOption::OnError;
+
+Complaint set_switch(bool& to, const char* name, const std::string& value) {
+    const auto on = parse_on_off(value);
+    if (!on) return std::string(name) + "=on or off";
+    to = *on;
+    return {};
 }
 
-Complaint set_cdrom(Options& o, const std::string& file) {
-    if (const Complaint bad = file_name(file)) return bad;
-    if (index_taken(o, 2)) return "one drive per place, but the secondary master (index 2) is taken";
-    o.drives.push_back({.file = file, .index = 2, .cd = true, .read_only = true});
-    return {};
+Complaint set_format(DriveOption& drive, const std::string& value) {
+    if (value == "raw" || value == "qcow2") {
+        drive.format = value;
+        return {};
+    }
+    return "format=raw or qcow2 (others are not built: dragoman-img convert, or qemu-img, makes one of these "
+           "of them)";
+}
+
+Complaint set_cache(DriveOption& drive, const std::string& value) {
+    // The guest's view: does a write wait for the storage, does a flush count? Whether the host caches as
+    // well (none, directsync) makes no difference to it.
+    struct Mode {
+        const char* name;
+        bool write_through, ignore_flush;
+    };
+    static constexpr Mode modes[] = {{"writeback", false, false},
+                                     {"none", false, false},
+                                     {"writethrough", true, false},
+                                     {"directsync", true, false},
+                                     {"unsafe", false, true}};
+    for (const Mode& mode : modes) {
+        if (value != mode.name) continue;
+        drive.write_through = mode.write_through;
+        drive.ignore_flush = mode.ignore_flush;
+        return {};
+    }
+    return "cache=writeback, none, writethrough, directsync or unsafe";
+}
+
+Complaint set_on_error(OnError& to, const char* name, const std::string& value) {
+    static constexpr std::pair<const char*, OnError> actions[] = {{"report", OnError::Report},
+                                                                  {"stop", OnError::Stop},
+                                                                  {"enospc", OnError::NoSpace},
+                                                                  {"ignore", OnError::Ignore}};
+    for (const auto& [word, action] : actions) {
+        if (value != word) continue;
+        to = action;
+        return {};
+    }
+    return std::string(name) + "=report, stop, enospc or ignore";
+}
+
+Complaint set_interface(DriveOption& drive, const std::string& value) {
+    static constexpr std::pair<const char*, Interface> interfaces[] = {{"ide", Interface::Ide},
+                                                                       {"virtio", Interface::Virtio},
+                                                                       {"floppy", Interface::Floppy},
+                                                                       {"none", Interface::None}};
+    for (const auto& [word, interface] : interfaces) {
+        if (value != word) continue;
+        drive.interface = interface;
+        return {};
+    }
+    if (value == "scsi" || value == "sd" || value == "mtd" || value == "pflash" || value == "xen")
+        return "if=ide, virtio or none (if=" + value +
+               " is not built; the nearest is if=" + (value == "scsi" ? "virtio)" : "ide)");
+    return "if=ide, virtio, floppy or none";
+}
+
+struct DriveKey {
+    const char* name;
+    Complaint (*set)(DriveOption&, const std::string&);
+};
+constexpr DriveKey drive_keys[] = {
+    {"file",
+     [](DriveOption& d, const std::string& v) -> Complaint {
+         d.file = v;
+         return {};
+     }},
+    {"format", set_format},
+    {"if", set_interface},
+    {"media",
+     [](DriveOption& d, const std::string& v) -> Complaint {
+         if (v != "disk" && v != "cdrom") return "media=disk or media=cdrom";
+         d.cd = v == "cdrom";
+         return {};
+     }},
+    {"id",
+     [](DriveOption& d, const std::string& v) -> Complaint {
+         d.id = v;
+         return {};
+     }},
+    {"index",
+     [](DriveOption& d, const std::string& v) -> Complaint {
+         const auto n = parse_number(v);
+         if (!n || *n > 255) return "index=NUMBER";
+         d.index = unsigned(*n);
+         return {};
+     }},
+    {"readonly", [](DriveOption& d, const std::string& v) { return set_switch(d.read_only, "readonly", v); }},
+    {"read-only",
+     [](DriveOption& d, const std::string& v) { return set_switch(d.read_only, "read-only", v); }},
+    {"snapshot", [](DriveOption& d, const std::string& v) { return set_switch(d.snapshot, "snapshot", v); }},
+    {"cache", set_cache},
+    {"cache.writeback",
+     [](DriveOption& d, const std::string& v) {
+         bool write_back = true;
+         const auto bad = set_switch(write_back, "cache.writeback", v);
+         d.write_through = !write_back;
+         return bad;
+     }},
+    {"cache.no-flush",
+     [](DriveOption& d, const std::string& v) { return set_switch(d.ignore_flush, "cache.no-flush", v); }},
+    {"discard",
+     [](DriveOption& d, const std::string& v) -> Complaint {
+         if (v != "unmap" && v != "on" && v != "ignore" && v != "off") return "discard=unmap or ignore";
+         d.discard = v == "unmap" || v == "on";
+         return {};
+     }},
+    {"detect-zeroes",
+     [](DriveOption& d, const std::string& v) -> Complaint {
+         if (v != "on" && v != "off" && v != "unmap") return "detect-zeroes=on, off or unmap";
+         d.detect_zeroes = v != "off";
+         return {};
+     }},
+    {"aio",
+     [](DriveOption&, const std::string& v) -> Complaint {
+         // All are served by threads: what the host does meanwhile makes no difference to the guest.
+         if (v != "threads" && v != "native" && v != "io_uring") return "aio=threads, native or io_uring";
+         return {};
+     }},
+    {"werror",
+     [](DriveOption& d, const std::string& v) { return set_on_error(d.on_write_error, "werror", v); }},
+    {"rerror",
+     [](DriveOption& d, const std::string& v) { return set_on_error(d.on_read_error, "rerror", v); }},
+    {"serial",
+     [](DriveOption& d, const std::string& v) -> Complaint {
+         d.serial = v;
+         return {};
+     }},
+};
+
+const DriveKey* find_key(const std::string& name) {
+    const auto* row = std::find_if(std::begin(drive_keys), std::end(drive_keys),
+                                   [&](const DriveKey& k) { return name == k.name; });
+    return row == std::end(drive_keys) ? nullptr : row;
+}
+
+std::string key_names() {
+    std::string names;
+    for (const DriveKey& key : drive_keys)
+        names += std::string(names.empty() ? "" : ", ") + key.name;
+    return names;
+}
+
+bool protocol_name(const std::string& file, std::string& protocol) {
+    const std::size_t colon = file.find(':');
+    if (colon == std::string::npos || file.find('/') < colon || colon < 2) return false;
+    protocol = file.substr(0, colon);
+    return protocol.find_first_not_of("abcdefghijklmnopqrstuvwxyz+") == std::string::npos;
+}
+
+Complaint check_file(DriveOption& drive) {
+    std::string protocol;
+    if (!protocol_name(drive.file, protocol)) return {};
+    if (protocol == "file") {
+        drive.file = drive.file.substr(5);
+        return {};
+    }
+    return "file=NAME of a file on this machine (" + protocol + ": is not built)";
 }
 
 Complaint set_drive(Options& o, const std::string& text) {
     DriveOption drive;
-    std::optional<unsigned> bus, unit, index;
+    std::optional<unsigned> bus, unit;
     for (const auto& [key, value] : key_values(text)) {
-        if (key == "file") {
-            drive.file = value;
-        } else if (key == "format") {
-            if (value != "raw") return "format=raw (other formats are not built yet)";
-        } else if (key == "if") {
-            if (value != "ide") return "if=ide (other interfaces are not built yet)";
-        } else if (key == "media") {
-            if (value != "disk" && value != "cdrom") return "media=disk or media=cdrom";
-            drive.cd = value == "cdrom";
-        } else if (key == "readonly" || key == "read-only") {
-            const auto on = parse_on_off(value);
-            if (!on) return "readonly=on or off";
-            drive.read_only = *on;
-        } else if (key == "index" || key == "bus" || key == "unit") {
+        if (key == "bus" || key == "unit") {
             const auto n = parse_number(value);
-            if (!n || *n > 3 || (key != "index" && *n > 1)) return "index=0..3, bus=0..1, unit=0..1";
-            (key == "index" ? index : key == "bus" ? bus : unit) = unsigned(*n);
-        } else if (key == "id" || key == "cache" || key == "aio" || key == "discard") {
-            // names and tuning that make no difference here
+            if (!n || *n > 1) return "index=0..3, bus=0..1, unit=0..1";
+            (key == "bus" ? bus : unit) = unsigned(*n);
+            continue;
+        }
+        // What the image's own driver takes may be written with its place in the tree.
+        std::string name = key;
+        for (const char* prefix : {"file.filename", "driver", "file.driver", "file.locking"}) {
+            if (name != prefix) continue;
+            name = name == "file.filename" ? "file" : name == "driver" ? "format" : "";
+            break;
+        }
+        if (name.empty()) continue;
+        const DriveKey* row = find_key(name);
+        if (!row && value.empty() && key != "file") return "KEY=VALUE; '" + key + "' is not of that form";
+        if (!row) return "keys of " + key_names() + ", bus, unit; '" + key + "' is none of them";
+        if (const Complaint bad = row->set(drive, value)) return bad;
+    }
+    if (const Complaint bad = check_file(drive)) return bad;
+    if (bus || unit) drive.index = bus.value_or(0) * 2 + unit.value_or(0);
+    if (drive.interface == Interface::Ide && drive.index.value_or(0) > 3)
+        return "index=0..3, bus=0..1, unit=0..1";
+    if (drive.file.empty() && !drive.cd && drive.interface != Interface::Floppy) return "file=NAME";
+    drive.read_only |= drive.cd;
+    o.drives.push_back(drive);
+    return {};
+}
+
+// -blockdev: one node of a tree, each level its own option or nested with dots. A format node names its file
+// node.
+Complaint set_blockdev(Options& o, const std::string& text) {
+    DriveOption node;
+    node.interface = Interface::None;
+    std::string driver, below, file_driver;
+    for (const auto& [key, value] : key_values(text)) {
+        if (key == "driver")
+            driver = value;
+        else if (key == "node-name")
+            node.id = value;
+        else if (key == "filename" || key == "file.filename")
+            node.file = value;
+        else if (key == "file.driver")
+            file_driver = value;
+        else if (key == "file")
+            below = value;
+        else if (key == "cache.direct" || key == "auto-read-only" || key == "locking" ||
+                 key == "file.locking" || key == "file.aio" || key == "file.cache.direct" ||
+                 key == "file.auto-read-only" || key == "file.node-name" || key == "pass-discard-request" ||
+                 key == "force-share") {
+            // no difference here
+        } else if (const DriveKey* row = find_key(key);
+                   row && key != "if" && key != "index" && key != "media") {
+            if (const Complaint bad = row->set(node, value)) return bad;
         } else {
-            return "file=,format=raw,if=ide,media=disk|cdrom,index=,bus=,unit=,readonly=; '" + key +
+            return "driver=raw|qcow2|file,node-name=,filename=,file=,read-only=,discard=,cache.*=; '" + key +
                    "' is none of them";
         }
     }
-    if (drive.file.empty() && !drive.cd) return "file=NAME";
-    drive.read_only |= drive.cd;
-    if (index) {
-        drive.index = *index;
-    } else if (bus || unit) {
-        drive.index = bus.value_or(0) * 2 + unit.value_or(0);
-    } else {
-        drive.index = drive.cd ? 2 : 0;
-        while (drive.index < 4 && index_taken(o, drive.index))
-            ++drive.index;
-        if (drive.index == 4) return "at most four IDE drives";
+    if (node.id.empty()) return "node-name=NAME";
+    if (!below.empty()) { // the file node takes the format node's name
+        const auto lower = std::find_if(o.drives.begin(), o.drives.end(),
+                                        [&](const DriveOption& d) { return d.id == below; });
+        if (lower == o.drives.end())
+            return "file=NAME of a node named by an earlier -blockdev; '" + below + "' is none";
+        node.file = lower->file;
+        node.read_only |= lower->read_only;
+        node.discard |= lower->discard;
+        o.drives.erase(lower);
     }
-    if (index_taken(o, drive.index))
-        return "one drive per place, but IDE place " + std::to_string(drive.index) + " is taken";
-    o.drives.push_back(drive);
+    if (driver == "file" || driver == "host_device")
+        node.format = "raw";
+    else if (const Complaint bad = set_format(node, driver))
+        return "driver=raw, qcow2, file or host_device";
+    if (!file_driver.empty() && file_driver != "file" && file_driver != "host_device")
+        return "file.driver=file or host_device (others are not built)";
+    if (node.file.empty()) return "filename=NAME, or file=NODE";
+    o.drives.push_back(node);
+    return {};
+}
+
+Complaint add_floppy(Options& o, unsigned index, const std::string& file) {
+    if (file.empty()) return "the name of an image file";
+    o.drives.push_back({.file = file, .interface = Interface::Floppy, .index = index});
     return {};
 }
 
@@ -68,15 +275,15 @@ Complaint set_drive(Options& o, const std::string& text) {
 
 Complaint add_disk(Options& o, unsigned index, const std::string& file) {
     if (file.empty()) return "the name of an image file";
-    if (index_taken(o, index))
-        return "one drive per place, but IDE place " + std::to_string(index) + " is taken";
-    o.drives.push_back({.file = file, .index = index});
+    DriveOption drive{.file = file, .index = index};
+    if (const Complaint bad = check_file(drive)) return bad;
+    o.drives.push_back(drive);
     return {};
 }
 
 std::span<const OptionRow> drive_options() {
-    static const std::vector<OptionRow> rows = {
-        {"hda", "FILE", "raw image of the primary master disk",
+    static const OptionRow rows[] = {
+        {"hda", "FILE", "image of the primary master disk",
          [](Options& o, const std::string& v) { return add_disk(o, 0, v); }},
         {"hdb", "FILE", "of the primary slave",
          [](Options& o, const std::string& v) { return add_disk(o, 1, v); }},
@@ -84,9 +291,28 @@ std::span<const OptionRow> drive_options() {
          [](Options& o, const std::string& v) { return add_disk(o, 2, v); }},
         {"hdd", "FILE", "of the secondary slave",
          [](Options& o, const std::string& v) { return add_disk(o, 3, v); }},
-        {"cdrom", "FILE", "CD image, secondary master", set_cdrom},
-        {"drive", "file=FILE[,...]", "a drive: format=raw,if=ide,media=disk|cdrom,index=N,readonly=on",
+        {"cdrom", "FILE", "CD image, secondary master",
+         [](Options& o, const std::string& v) -> Complaint {
+             if (const Complaint bad = file_name(v)) return bad;
+             o.drives.push_back({.file = v, .index = 2, .cd = true, .read_only = true});
+             return check_file(o.drives.back());
+         }},
+        {"fda", "FILE", "image of floppy disk A",
+         [](Options& o, const std::string& v) { return add_floppy(o, 0, v); }},
+        {"fdb", "FILE", "of floppy disk B",
+         [](Options& o, const std::string& v) { return add_floppy(o, 1, v); }},
+        {"drive", "file=FILE[,...]",
+         "a drive: "
+         "format=raw|qcow2,if=ide|virtio|none,media=disk|cdrom,index=N,id=ID,readonly=,snapshot=,cache=,"
+         "discard=,werror=,rerror=",
          set_drive},
+        {"blockdev", "driver=...",
+         "an image for -device: driver=raw|qcow2|file,node-name=ID,filename=FILE or file=NODE", set_blockdev},
+        {"snapshot", nullptr, "what the guest writes goes to temporary files and is forgotten",
+         [](Options& o, const std::string&) -> Complaint {
+             o.snapshot = true;
+             return {};
+         }},
     };
     return rows;
 }

@@ -91,6 +91,8 @@ std::span<const OptionRow> machine_options() {
              return {};
          }},
         {"accel", "NAME", "dbt: translate (the default); interp: interpret the IR", set_accel},
+        {"enable-kvm", nullptr, "the same as -accel kvm",
+         [](Options& o, const std::string&) { return set_accel(o, "kvm"); }},
         {"smp", "N", "number of processors: 1", set_smp},
         {"machine", "NAME", "pc (the only one)",
          [](Options& o, const std::string& v) -> Complaint {

@@ -17,7 +17,14 @@
 
 namespace dragoman::runtime {
 
-enum class StopReason { Requested, Breakpoint, Step, Watchpoint, Shutdown, Difference /* -verify found one */ };
+enum class StopReason {
+    Requested,
+    Breakpoint,
+    Step,
+    Watchpoint,
+    Shutdown,
+    Difference /* -verify found one */
+};
 
 class Vcpu {
   public:

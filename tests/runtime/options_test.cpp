@@ -49,7 +49,39 @@ TEST(Options, Drives) {
     EXPECT_TRUE(o.drives[3].file.empty() && o.drives[3].cd);
     EXPECT_EQ(o.drives[3].index, 3u);
     EXPECT_EQ(good({"disk.img"}).drives.at(0).file, "disk.img") << "an image without option";
-    EXPECT_EQ(good({"-drive", "file=x", "-drive", "file=y"}).drives.at(1).index, 1u) << "the next free place";
+    EXPECT_EQ(good({"-drive", "file=x", "-drive", "file=y"}).disks.at(1).place, 1u) << "the next free place";
+}
+
+TEST(Options, DrivesAndDevices) {
+    using Model = DiskDevice::Model;
+    Options o = good({"-drive",
+                      "if=none,id=d0,file=a.qcow2,format=qcow2,snapshot=on,cache=writethrough,discard=unmap,"
+                      "werror=enospc,rerror=ignore,detect-zeroes=on,aio=io_uring",
+                      "-device", "ide-hd,drive=d0,bus=ide.1,unit=1,serial=S1", "-drive", "file=b.img"});
+    ASSERT_EQ(o.disks.size(), 2u);
+    EXPECT_EQ(o.disks[0].drive, 0u);
+    EXPECT_EQ(o.disks[0].place, 3u);
+    EXPECT_EQ(o.disks[0].serial, "S1");
+    EXPECT_EQ(o.disks[1].place, 0u);
+    const DriveOption& d = o.drives[0];
+    EXPECT_EQ(d.format, "qcow2");
+    EXPECT_TRUE(d.snapshot && d.write_through && d.discard && d.detect_zeroes && !d.ignore_flush);
+    EXPECT_EQ(d.on_write_error, DriveOption::OnError::NoSpace);
+    EXPECT_EQ(d.on_read_error, DriveOption::OnError::Ignore);
+    EXPECT_TRUE(good({"-snapshot", "-hda", "a"}).drives[0].snapshot);
+    EXPECT_TRUE(good({"-hda", "a", "-drive", "file=b,cache=unsafe", "-snapshot"}).drives[1].ignore_flush);
+
+    o = good({"-blockdev", "driver=file,filename=c.img,node-name=f", "-blockdev",
+              "driver=qcow2,file=f,node-name=n,discard=unmap", "-device", "ide-hd,drive=n"});
+    ASSERT_EQ(o.drives.size(), 1u);
+    EXPECT_EQ(o.drives[0].file, "c.img");
+    EXPECT_EQ(o.drives[0].format, "qcow2");
+    EXPECT_EQ(o.disks[0].drive, 0u);
+    o = good(
+        {"-drive", "if=none,id=cd,file=x.iso", "-device", "ide-cd,drive=cd", "-device", "ide-cd,bus=ide.1"});
+    EXPECT_TRUE(o.drives[0].read_only);
+    EXPECT_EQ(o.disks[0].model, Model::IdeCd);
+    EXPECT_EQ(o.disks[1].place, 2u);
 }
 
 TEST(Options, CharacterDevices) {
@@ -126,8 +158,20 @@ TEST(Options, BadValues) {
         {"-drive", ""},
         {"-drive", "file"},
         {"-drive", "format=raw"},
-        {"-drive", "file=a,format=qcow2"},
-        {"-drive", "file=a,if=virtio"},
+        {"-drive", "file=a,format=vmdk"},
+        {"-drive", "file=a,if=scsi"},
+        {"-drive", "file=a,cache=2"},
+        {"-drive", "file=a,discard=2"},
+        {"-drive", "file=a,werror=2"},
+        {"-drive", "file=http://a"},
+        {"-blockdev", "driver=raw,file=x,node-name=a"},
+        {"-blockdev", "driver=qcow2,node-name=a"},
+        {"-blockdev", "driver=file,filename=x"},
+        {"-blockdev", "driver=vmdk,node-name=a,filename=x"},
+        {"-device", "ide-hd"},
+        {"-device", "ide-hd,drive=nosuch"},
+        {"-device", "ide-cd,bus=scsi.0"},
+        {"-device", "ide-cd,nosuch=1"},
         {"-drive", "file=a,media=floppy"},
         {"-drive", "file=a,index=4"},
         {"-drive", "file=a,index=x"},
@@ -181,7 +225,7 @@ TEST(Options, BadCommandLines) {
         {{"-S", "-nosuch", "x"}, "-nosuch: unknown option"},
         {{"-m"}, "-m: a value is missing"},
         {{"-hda"}, "-hda: a value is missing"},
-        {{"-S=1"}, "-S: expected no value"},
+        {{"-S=1"}, "-S=1: unknown option"},
         {{"-hda", "a", "-hda", "b"}, "-hda b: expected one drive per place"},
         {{"-hdc", "a", "-cdrom", "b"}, "-cdrom b: expected one drive per place"},
         {{"a", "b"}, "disk image 'b': expected one drive per place"},

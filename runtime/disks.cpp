@@ -1,0 +1,201 @@
+#include "runtime/disks.h"
+
+#include <cstdio>
+
+namespace dragoman::runtime {
+
+namespace {
+
+constexpr unsigned kThreads = 4;
+
+block::Disk::OnError on_error(DriveOption::OnError action) {
+    switch (action) {
+    case DriveOption::OnError::Report: return block::Disk::OnError::Report;
+    case DriveOption::OnError::Stop: return block::Disk::OnError::Stop;
+    case DriveOption::OnError::NoSpace: return block::Disk::OnError::NoSpace;
+    case DriveOption::OnError::Ignore: break;
+    }
+    return block::Disk::OnError::Ignore;
+}
+
+Result<std::shared_ptr<block::Image>> open_drive(const DriveOption& drive) {
+    block::OpenOptions options;
+    options.format = drive.format;
+    options.read_only = drive.read_only || drive.snapshot;
+    auto image = block::open_image(drive.file, options);
+    if (!image) return image.error();
+    std::shared_ptr<block::Image> opened(std::move(*image));
+    if (drive.snapshot && !drive.read_only) {
+        auto overlay = block::make_temporary_overlay(std::move(opened));
+        if (!overlay) return overlay.error();
+        opened = std::move(*overlay);
+    }
+    return opened;
+}
+
+} // namespace
+
+Disks::Disks(Log& log, std::function<void()> kick, std::function<void()> stop)
+    : log_(log), stop_(std::move(stop)), workers_(kThreads, std::move(kick)) {}
+
+Disks::~Disks() {
+    close();
+}
+
+Status Disks::open(const Options& options, hw::PcConfig& config) {
+    drives_ = options.drives;
+    devices_ = options.disks;
+    if (auto s = open_images(); !s) return s;
+    return add_devices(config);
+}
+
+Status Disks::open_images() {
+    for (const DriveOption& drive : drives_) {
+        disks_.push_back(nullptr);
+        if (drive.file.empty()) continue;
+        auto disk = open_disk(drive);
+        if (!disk) return Error{drive.given + ": " + disk.error().message};
+        disks_.back() = std::move(*disk);
+    }
+    return Ok{};
+}
+
+Result<std::unique_ptr<block::Disk>> Disks::open_disk(const DriveOption& drive) {
+    auto image = open_drive(drive);
+    if (!image) return image.error();
+    const u64 bytes = (*image)->bytes();
+    constexpr u32 sector = BlockDevice::sector_bytes;
+    if (bytes < sector)
+        return Error{"disk image '" + drive.file + "': holds " + std::to_string(bytes) +
+                     " bytes (expected at least one sector of 512)"};
+    if (bytes % sector != 0)
+        log_.once("disk image '%s': size %llu is not a multiple of 512; the last %llu bytes are not used",
+                  drive.file.c_str(), static_cast<unsigned long long>(bytes),
+                  static_cast<unsigned long long>(bytes % sector));
+    block::Disk::Options how;
+    how.discard = drive.discard;
+    how.detect_zeroes = drive.detect_zeroes;
+    how.write_through = drive.write_through;
+    how.ignore_flush = drive.ignore_flush || (drive.snapshot && !drive.read_only);
+    how.on_read_error = on_error(drive.on_read_error);
+    how.on_write_error = on_error(drive.on_write_error);
+    how.report = [](const std::string& line) { std::fprintf(stderr, "dragoman: %s\n", line.c_str()); };
+    how.stop = stop_;
+    return std::make_unique<block::Disk>(std::move(*image), workers_, std::move(how));
+}
+
+Status Disks::add_devices(hw::PcConfig& config) {
+    for (const DiskDevice& disk : devices_) {
+        block::Disk* image = disk.drive ? disks_[*disk.drive].get() : nullptr;
+        switch (disk.model) {
+        case DiskDevice::Model::IdeDisk:
+        case DiskDevice::Model::IdeCd: {
+            std::string serial = disk.serial.substr(0, 20);
+            if (serial.empty()) serial = "DM" + std::to_string(*disk.place + 1);
+            config.ide[*disk.place] =
+                hw::PcConfig::Drive{image, disk.model == DiskDevice::Model::IdeCd, std::move(serial)};
+            break;
+        }
+        default: return Error{disk.given + ": expected an IDE disk (others are not built yet)"};
+        }
+    }
+    return Ok{};
+}
+
+std::string Disks::name_of(const DiskDevice& device) const {
+    using Model = DiskDevice::Model;
+    if (device.drive && !drives_[*device.drive].id.empty()) return drives_[*device.drive].id;
+    const unsigned place = device.place.value_or(0);
+    unsigned same = 0;
+    for (const DiskDevice& d : devices_) {
+        if (&d == &device) break;
+        same += d.model == device.model;
+    }
+    switch (device.model) {
+    case Model::IdeDisk:
+    case Model::IdeCd:
+        if (!device.controller.empty()) return device.controller + "." + std::to_string(place);
+        return "ide" + std::to_string(place / 2) + (device.model == Model::IdeCd ? "-cd" : "-hd") +
+               std::to_string(place % 2);
+    case Model::VirtioBlk: return "virtio" + std::to_string(same);
+    case Model::Nvme: return "nvme" + std::to_string(same);
+    case Model::Floppy: return "floppy" + std::to_string(place);
+    }
+    return "";
+}
+
+std::string Disks::describe() const {
+    std::string text;
+    for (const DiskDevice& device : devices_) {
+        text += name_of(device) + ": ";
+        const block::Disk* disk = device.drive ? disks_[*device.drive].get() : nullptr;
+        if (!disk) {
+            text += "[not inserted]\n";
+            continue;
+        }
+        text += drives_[*device.drive].file + " (" + disk->image().format() +
+                (disk->read_only() ? ", read-only" : "") + ")\n";
+        const DriveOption& drive = drives_[*device.drive];
+        text += std::string("    Cache mode:       ") +
+                (drive.ignore_flush    ? "writeback, ignore flushes"
+                 : drive.write_through ? "writethrough"
+                                       : "writeback") +
+                "\n";
+    }
+    return text.empty() ? "no drives\n" : text;
+}
+
+Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::string& file, bool force) {
+    for (DiskDevice& device : devices_) {
+        if (name_of(device) != name) continue;
+        hw::AtapiCd* cd = device.model == DiskDevice::Model::IdeCd && device.controller.empty()
+                              ? pc.cd(*device.place)
+                              : nullptr;
+        if (!cd) return Error{"'" + name + "' has no medium that can be changed"};
+        std::unique_ptr<block::Disk> fresh;
+        DriveOption drive{.file = file, .cd = true, .read_only = true};
+        if (device.drive) {
+            drive = drives_[*device.drive];
+            drive.file = file;
+            drive.format.clear();
+        }
+        if (!file.empty()) {
+            auto opened = open_disk(drive);
+            if (!opened) return opened.error();
+            fresh = std::move(*opened);
+        }
+        settle(); // nothing may use the old one any more
+        if (!cd->change_disc(fresh.get(), force))
+            return Error{"'" + name + "' is locked by the guest (-f takes it out)"};
+        if (!device.drive) {
+            device.drive = unsigned(drives_.size());
+            drives_.push_back(drive);
+            disks_.push_back(nullptr);
+        }
+        drives_[*device.drive] = drive;
+        disks_[*device.drive] = std::move(fresh);
+        return Ok{};
+    }
+    return Error{"there is no drive '" + name + "' (info block lists them)"};
+}
+
+void Disks::retry() {
+    for (const auto& disk : disks_)
+        if (disk) disk->retry();
+}
+
+void Disks::settle() {
+    workers_.drain();
+    workers_.deliver();
+}
+
+void Disks::close() {
+    workers_.drain();
+    for (const auto& disk : disks_) {
+        if (!disk || disk->read_only()) continue;
+        if (const block::Outcome o = disk->image().flush(); o.failed())
+            std::fprintf(stderr, "dragoman: %s\n", o.message.c_str());
+    }
+}
+
+} // namespace dragoman::runtime

@@ -1,0 +1,53 @@
+// The images of the machine's drives, and the devices that show them to the guest.
+#pragma once
+
+#include "base/log.h"
+#include "base/result.h"
+#include "block/disk.h"
+#include "hw/machine/pc.h"
+#include "runtime/options.h"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace dragoman::runtime {
+
+class Disks {
+  public:
+    // `kick` is called on other threads when deliver() has something to do; `stop` on the vCPU's when an
+    // error stops the machine (werror=stop). `log` is borrowed.
+    Disks(Log& log, std::function<void()> kick, std::function<void()> stop);
+    ~Disks();
+
+    // Opens every image, and puts a device for each disk into `config`.
+    Status open(const Options& options, hw::PcConfig& config);
+
+    // On the vCPU's thread, between guest instructions, while the machine runs: requests that are done end.
+    void deliver() { workers_.deliver(); }
+    void retry(); // what stopped the machine, when it goes on
+    // Waits for all requests and ends them. For what happens while nothing may be under way.
+    void settle();
+    // The user changes the medium of a CD drive, named as describe() names it or by the id of its drive. An
+    // empty `file` takes it out. `force`: although the guest locked the tray.
+    Status change_medium(hw::Pc& pc, const std::string& name, const std::string& file, bool force);
+    std::string describe() const; // a line for each disk
+    // For the end: what was written is in the images. The devices are told nothing any more.
+    void close();
+
+  private:
+    Status open_images();
+    Result<std::unique_ptr<block::Disk>> open_disk(const DriveOption& drive);
+    std::string name_of(const DiskDevice& device) const;
+    Status add_devices(hw::PcConfig& config);
+
+    Log& log_;
+    std::function<void()> stop_;
+    // The disks before the workers: those end first, and they use the disks.
+    std::vector<DriveOption> drives_;
+    std::vector<DiskDevice> devices_;
+    std::vector<std::unique_ptr<block::Disk>> disks_; // by number of the drive; null: no medium
+    block::Workers workers_;
+};
+
+} // namespace dragoman::runtime

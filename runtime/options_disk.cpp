@@ -1,0 +1,243 @@
+// Disks as devices: -device ide-hd and the like, and where the drives of -drive go.
+#include "runtime/option_table.h"
+
+#include <algorithm>
+#include <array>
+
+namespace dragoman::runtime {
+
+namespace {
+
+using Interface = DriveOption::Interface;
+using Model = DiskDevice::Model;
+
+// "5", "5.0", "05": the slot of a PCI device; each is function 0.
+Complaint set_slot(std::optional<unsigned>& slot, std::string value) {
+    if (value.size() > 2 && value.substr(value.size() - 2) == ".0") value.resize(value.size() - 2);
+    const auto n = parse_number(value, value.rfind("0x", 0) == 0 ? 0 : 16);
+    if (!n || *n < 2 || *n > 31) return "addr=SLOT, hexadecimal, from 2 to 1f";
+    slot = unsigned(*n);
+    return {};
+}
+
+// Properties that have no effect on what the guest of this machine can see.
+bool ignored(const std::string& key) {
+    static constexpr const char* names[] = {"bootindex",
+                                            "id",
+                                            "write-cache",
+                                            "iothread",
+                                            "physical_block_size",
+                                            "logical_block_size",
+                                            "min_io_size",
+                                            "opt_io_size",
+                                            "cyls",
+                                            "heads",
+                                            "secs",
+                                            "bios-chs-trans",
+                                            "discard",
+                                            "scsi",
+                                            "config-wce",
+                                            "queue-size",
+                                            "event_idx",
+                                            "indirect_desc",
+                                            "seg-max-adjust",
+                                            "share-rw",
+                                            "werror",
+                                            "rerror",
+                                            "model",
+                                            "ver",
+                                            "wwn",
+                                            "romfile",
+                                            "rombar",
+                                            "multifunction",
+                                            "ioeventfd",
+                                            "vectors",
+                                            "packed",
+                                            "iommu_platform",
+                                            "ats",
+                                            "request-merging",
+                                            "rotation_rate",
+                                            "acpi-index",
+                                            "cmb_size_mb",
+                                            "max_ioqpairs",
+                                            "msix_qsize",
+                                            "use-intel-id",
+                                            "mdts",
+                                            "nsid"};
+    return std::any_of(std::begin(names), std::end(names), [&](const char* name) { return key == name; });
+}
+
+Complaint add_device(Options& o, Model model, const Properties& properties) {
+    DiskDevice disk;
+    disk.model = model;
+    const bool pci = model == Model::VirtioBlk || model == Model::Nvme;
+    for (const auto& [key, value] : properties) {
+        if (key == "drive") {
+            disk.drive_id = value;
+        } else if (key == "serial") {
+            disk.serial = value;
+        } else if (key == "bus") {
+            if (!pci) disk.bus = value; // there is one PCI bus
+        } else if (key == "unit" && !pci) {
+            const auto n = parse_number(value);
+            if (!n || *n > 5) return "unit=NUMBER";
+            disk.place = unsigned(*n);
+        } else if (key == "addr" && pci) {
+            if (const Complaint bad = set_slot(disk.slot, value)) return bad;
+        } else if (key == "num-queues" && model == Model::VirtioBlk) {
+            const auto n = parse_number(value);
+            if (!n || *n < 1 || *n > 16) return "num-queues=1 to 16";
+            disk.queues = unsigned(*n);
+        } else if ((key == "disable-legacy" || key == "disable-modern") && model == Model::VirtioBlk) {
+            const auto off = value == "auto" ? std::optional(false) : parse_on_off(value);
+            if (!off) return key + "=on, off or auto";
+            (key == "disable-legacy" ? disk.legacy : disk.modern) = !*off;
+        } else if (!ignored(key)) {
+            return std::string("drive=ID,serial=TEXT") + (pci ? ",addr=SLOT" : ",bus=BUS,unit=N") +
+                   (model == Model::VirtioBlk ? ",num-queues=N,disable-legacy=,disable-modern=" : "") +
+                   "; '" + key + "' is none of them";
+        }
+    }
+    if (!disk.legacy && !disk.modern) return "disable-legacy or disable-modern, not both";
+    if (disk.drive_id.empty() && model != Model::IdeCd && model != Model::Floppy)
+        return "drive=ID of a -drive or -blockdev";
+    o.disks.push_back(std::move(disk));
+    return {};
+}
+
+template <Model model> Complaint add(Options& o, const Properties& properties) {
+    return add_device(o, model, properties);
+}
+
+template <bool legacy, bool modern> Complaint add_virtio(Options& o, const Properties& properties) {
+    if (const Complaint bad = add_device(o, Model::VirtioBlk, properties)) return bad;
+    o.disks.back().legacy = legacy;
+    o.disks.back().modern = modern;
+    return {};
+}
+
+Error about(const DiskDevice& disk, const std::string& what) {
+    return Error{disk.given + ": expected " + what};
+}
+
+// Where a device of -device goes: "ide.0" with a unit, "ahci0.3".
+Status find_bus(const Options& o, DiskDevice& disk) {
+    if (disk.bus.empty()) return Ok{};
+    const std::size_t dot = disk.bus.rfind('.');
+    const std::string name = disk.bus.substr(0, dot);
+    const u64 number =
+        (dot == std::string::npos ? std::nullopt : parse_number(disk.bus.substr(dot + 1))).value_or(99);
+    const auto ahci =
+        std::find_if(o.ahci.begin(), o.ahci.end(), [&](const DiskController& c) { return c.id == name; });
+    if (ahci != o.ahci.end()) {
+        if (number > 5) return about(disk, "bus=" + name + ".0 to " + name + ".5");
+        disk.controller = name;
+        disk.place = unsigned(number);
+        return Ok{};
+    }
+    if (name != "ide" || number > 1)
+        return about(disk, "bus=ide.0, ide.1" + std::string(o.ahci.empty() ? "" : ", or ID.PORT of an ahci"));
+    if (disk.place) {
+        if (*disk.place > 1) return about(disk, "unit=0 or 1");
+        disk.place = unsigned(number) * 2 + *disk.place;
+    } else {
+        disk.place = unsigned(number) * 2;
+        for (const DiskDevice& other : o.disks)
+            if (&other != &disk && other.controller.empty() && other.place == disk.place) {
+                ++*disk.place;
+                break;
+            }
+    }
+    return Ok{};
+}
+
+} // namespace
+
+Status place_disks(Options& o) {
+    // Drives of -device.
+    for (DiskDevice& disk : o.disks) {
+        if (!disk.drive_id.empty()) {
+            const auto drive = std::find_if(o.drives.begin(), o.drives.end(),
+                                            [&](const DriveOption& d) { return d.id == disk.drive_id; });
+            if (drive == o.drives.end())
+                return about(disk, "the id of a -drive or the node-name of a -blockdev; '" + disk.drive_id +
+                                       "' is neither");
+            if (drive->interface != Interface::None)
+                return about(disk, "a drive with if=none; '" + disk.drive_id + "' has a place already");
+            disk.drive = unsigned(drive - o.drives.begin());
+            if (disk.model == Model::IdeCd) drive->cd = drive->read_only = true;
+        }
+        if (auto s = find_bus(o, disk); !s) return s;
+    }
+    for (std::size_t a = 0; a < o.disks.size(); ++a)
+        for (std::size_t b = 0; b < a; ++b)
+            if (o.disks[a].drive && o.disks[a].drive == o.disks[b].drive)
+                return about(o.disks[a],
+                             "a drive of its own; '" + o.disks[a].drive_id + "' is in use by another device");
+
+    // Drives that say themselves where they are.
+    for (unsigned n = 0; n < o.drives.size(); ++n) {
+        DriveOption& drive = o.drives[n];
+        drive.snapshot |= o.snapshot;
+        if (drive.interface == Interface::None) continue;
+        DiskDevice disk;
+        disk.drive = n;
+        disk.serial = drive.serial;
+        disk.given = drive.given;
+        switch (drive.interface) {
+        case Interface::Ide: disk.model = drive.cd ? Model::IdeCd : Model::IdeDisk; break;
+        case Interface::Virtio: disk.model = Model::VirtioBlk; break;
+        default: disk.model = Model::Floppy; break;
+        }
+        if (drive.interface != Interface::Virtio) disk.place = drive.index;
+        o.disks.push_back(disk);
+    }
+
+    // Places: those that were asked for, then the free ones in order.
+    struct Place {
+        std::string controller;
+        bool floppy;
+        unsigned number;
+        bool operator==(const Place&) const = default;
+    };
+    std::vector<Place> taken;
+    const auto has_place = [](const DiskDevice& d) {
+        return d.model != Model::VirtioBlk && d.model != Model::Nvme;
+    };
+    for (const DiskDevice& disk : o.disks) {
+        if (!has_place(disk) || !disk.place) continue;
+        const Place place{disk.controller, disk.model == Model::Floppy, *disk.place};
+        if (std::find(taken.begin(), taken.end(), place) != taken.end())
+            return about(disk, "one drive per place, but " +
+                                   (place.floppy               ? "floppy drive "
+                                    : place.controller.empty() ? "IDE place "
+                                                               : "port of " + place.controller + " ") +
+                                   std::to_string(place.number) + " is taken");
+        taken.push_back(place);
+    }
+    for (DiskDevice& disk : o.disks) {
+        if (!has_place(disk) || disk.place) continue;
+        Place place{disk.controller, disk.model == Model::Floppy, 0};
+        while (std::find(taken.begin(), taken.end(), place) != taken.end())
+            ++place.number;
+        if (place.number > (place.floppy ? 1u : 3u))
+            return about(disk, place.floppy ? "at most two floppy drives" : "at most four IDE drives");
+        disk.place = place.number;
+        taken.push_back(place);
+    }
+    for (const DiskDevice& disk : o.disks)
+        if (disk.drive && o.drives[*disk.drive].file.empty() && disk.model != Model::IdeCd &&
+            disk.model != Model::Floppy)
+            return about(disk, "file=NAME");
+    return Ok{};
+}
+
+std::span<const DeviceRow> disk_devices() {
+    static const DeviceRow rows[] = {
+        {"ide-hd", ",drive=ID[,bus=ide.N,unit=N]", "IDE disk", add<Model::IdeDisk>},
+        {"ide-cd", "[,drive=ID][,bus=ide.N,unit=N]", "IDE CD-ROM", add<Model::IdeCd>},
+    };
+    return rows;
+}
+
+} // namespace dragoman::runtime
