@@ -1,5 +1,8 @@
 #include "runtime/disks.h"
 
+#include "hw/virtio_blk.h"
+#include "hw/virtio_pci.h"
+
 #include <cstdio>
 
 namespace dragoman::runtime {
@@ -94,6 +97,15 @@ Status Disks::add_devices(hw::PcConfig& config) {
             if (serial.empty()) serial = "DM" + std::to_string(*disk.place + 1);
             config.ide[*disk.place] =
                 hw::PcConfig::Drive{image, disk.model == DiskDevice::Model::IdeCd, std::move(serial)};
+            break;
+        }
+        case DiskDevice::Model::VirtioBlk: {
+            hw::VirtioBlk::Options how{disk.queues, disk.serial};
+            auto device = std::make_unique<hw::VirtioBlk>(*image, how, log_);
+            config.cards.push_back(
+                {std::make_unique<hw::VirtioPci>(
+                     std::move(device), hw::VirtioPci::Options{disk.legacy, disk.modern, disk.queues + 1}),
+                 disk.slot});
             break;
         }
         default: return Error{disk.given + ": expected an IDE disk (others are not built yet)"};

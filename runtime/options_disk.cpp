@@ -236,6 +236,11 @@ std::span<const DeviceRow> disk_devices() {
     static const DeviceRow rows[] = {
         {"ide-hd", ",drive=ID[,bus=ide.N,unit=N]", "IDE disk", add<Model::IdeDisk>},
         {"ide-cd", "[,drive=ID][,bus=ide.N,unit=N]", "IDE CD-ROM", add<Model::IdeCd>},
+        {"virtio-blk-pci", ",drive=ID[,serial=,addr=,num-queues=]", "virtio disk", add<Model::VirtioBlk>},
+        {"virtio-blk", ",drive=ID", "the same", add<Model::VirtioBlk>},
+        {"virtio-blk-pci-transitional", ",drive=ID", "the same", add<Model::VirtioBlk>},
+        {"virtio-blk-pci-non-transitional", ",drive=ID", "virtio disk without the legacy interface",
+         add_virtio<false, true>},
     };
     return rows;
 }
