@@ -107,6 +107,8 @@ constexpr MonitorCommand commands[] = {
     {"system_powerdown", "", "", 0, 0, "press the power button", system_powerdown},
     {"sendkey", "", "KEY[-KEY...]", 1, 1, "press keys together, such as ctrl-alt-delete", sendkey},
     {"nmi", "", "", 0, 0, "raise a non-maskable interrupt", nmi},
+    {"mce", "", "CPU BANK STATUS MCGSTATUS ADDR MISC", 6, 6, "report a machine-check error",
+     monitor_machine_check},
     {"screendump", "", "FILE", 1, kAny, "write the screen to a PNG file", screendump},
     {"eject", "", "[-f] DRIVE", 1, 2, "take the disc out of a CD drive; -f: even if the guest locked it",
      eject},

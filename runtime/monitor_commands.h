@@ -28,6 +28,8 @@ struct MonitorCommand {
 
 std::span<const MonitorCommand> monitor_info_topics(); // `info TOPIC`; monitor_info.cpp
 
+std::string monitor_machine_check(const MonitorCall& call); // monitor_machine_check.cpp
+
 // monitor_memory.cpp
 std::string monitor_examine_linear(const MonitorCall& call);
 std::string monitor_examine_physical(const MonitorCall& call);

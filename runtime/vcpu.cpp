@@ -4,6 +4,7 @@
 #include "frontend/x86/debug.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/listing.h"
+#include "frontend/x86/machine_check.h"
 #include "frontend/x86/mode.h"
 #include "frontend/x86/system_registers.h"
 #include "ir/interpreter.h"
@@ -102,6 +103,10 @@ void Vcpu::service() {
 
 bool Vcpu::take_interrupt() {
     x86::Cpu& c = cpu();
+    if (c.machine_check_pending) {
+        x86::deliver_machine_check(c);
+        return true;
+    }
     if (c.interrupt_shadow) return false;
     if (c.nmi_pending && !c.nmi_blocked) {
         c.nmi_pending = false;

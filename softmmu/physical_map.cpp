@@ -20,6 +20,11 @@ u64 line_mask(u64 offset_in_page, u64 size) {
     return low_mask(unsigned(last - first + 1)) << first;
 }
 
+// How many of `bytes` from `gpa` on are addresses at all: what would wrap at 2^64 goes nowhere.
+u64 before_the_end(u64 gpa, u64 bytes) {
+    return gpa == 0 ? bytes : std::min(bytes, u64{0} - gpa);
+}
+
 struct Free {
     void operator()(void* p) const { std::free(p); }
 };
@@ -198,9 +203,11 @@ bool PhysicalMap::take_dirty(Handle handle, u64 offset) {
 
 bool PhysicalMap::read(u64 gpa, void* to, u64 bytes) {
     u8* out = static_cast<u8*>(to);
-    bool all = true;
-    while (bytes) {
-        const u64 n = std::min(bytes, page_size - gpa % page_size);
+    u64 left = before_the_end(gpa, bytes);
+    bool all = left == bytes;
+    if (!all) std::memset(out + left, 0xff, bytes - left);
+    while (left) {
+        const u64 n = std::min(left, page_size - gpa % page_size);
         const Region* region = region_of(gpa);
         if (region && region->host) {
             std::memcpy(out, region->host + (gpa - region->gpa), n);
@@ -210,16 +217,17 @@ bool PhysicalMap::read(u64 gpa, void* to, u64 bytes) {
         }
         out += n;
         gpa += n;
-        bytes -= n;
+        left -= n;
     }
     return all;
 }
 
 bool PhysicalMap::write(u64 gpa, const void* from, u64 bytes) {
     auto* in = static_cast<const u8*>(from);
-    bool all = true;
-    while (bytes) {
-        const u64 n = std::min(bytes, page_size - gpa % page_size);
+    u64 left = before_the_end(gpa, bytes);
+    bool all = left == bytes;
+    while (left) {
+        const u64 n = std::min(left, page_size - gpa % page_size);
         const Region* region = region_of(gpa);
         if (region && region->host && !region->read_only) {
             if (watcher_ && hits_code(gpa, n)) watcher_->written(gpa, n);
@@ -230,7 +238,7 @@ bool PhysicalMap::write(u64 gpa, const void* from, u64 bytes) {
         }
         in += n;
         gpa += n;
-        bytes -= n;
+        left -= n;
     }
     return all;
 }

@@ -48,6 +48,16 @@ void set_cpl(Cpu& cpu, unsigned cpl) {
     cpu.view = u8(access_view(cpu));
 }
 
+void halt(Cpu& cpu) {
+    cpu.halted = true;
+    if (cpu.platform) cpu.halted_since = cpu.platform->time_stamp();
+}
+
+void wake(Cpu& cpu) {
+    if (cpu.halted && cpu.platform) cpu.halted_ticks += cpu.platform->time_stamp() - cpu.halted_since;
+    cpu.halted = false;
+}
+
 void reset(Cpu& cpu) {
     Cpu fresh;
     fresh.debug_version = cpu.debug_version + 1;
@@ -81,7 +91,10 @@ void reset(Cpu& cpu) {
     fresh.fpu.control = 0x40;
     fresh.fpu.tag = 0xff; // every register holds +0
     if (cpu.model) fresh.gpr[2] = cpuid(cpu, 1, 0).eax;
-    if (cpu.platform) fresh.tsc_offset = u64{0} - cpu.platform->time_stamp();
+    if (cpu.platform) {
+        const u64 before_zero = u64{0} - cpu.platform->time_stamp();
+        fresh.tsc_offset = fresh.mperf_offset = fresh.aperf_offset = before_zero;
+    }
     cpu = std::move(fresh);
     update_paging(cpu);
     flush_translations(cpu, false);

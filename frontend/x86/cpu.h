@@ -63,6 +63,14 @@ struct DescriptorTable {
     u16 limit = 0;
 };
 
+inline constexpr unsigned kMachineCheckBanks = 10;
+
+enum MiscEnableBit : u64 { // IA32_MISC_ENABLE (SDM vol. 4, table 2-2)
+    kMiscReset = 1 << 0 | 1 << 11 | 1 << 12, // fast strings; neither branch trace store nor PEBS
+    kMiscLimitCpuid = 1 << 22,
+    kMiscDisableNx = u64{1} << 34,
+};
+
 struct Cpu : ir::Context {
     u32 system_flags = 0; // EFLAGS bits other than the arithmetic ones, IF and DF: TF IOPL NT RF VM AC VIF VIP ID
 
@@ -74,9 +82,18 @@ struct Cpu : ir::Context {
     u64 efer = 0, star = 0, lstar = 0, cstar = 0, sfmask = 0, kernel_gs_base = 0;
     u64 sysenter_cs = 0, sysenter_esp = 0, sysenter_eip = 0;
     u64 tsc_offset = 0, tsc_adjust = 0, tsc_aux = 0;
-    u64 pat = 0x0007040600070406, misc_enable = 1;
+    u64 pat = 0x0007040600070406, misc_enable = kMiscReset;
     u64 mtrr_def_type = 0, mtrr_fixed[11] = {}, mtrr_variable[16] = {};
     u64 pdpte[4] = {};
+    struct MachineCheckBank {
+        u64 control = ~u64{0}, status = 0, address = 0, misc = 0;
+    };
+    u64 mcg_status = 0, mcg_control = ~u64{0};
+    MachineCheckBank mc_banks[kMachineCheckBanks];
+    bool machine_check_pending = false;
+    bool machine_check_again = false;           // it came while MCIP was set
+    u64 halted_since = 0, halted_ticks = 0;     // TSC ticks that IA32_MPERF and IA32_APERF left out
+    u64 mperf_offset = 0, aperf_offset = 0;
     u32 pkru = 0, pkrs = 0; // rights by protection key (SDM vol. 3, 4.6.2)
     u64 generation = 0;     // of softmmu::Epochs, when the run loop last saw to it that the jump cache is of no older one
 

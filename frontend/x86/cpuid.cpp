@@ -132,10 +132,11 @@ u64 state_components(const CpuModel& m) {
 
 CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {
     const CpuModel& m = *cpu.model;
+    const u32 last_basic = cpu.misc_enable & kMiscLimitCpuid ? std::min(m.basic_leaves, 2u) : m.basic_leaves;
     const bool is_hypervisor =
         leaf >= kHypervisorBase && leaf <= kHypervisorTiming && m.has(Feature::Hypervisor);
     const bool is_extended = leaf >= kExtendedBase && leaf <= kExtendedLast && m.extended_leaves;
-    if (!is_hypervisor && !is_extended && leaf > m.basic_leaves) leaf = m.basic_leaves;
+    if (!is_hypervisor && !is_extended && leaf > last_basic) leaf = last_basic;
 
     CpuidRegisters r = is_hypervisor ? hypervisor(cpu, leaf)
                        : is_extended ? extended(cpu, leaf)
@@ -145,6 +146,9 @@ CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {
         for (const FeatureInfo& f : feature_table())
             if (f.leaf == leaf && m.has(f.feature)) *registers[f.reg] |= 1u << f.bit;
     }
+    if (leaf == 0) r.eax = last_basic;
+    if (leaf == 7 && subleaf == 0 && (cpu.cr4 & kCr4PKE)) r.ecx |= 1u << 4; // OSPKE
+    if (leaf == 0x80000001 && (cpu.misc_enable & kMiscDisableNx)) r.edx &= ~(1u << 20);
     if (leaf == 1 && m.has(Feature::Apic) && cpu.platform) {
         // The APIC is reported only while IA32_APIC_BASE enables it.
         u64 base = 0;

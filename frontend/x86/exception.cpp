@@ -5,6 +5,7 @@
 #include "base/bits.h"
 #include "frontend/x86/debug.h"
 #include "frontend/x86/far_transfer.h"
+#include "frontend/x86/stack_reference.h"
 #include "frontend/x86/system_memory.h"
 #include "frontend/x86/system_registers.h"
 
@@ -288,6 +289,8 @@ void deliver_fault(Cpu& cpu) {
         // SIMD exceptions that the system does not know are an undefined opcode (SDM vol. 3, 2.5,
         // OSXMMEXCPT).
         if (cpu.fault.vector == kXM && !(cpu.cr4 & kCr4OSXMMEXCPT)) cpu.fault.vector = kUD;
+        if (cpu.fault.vector == kGP && cpu.fault.address && stack_reference(cpu, cpu.fault.address))
+            cpu.fault.vector = kSS;
         const ir::Fault f = cpu.fault;
         note(cpu, f);
         if (f.vector == kPF) cpu.cr2 = f.address;
@@ -318,7 +321,7 @@ void deliver_fault(Cpu& cpu) {
 }
 
 void deliver_interrupt(Cpu& cpu, u8 vector, EventKind kind) {
-    cpu.halted = false;
+    wake(cpu);
     cpu.interrupt_shadow = 0;
     if (kind == EventKind::Nmi) {
         cpu.nmi_pending = false;

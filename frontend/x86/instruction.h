@@ -108,6 +108,7 @@ enum class Feature : u8 {
     La57,
     Pku,
     Pks,
+    Aperfmperf,
     Count
 };
 

@@ -3,6 +3,8 @@
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
 #include "frontend/x86/debug.h"
+#include "frontend/x86/machine_check.h"
+#include "frontend/x86/memory_types.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_registers.h"
 
@@ -10,20 +12,12 @@ namespace dragoman::x86 {
 
 namespace {
 
-using Read = bool (*)(Cpu& cpu, u32 msr, u64& value);
-using Write = bool (*)(Cpu& cpu, u32 msr, u64 value);
-
 // ---- plain fields
 template <auto field> bool read_field(Cpu& cpu, u32, u64& value) {
     return value = cpu.*field, true;
 }
 template <auto field> bool write_field(Cpu& cpu, u32, u64 value) {
     return cpu.*field = value, true;
-}
-template <auto field> bool write_field32(Cpu& cpu, u32, u64 value) {
-    if (value >> 32) return false;
-    cpu.*field = value;
-    return true;
 }
 template <auto field> bool write_canonical(Cpu& cpu, u32, u64 value) {
     if (cpu.model->has(Feature::LongMode) && !canonical_base(cpu, value)) return false;
@@ -35,9 +29,6 @@ template <u64 constant> bool read_constant(Cpu&, u32, u64& value) {
 }
 bool ignore_write(Cpu&, u32, u64) {
     return true;
-}
-bool write_zero(Cpu&, u32, u64 value) {
-    return value == 0;
 }
 
 // ---- segment bases
@@ -73,9 +64,32 @@ bool write_tsc_adjust(Cpu& cpu, u32, u64 value) {
     return true;
 }
 
-bool write_debugctl(Cpu& cpu, u32, u64 value) {
-    if (value & ~u64{kDebugCtlBTF}) return false;
-    cpu.debugctl = value;
+// IA32_MPERF and IA32_APERF count while the processor is not halted, both at the rate of the time stamp: the
+// clock never changes (SDM vol. 3, 15.2).
+u64 unhalted_ticks(const Cpu& cpu) {
+    return cpu.platform->time_stamp() - cpu.halted_ticks;
+}
+template <auto offset> bool read_unhalted(Cpu& cpu, u32, u64& value) {
+    return value = unhalted_ticks(cpu) + cpu.*offset, true;
+}
+template <auto offset> bool write_unhalted(Cpu& cpu, u32, u64 value) {
+    return cpu.*offset = value - unhalted_ticks(cpu), true;
+}
+
+// ---- IA32_MISC_ENABLE (SDM vol. 4, table 2-2). Those that say what there is are read-only.
+constexpr u64 kMiscReadOnly = 1 << 7 | kMiscReset | 1 << 3 | 1 << 16 | 1 << 18;
+constexpr u64 kMiscWritable = 1 << 0 | kMiscLimitCpuid | 1 << 23;
+
+bool write_misc_enable(Cpu& cpu, u32, u64 value) {
+    const u64 writable = kMiscWritable | (cpu.model->has(Feature::Nx) ? u64{kMiscDisableNx} : 0);
+    if (value & ~(writable | kMiscReadOnly)) return false;
+    cpu.misc_enable = (cpu.misc_enable & ~writable) | (value & writable);
+    return true;
+}
+
+// ---- protection keys of supervisor pages
+bool write_pkrs(Cpu& cpu, u32, u64 value) {
+    write_protection_keys(cpu, cpu.pkru, u32(value));
     return true;
 }
 
@@ -87,128 +101,103 @@ bool write_apic(Cpu& cpu, u32 msr, u64 value) {
     return cpu.platform->apic_write_msr(msr, value);
 }
 
-// ---- memory types (SDM vol. 3, 12.11, 12.12)
-constexpr bool mtrr_type(u64 type) {
-    return type <= 6 && type != 2 && type != 3;
-}
-constexpr bool pat_type(u64 type) {
-    return type <= 7 && type != 2 && type != 3;
-}
-template <bool (*valid)(u64)> bool all_valid(u64 value) {
-    for (unsigned i = 0; i < 8; ++i)
-        if (!valid(value >> i * 8 & 0xff)) return false;
-    return true;
-}
-bool write_pat(Cpu& cpu, u32, u64 value) {
-    if (!all_valid<pat_type>(value)) return false;
-    cpu.pat = value;
-    return true;
-}
-constexpr u64 kPhysical = low_mask(softmmu::PhysicalMap::address_bits);
-constexpr u64 kMtrrCapability = 8 | 1 << 8 | 1 << 10; // eight variable ranges, fixed ranges, write-combining
-
-bool read_mtrr_variable(Cpu& cpu, u32 msr, u64& value) {
-    return value = cpu.mtrr_variable[msr - 0x200], true;
-}
-bool write_mtrr_variable(Cpu& cpu, u32 msr, u64 value) {
-    const bool is_mask = msr & 1;
-    const u64 defined = (kPhysical & ~u64{0xfff}) | (is_mask ? 0x800 : 0xff);
-    if ((value & ~defined) || (!is_mask && !mtrr_type(value & 0xff))) return false;
-    cpu.mtrr_variable[msr - 0x200] = value;
-    return true;
-}
-unsigned fixed_index(u32 msr) {
-    return msr == 0x250 ? 0 : msr < 0x260 ? msr - 0x258 + 1 : msr - 0x268 + 3;
-}
-bool read_mtrr_fixed(Cpu& cpu, u32 msr, u64& value) {
-    return value = cpu.mtrr_fixed[fixed_index(msr)], true;
-}
-bool write_mtrr_fixed(Cpu& cpu, u32 msr, u64 value) {
-    if (!all_valid<mtrr_type>(value)) return false;
-    cpu.mtrr_fixed[fixed_index(msr)] = value;
-    return true;
-}
-bool write_mtrr_default(Cpu& cpu, u32, u64 value) {
-    if ((value & ~u64{0xcff}) || !mtrr_type(value & 0xff)) return false;
-    cpu.mtrr_def_type = value;
-    return true;
-}
-
 // IA32_ARCH_CAPABILITIES: none of the ways in which speculation leaks exists here. RDCL_NO, SKIP_L1DFL,
 // SSB_NO, MDS_NO, PSCHANGE_MC_NO, TAA_NO, SBDR_SSDP_NO, FBSDP_NO, PSDP_NO, BHI_NO, GDS_NO, RFDS_NO.
 constexpr u64 kArchCapabilities = 1 << 0 | 1 << 3 | 1 << 4 | 1 << 5 | 1 << 6 | 1 << 8 | 1 << 13 | 1 << 14 |
                                   1 << 15 | 1 << 20 | 1 << 26 | 1 << 27;
 
-struct Row {
-    u32 first, last;
-    Feature feature;
-    Read read;
-    Write write; // null: read-only
-};
+constexpr u64 kAll = ~u64{0}, kLow32 = 0xffffffff;
+using enum Feature;
 
 // Those that systems use all the time come first.
-constexpr Row kMsrs[] = {
-    {0x800, 0x8ff, Feature::X2apic, read_apic, write_apic},
-    {0x6e0, 0x6e0, Feature::TscDeadline, read_apic, write_apic},
-    {0xc0000100, 0xc0000100, Feature::LongMode, read_base<4>, write_base<4>},
-    {0xc0000101, 0xc0000101, Feature::LongMode, read_base<5>, write_base<5>},
-    {0xc0000102, 0xc0000102, Feature::LongMode, read_field<&Cpu::kernel_gs_base>,
-     write_canonical<&Cpu::kernel_gs_base>},
-    {0xc0000080, 0xc0000080, Feature::Nx, read_field<&Cpu::efer>, write_efer_msr},
-    {0xc0000081, 0xc0000081, Feature::Syscall, read_field<&Cpu::star>, write_field<&Cpu::star>},
-    {0xc0000082, 0xc0000082, Feature::Syscall, read_field<&Cpu::lstar>, write_canonical<&Cpu::lstar>},
-    {0xc0000083, 0xc0000083, Feature::Syscall, read_field<&Cpu::cstar>, write_canonical<&Cpu::cstar>},
-    {0xc0000084, 0xc0000084, Feature::Syscall, read_field<&Cpu::sfmask>, write_field32<&Cpu::sfmask>},
-    {0xc0000103, 0xc0000103, Feature::Rdtscp, read_field<&Cpu::tsc_aux>, write_field32<&Cpu::tsc_aux>},
-    {0x00, 0x01, Feature::Mce, read_constant<0>, ignore_write}, // P5_MC_ADDR, P5_MC_TYPE
-    {0x10, 0x10, Feature::Tsc, read_tsc, write_tsc},
-    {0x17, 0x17, Feature::Base, read_constant<0>, nullptr}, // IA32_PLATFORM_ID
-    {0x1b, 0x1b, Feature::Apic, read_apic, write_apic},
-    {0x3b, 0x3b, Feature::TscAdjust, read_field<&Cpu::tsc_adjust>, write_tsc_adjust},
-    {0x79, 0x79, Feature::Base, read_constant<0>, ignore_write}, // IA32_BIOS_UPDT_TRIG
-    {0x8b, 0x8b, Feature::Base, read_constant<0>, ignore_write}, // IA32_BIOS_SIGN_ID
-    {0xfe, 0xfe, Feature::Mtrr, read_constant<kMtrrCapability>, nullptr},
-    {0x10a, 0x10a, Feature::ArchCapabilities, read_constant<kArchCapabilities>, nullptr},
-    {0x174, 0x174, Feature::Sep, read_field<&Cpu::sysenter_cs>, write_field32<&Cpu::sysenter_cs>},
-    {0x175, 0x175, Feature::Sep, read_field<&Cpu::sysenter_esp>, write_canonical<&Cpu::sysenter_esp>},
-    {0x176, 0x176, Feature::Sep, read_field<&Cpu::sysenter_eip>, write_canonical<&Cpu::sysenter_eip>},
-    {0x179, 0x179, Feature::Mca, read_constant<0>, nullptr},    // IA32_MCG_CAP: no banks
-    {0x17a, 0x17a, Feature::Mca, read_constant<0>, write_zero}, // IA32_MCG_STATUS
-    {0x1a0, 0x1a0, Feature::Base, read_field<&Cpu::misc_enable>, write_field<&Cpu::misc_enable>},
-    {0x1d9, 0x1d9, Feature::Base, read_field<&Cpu::debugctl>, write_debugctl},
-    {0x200, 0x20f, Feature::Mtrr, read_mtrr_variable, write_mtrr_variable},
-    {0x250, 0x250, Feature::Mtrr, read_mtrr_fixed, write_mtrr_fixed},
-    {0x258, 0x259, Feature::Mtrr, read_mtrr_fixed, write_mtrr_fixed},
-    {0x268, 0x26f, Feature::Mtrr, read_mtrr_fixed, write_mtrr_fixed},
-    {0x277, 0x277, Feature::Pat, read_field<&Cpu::pat>, write_pat},
-    {0x2ff, 0x2ff, Feature::Mtrr, read_field<&Cpu::mtrr_def_type>, write_mtrr_default},
+constexpr MsrRow kMsrs[] = {
+    // from     to          name                       feature      read, write, writable bits
+    {0x800, 0x8ff, "x2APIC", X2apic, read_apic, write_apic, kAll},
+    {0x6e0, 0x6e0, "IA32_TSC_DEADLINE", TscDeadline, read_apic, write_apic, kAll},
+    {0xc0000100, 0xc0000100, "IA32_FS_BASE", LongMode, read_base<4>, write_base<4>, kAll},
+    {0xc0000101, 0xc0000101, "IA32_GS_BASE", LongMode, read_base<5>, write_base<5>, kAll},
+    {0xc0000102, 0xc0000102, "IA32_KERNEL_GS_BASE", LongMode, read_field<&Cpu::kernel_gs_base>,
+     write_canonical<&Cpu::kernel_gs_base>, kAll},
+    {0xc0000080, 0xc0000080, "IA32_EFER", Nx, read_field<&Cpu::efer>, write_efer_msr, kAll},
+    {0xc0000081, 0xc0000081, "IA32_STAR", Syscall, read_field<&Cpu::star>, write_field<&Cpu::star>, kAll},
+    {0xc0000082, 0xc0000082, "IA32_LSTAR", Syscall, read_field<&Cpu::lstar>, write_canonical<&Cpu::lstar>,
+     kAll},
+    {0xc0000083, 0xc0000083, "IA32_CSTAR", Syscall, read_field<&Cpu::cstar>, write_canonical<&Cpu::cstar>,
+     kAll},
+    {0xc0000084, 0xc0000084, "IA32_FMASK", Syscall, read_field<&Cpu::sfmask>, write_field<&Cpu::sfmask>,
+     kLow32},
+    {0xc0000103, 0xc0000103, "IA32_TSC_AUX", Rdtscp, read_field<&Cpu::tsc_aux>, write_field<&Cpu::tsc_aux>,
+     kLow32},
+    {0x00, 0x01, "IA32_P5_MC_ADDR, IA32_P5_MC_TYPE", Mce, read_constant<0>, ignore_write, kAll},
+    {0x10, 0x10, "IA32_TIME_STAMP_COUNTER", Tsc, read_tsc, write_tsc, kAll},
+    {0x17, 0x17, "IA32_PLATFORM_ID", Base, read_constant<0>, nullptr, 0},
+    {0x1b, 0x1b, "IA32_APIC_BASE", Apic, read_apic, write_apic, kAll},
+    {0x3b, 0x3b, "IA32_TSC_ADJUST", TscAdjust, read_field<&Cpu::tsc_adjust>, write_tsc_adjust, kAll},
+    {0x79, 0x79, "IA32_BIOS_UPDT_TRIG", Base, nullptr, ignore_write, kAll},
+    {0x8b, 0x8b, "IA32_BIOS_SIGN_ID", Base, read_constant<0>, ignore_write, kAll}, // no update is loaded
+    {0xe7, 0xe7, "IA32_MPERF", Aperfmperf, read_unhalted<&Cpu::mperf_offset>,
+     write_unhalted<&Cpu::mperf_offset>, kAll},
+    {0xe8, 0xe8, "IA32_APERF", Aperfmperf, read_unhalted<&Cpu::aperf_offset>,
+     write_unhalted<&Cpu::aperf_offset>, kAll},
+    {0xfe, 0xfe, "IA32_MTRRCAP", Mtrr, read_constant<kMtrrCapability>, nullptr, 0},
+    {0x10a, 0x10a, "IA32_ARCH_CAPABILITIES", ArchCapabilities, read_constant<kArchCapabilities>, nullptr, 0},
+    {0x174, 0x174, "IA32_SYSENTER_CS", Sep, read_field<&Cpu::sysenter_cs>, write_field<&Cpu::sysenter_cs>,
+     kLow32},
+    {0x175, 0x175, "IA32_SYSENTER_ESP", Sep, read_field<&Cpu::sysenter_esp>,
+     write_canonical<&Cpu::sysenter_esp>, kAll},
+    {0x176, 0x176, "IA32_SYSENTER_EIP", Sep, read_field<&Cpu::sysenter_eip>,
+     write_canonical<&Cpu::sysenter_eip>, kAll},
+    {0x179, 0x179, "IA32_MCG_CAP", Mca, read_constant<kMcgCapability>, nullptr, 0},
+    {0x17a, 0x17a, "IA32_MCG_STATUS", Mca, read_field<&Cpu::mcg_status>, write_field<&Cpu::mcg_status>, 7},
+    {0x17b, 0x17b, "IA32_MCG_CTL", Mca, read_field<&Cpu::mcg_control>, write_field<&Cpu::mcg_control>, kAll},
+    {0x1a0, 0x1a0, "IA32_MISC_ENABLE", Base, read_field<&Cpu::misc_enable>, write_misc_enable, kAll},
+    {0x1d9, 0x1d9, "IA32_DEBUGCTL", Base, read_field<&Cpu::debugctl>, write_field<&Cpu::debugctl>,
+     kDebugCtlBTF},
+    {0x200, 0x200 + 2 * kMtrrVariable - 1, "IA32_MTRR_PHYSBASEn, IA32_MTRR_PHYSMASKn", Mtrr,
+     read_mtrr_variable, write_mtrr_variable, kAll},
+    {0x250, 0x250, "IA32_MTRR_FIX64K_00000", Mtrr, read_mtrr_fixed, write_mtrr_fixed, kAll},
+    {0x258, 0x259, "IA32_MTRR_FIX16K_n", Mtrr, read_mtrr_fixed, write_mtrr_fixed, kAll},
+    {0x268, 0x26f, "IA32_MTRR_FIX4K_n", Mtrr, read_mtrr_fixed, write_mtrr_fixed, kAll},
+    {0x277, 0x277, "IA32_PAT", Pat, read_field<&Cpu::pat>, write_pat, kAll},
+    {0x2ff, 0x2ff, "IA32_MTRR_DEF_TYPE", Mtrr, read_field<&Cpu::mtrr_def_type>, write_mtrr_default,
+     kMtrrDefaultWritable},
+    {0x400, 0x400 + 4 * kMachineCheckBanks - 1, "IA32_MCi_CTL, _STATUS, _ADDR, _MISC", Mca,
+     read_machine_check, write_machine_check, kAll},
+    {0x6e1, 0x6e1, "IA32_PKRS", Pks, read_field<&Cpu::pkrs>, write_pkrs, kLow32},
 };
 
-const Row* find(const Cpu& cpu, u32 msr) {
-    for (const Row& row : kMsrs)
+const MsrRow* find(const Cpu& cpu, u32 msr) {
+    for (const MsrRow& row : kMsrs)
         if (msr >= row.first && msr <= row.last) return cpu.model->has(row.feature) ? &row : nullptr;
     return nullptr;
 }
 
-void complain(Cpu& cpu, const char* what, u32 msr, u64 value) {
-    if (!cpu.log || !cpu.log->enabled(LogItem::GuestError)) return;
-    cpu.log->print(LogItem::GuestError, "%s of MSR %#x (%#llx) at rip %#llx: #GP\n", what, msr,
-                   static_cast<unsigned long long>(value), static_cast<unsigned long long>(cpu.rip));
+// One that nobody has is reported whatever is logged, once; a bad value where the guest's errors are.
+void complain(Cpu& cpu, const MsrRow* row, const char* what, u32 msr, u64 value) {
+    if (!cpu.log) return;
+    if (!row) cpu.log->once("MSR %#x is not emulated: #GP", msr);
+    cpu.log->print(LogItem::GuestError, "%s of MSR %#x, %s (%#llx) at rip %#llx: #GP\n", what, msr,
+                   row ? row->name : "not emulated", static_cast<unsigned long long>(value),
+                   static_cast<unsigned long long>(cpu.rip));
 }
 
 } // namespace
 
+std::span<const MsrRow> msr_table() {
+    return kMsrs;
+}
+
 bool read_msr(Cpu& cpu, u32 msr, u64& value) {
-    const Row* row = find(cpu, msr);
-    if (row && row->read(cpu, msr, value)) return true;
-    complain(cpu, "read", msr, 0);
+    const MsrRow* row = find(cpu, msr);
+    if (row && row->read && row->read(cpu, msr, value)) return true;
+    complain(cpu, row, "read", msr, 0);
     return false;
 }
 
 bool write_msr(Cpu& cpu, u32 msr, u64 value) {
-    const Row* row = find(cpu, msr);
-    if (row && row->write && row->write(cpu, msr, value)) return true;
-    complain(cpu, "write", msr, value);
+    const MsrRow* row = find(cpu, msr);
+    if (row && row->write && !(value & ~row->writable) && row->write(cpu, msr, value)) return true;
+    complain(cpu, row, "write", msr, value);
     return false;
 }
 

@@ -5,7 +5,6 @@
 #include "frontend/x86/debug.h"
 #include "frontend/x86/msr.h"
 #include "frontend/x86/platform.h"
-#include "frontend/x86/system_memory.h"
 
 namespace dragoman::x86 {
 
@@ -184,57 +183,6 @@ bool SMSW(Translation& t, const Instruction& insn) {
 bool CLTS(Translation& t, const Instruction& insn) {
     if (refused_above_ring0(t)) return false;
     return t.call_and_exit(insn, clts_info);
-}
-
-// ---- caches and TLB
-// ------------------------------------------------------------------------------------------------
-namespace {
-
-u64 invlpg_helper(ir::Context& ctx, u64 a, u64, u64) {
-    Cpu& cpu = cpu_of(ctx);
-    cpu.mmu->invlpg(a);
-    return 0;
-}
-constexpr ir::Helper invlpg_info{"invlpg", invlpg_helper};
-
-// a: linear address of the descriptor, b: type (SDM vol. 2, INVPCID)
-u64 invpcid_helper(ir::Context& ctx, u64 a, u64 b, u64) {
-    enum : u64 { Address, Context, AllWithGlobal, All };
-    Cpu& cpu = cpu_of(ctx);
-    u64 descriptor[2]; // PCID in bits 11:0, linear address
-    if (!read_memory(cpu, a, descriptor, sizeof descriptor, softmmu::View(cpu.view))) return 0;
-    const bool pcid_fits = cpu.cr4 & kCr4PCIDE ? descriptor[0] <= 0xfff : descriptor[0] == 0;
-    if (b > All || descriptor[0] >> 12 || (b <= Context && !pcid_fits) ||
-        (b == Address && !canonical_base(cpu, descriptor[1]))) {
-        raise(ctx, kGP, 0);
-        return 0;
-    }
-    const u16 pcid = u16(descriptor[0]);
-    switch (b) {
-    case Address: cpu.mmu->invalidate_page(pcid, descriptor[1]); break;
-    case Context: cpu.mmu->invalidate_space(pcid); break;
-    default: cpu.mmu->flush(b == All); break;
-    }
-    return 0;
-}
-constexpr ir::Helper invpcid_info{"invpcid", invpcid_helper};
-
-} // namespace
-
-bool INVPCID(Translation& t, const Instruction& insn) {
-    if (refused_above_ring0(t)) return false;
-    const Ref descriptor = t.linear(t.address(insn, 1, 16, ir::Access::Read));
-    return t.call_and_exit(insn, invpcid_info, descriptor, t.read_reg(insn, 0, t.mode.long64() ? 8 : 4));
-}
-
-bool INVLPG(Translation& t, const Instruction& insn) {
-    if (refused_above_ring0(t)) return false;
-    return t.call_and_exit(insn, invlpg_info, t.linear(t.address(insn, 0, 1, ir::Access::Read)));
-}
-
-// INVD, WBINVD: there is no cache to write back.
-bool WBINVD(Translation& t, const Instruction&) {
-    return !refused_above_ring0(t);
 }
 
 // ---- MSRs, time stamps, CPUID
@@ -444,7 +392,7 @@ namespace {
 
 u64 hlt_helper(ir::Context& ctx, u64, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
-    cpu.halted = true;
+    halt(cpu);
     cpu.rip = imm;
     cpu.exit = ir::Exit::Halt;
     return 0;

@@ -174,7 +174,7 @@ bool write_efer(Cpu& cpu, u64 value) {
     u64 defined = 0;
     if (has(cpu, Feature::Syscall)) defined |= kEferSCE;
     if (has(cpu, Feature::LongMode)) defined |= kEferLME | kEferLMA;
-    if (has(cpu, Feature::Nx)) defined |= kEferNXE;
+    if (has(cpu, Feature::Nx) && !(cpu.misc_enable & kMiscDisableNx)) defined |= kEferNXE;
     if (value & ~defined) return fail(cpu);
     if ((cpu.cr0 & kCr0PG) && ((value ^ cpu.efer) & kEferLME)) return fail(cpu);
     const u64 old = cpu.efer;

@@ -13,6 +13,10 @@ void reset(Cpu& cpu);
 softmmu::View access_view(const Cpu& cpu);
 void set_cpl(Cpu& cpu, unsigned cpl);
 
+// Into and out of the halted state, in which IA32_MPERF stands still. wake() does nothing to one that runs.
+void halt(Cpu& cpu);
+void wake(Cpu& cpu);
+
 // Asks the run loop to look at events at the next poll.
 void request_poll(ir::Context& ctx);
 

@@ -211,5 +211,16 @@ TEST_F(Map, DmaReadsOnesOutsideMemoryAndSaysSo) {
     EXPECT_TRUE(map->read(0, buffer, 0));
 }
 
+// Addresses end at 2^64: what a device reads or writes beyond them does not come out at 0.
+TEST_F(Map, DmaDoesNotWrapAround) {
+    u8 data[8] = {1, 2, 3, 4, 5, 6, 7, 8};
+    map->ram()[0] = 0x5a;
+    EXPECT_FALSE(map->write(~u64{0} - 3, data, sizeof data));
+    EXPECT_EQ(map->ram()[0], 0x5a);
+    EXPECT_FALSE(map->read(~u64{0} - 3, data, sizeof data));
+    for (const u8 byte : data)
+        EXPECT_EQ(byte, 0xff);
+}
+
 } // namespace
 } // namespace dragoman::softmmu
