@@ -94,6 +94,7 @@ class Qcow2Checker {
             refer(table, h_.cluster());
             auto l2 = image_.l2_.load(table);
             if (!l2) return l2.error();
+            next_ = 0;
             for (u64 n = 0; n < h_.l2_entries(); ++n)
                 count_l2_entry(get_be<u64>(*l2 + n * 8), active);
         }
@@ -120,7 +121,7 @@ class Qcow2Checker {
             return;
         }
         refer(offset, h_.cluster());
-        if (!active || (entry & kQcow2Zero && h_.version >= 3)) return;
+        if (!active) return;
         ++result_.allocated;
         if (next_ && offset != next_) ++result_.fragmented;
         next_ = offset + h_.cluster();

@@ -29,8 +29,8 @@ void ApicBus::end_of_interrupt(u8 vector) {
 void ApicBus::msi(u64 address, u32 data) {
     ApicMessage message;
     message.destination = u32(bits(address, 19, 12));
-    // With the redirection hint clear the destination is one processor's ID, whatever the mode bit says.
-    message.logical = bit(address, 2) && bit(address, 3);
+    // Systems put a logical destination here with the redirection hint clear, and processors honour it.
+    message.logical = bit(address, 2);
     message.vector = u8(data);
     message.mode = DeliveryMode(bits(data, 10, 8));
     message.trigger = bit(data, 15) ? TriggerMode::Level : TriggerMode::Edge;

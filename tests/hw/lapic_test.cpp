@@ -382,6 +382,13 @@ TEST_F(LapicTest, Msi) {
     EXPECT_EQ(lapic.acknowledge(), 0x42);
     apic_bus.msi(0xfee05000, 0x4062); // APIC 5
     EXPECT_EQ(lapic.acknowledge(), -1);
+    put(kEoi, 0);
+    put(kLdr, 0x02000000); // flat model: bit 1
+    apic_bus.msi(0xfee02004, 0x4052);
+    EXPECT_EQ(lapic.acknowledge(), 0x52) << "a logical destination, although the redirection hint is clear";
+    put(kEoi, 0);
+    apic_bus.msi(0xfee01004, 0x4053);
+    EXPECT_EQ(lapic.acknowledge(), -1);
 }
 
 TEST_F(LapicTest, Errors) {
