@@ -88,12 +88,14 @@ void print_json(const std::string& file, block::Image& image) {
                 std::printf("    \"backing-filename-format\": %s,\n", quoted(h.backing_format).c_str());
         }
         std::printf("    \"format-specific\": {\n        \"type\": \"qcow2\",\n        \"data\": {\n"
-                    "            \"compat\": \"%s\",\n            \"compression-type\": \"%s\",\n"
-                    "            \"lazy-refcounts\": %s,\n            \"refcount-bits\": %u,\n"
-                    "            \"corrupt\": %s,\n            \"extended-l2\": false\n        }\n    },\n",
-                    h.version >= 3 ? "1.1" : "0.10", h.compression_name(),
-                    h.compatible & block::kQcow2LazyRefcounts ? "true" : "false", 1u << h.refcount_order,
-                    h.incompatible & block::kQcow2Corrupt ? "true" : "false");
+                    "            \"compat\": \"%s\",\n            \"compression-type\": \"%s\",\n",
+                    h.version >= 3 ? "1.1" : "0.10", h.compression_name());
+        if (h.version >= 3)
+            std::printf("            \"lazy-refcounts\": %s,\n            \"corrupt\": %s,\n"
+                        "            \"extended-l2\": false,\n",
+                        h.compatible & block::kQcow2LazyRefcounts ? "true" : "false",
+                        h.incompatible & block::kQcow2Corrupt ? "true" : "false");
+        std::printf("            \"refcount-bits\": %u\n        }\n    },\n", 1u << h.refcount_order);
     }
     std::printf("    \"format\": \"%s\",\n    \"actual-size\": %llu,\n    \"dirty-flag\": %s\n}\n",
                 image.format(), ull(host_bytes(file)),
