@@ -1,268 +1,246 @@
-// The processor models and the features they are made of.
+// The processor models, and what is typed after -cpu.
 #include "frontend/x86/cpuid.h"
 
 #include <algorithm>
+#include <charconv>
 #include <iterator>
 
 namespace dragoman::x86 {
 
 namespace {
 
-constexpr u8 EBX = 1, ECX = 2, EDX = 3;
-constexpr u32 kExt1 = 0x80000001, kExt7 = 0x80000007;
-
-// Where CPUID reports each feature, and whether it works: the only list of what is implemented.
-constexpr FeatureInfo kFeatures[] = {
-    {Feature::Fpu, "fpu", 1, EDX, 0, true},
-    {Feature::Vme, "vme", 1, EDX, 1, true},
-    {Feature::De, "de", 1, EDX, 2, true},
-    {Feature::Pse, "pse", 1, EDX, 3, true},
-    {Feature::Tsc, "tsc", 1, EDX, 4, true},
-    {Feature::Msr, "msr", 1, EDX, 5, true},
-    {Feature::Pae, "pae", 1, EDX, 6, true},
-    {Feature::Mce, "mce", 1, EDX, 7, true},
-    {Feature::Cx8, "cx8", 1, EDX, 8, true},
-    {Feature::Apic, "apic", 1, EDX, 9, true},
-    {Feature::Sep, "sep", 1, EDX, 11, true},
-    {Feature::Mtrr, "mtrr", 1, EDX, 12, true},
-    {Feature::Pge, "pge", 1, EDX, 13, true},
-    {Feature::Mca, "mca", 1, EDX, 14, true},
-    {Feature::Cmov, "cmov", 1, EDX, 15, true},
-    {Feature::Pat, "pat", 1, EDX, 16, true},
-    {Feature::Pse36, "pse36", 1, EDX, 17, true},
-    {Feature::Clflush, "clflush", 1, EDX, 19, true},
-    {Feature::Mmx, "mmx", 1, EDX, 23, true},
-    {Feature::Fxsr, "fxsr", 1, EDX, 24, true},
-    {Feature::Sse, "sse", 1, EDX, 25, true},
-    {Feature::Sse2, "sse2", 1, EDX, 26, true},
-    {Feature::Ss, "ss", 1, EDX, 27, true},
-    {Feature::Htt, "ht", 1, EDX, 28, false},
-    {Feature::Sse3, "sse3", 1, ECX, 0, true},
-    {Feature::Pclmulqdq, "pclmulqdq", 1, ECX, 1, true},
-    {Feature::Monitor, "monitor", 1, ECX, 3, false},
-    {Feature::Ssse3, "ssse3", 1, ECX, 9, true},
-    {Feature::Cx16, "cx16", 1, ECX, 13, true},
-    {Feature::Pcid, "pcid", 1, ECX, 17, true},
-    {Feature::Sse41, "sse4.1", 1, ECX, 19, true},
-    {Feature::Sse42, "sse4.2", 1, ECX, 20, true},
-    {Feature::X2apic, "x2apic", 1, ECX, 21, true},
-    {Feature::Movbe, "movbe", 1, ECX, 22, true},
-    {Feature::Popcnt, "popcnt", 1, ECX, 23, true},
-    {Feature::TscDeadline, "tsc-deadline", 1, ECX, 24, true},
-    {Feature::Aes, "aes", 1, ECX, 25, true},
-    {Feature::Xsave, "xsave", 1, ECX, 26, true},
-    {Feature::Fma, "fma", 1, ECX, 12, false},
-    {Feature::Avx, "avx", 1, ECX, 28, false},
-    {Feature::F16c, "f16c", 1, ECX, 29, false},
-    {Feature::Rdrand, "rdrand", 1, ECX, 30, true},
-    {Feature::Hypervisor, "hypervisor", 1, ECX, 31, true},
-    {Feature::Fsgsbase, "fsgsbase", 7, EBX, 0, true},
-    {Feature::TscAdjust, "tsc-adjust", 7, EBX, 1, true},
-    {Feature::Bmi1, "bmi1", 7, EBX, 3, true},
-    {Feature::Avx2, "avx2", 7, EBX, 5, false},
-    {Feature::Smep, "smep", 7, EBX, 7, true},
-    {Feature::Bmi2, "bmi2", 7, EBX, 8, true},
-    {Feature::Erms, "erms", 7, EBX, 9, true},
-    {Feature::Invpcid, "invpcid", 7, EBX, 10, true},
-    {Feature::Rdseed, "rdseed", 7, EBX, 18, true},
-    {Feature::Adx, "adx", 7, EBX, 19, true},
-    {Feature::Smap, "smap", 7, EBX, 20, true},
-    {Feature::Sha, "sha-ni", 7, EBX, 29, false},
-    {Feature::Umip, "umip", 7, ECX, 2, true},
-    {Feature::Pku, "pku", 7, ECX, 3, true},
-    {Feature::La57, "la57", 7, ECX, 16, true},
-    {Feature::Pks, "pks", 7, ECX, 31, true},
-    {Feature::Aperfmperf, "aperfmperf", 6, ECX, 0, true},
-    {Feature::Gfni, "gfni", 7, ECX, 8, false},
-    {Feature::Vaes, "vaes", 7, ECX, 9, false},
-    {Feature::Vpclmulqdq, "vpclmulqdq", 7, ECX, 10, false},
-    {Feature::ArchCapabilities, "arch-capabilities", 7, EDX, 29, true},
-    {Feature::LahfLm, "lahf-lm", kExt1, ECX, 0, true},
-    {Feature::Lzcnt, "abm", kExt1, ECX, 5, true},
-    {Feature::Prefetchw, "3dnowprefetch", kExt1, ECX, 8, true},
-    {Feature::Syscall, "syscall", kExt1, EDX, 11, true},
-    {Feature::Nx, "nx", kExt1, EDX, 20, true},
-    {Feature::Page1G, "pdpe1gb", kExt1, EDX, 26, true},
-    {Feature::Rdtscp, "rdtscp", kExt1, EDX, 27, true},
-    {Feature::LongMode, "lm", kExt1, EDX, 29, true},
-    {Feature::InvariantTsc, "invtsc", kExt7, EDX, 8, true},
-};
-
-// A feature taken away takes away those that need it.
-constexpr struct {
-    Feature feature, needs;
-} kNeeds[] = {
-    {Feature::Sse, Feature::Fxsr},
-    {Feature::Sse2, Feature::Sse},
-    {Feature::Sse3, Feature::Sse2},
-    {Feature::Ssse3, Feature::Sse3},
-    {Feature::Sse41, Feature::Ssse3},
-    {Feature::Sse42, Feature::Sse41},
-    {Feature::Aes, Feature::Sse2},
-    {Feature::Pclmulqdq, Feature::Sse2},
-    {Feature::Avx, Feature::Xsave},
-    {Feature::Avx, Feature::Sse42},
-    {Feature::Avx2, Feature::Avx},
-    {Feature::Fma, Feature::Avx},
-    {Feature::F16c, Feature::Avx},
-    {Feature::Vaes, Feature::Avx2},
-    {Feature::Vaes, Feature::Aes},
-    {Feature::Vpclmulqdq, Feature::Avx2},
-    {Feature::Vpclmulqdq, Feature::Pclmulqdq},
-    {Feature::Gfni, Feature::Sse2},
-    {Feature::Sha, Feature::Sse2},
-    {Feature::Mmx, Feature::Fpu},
-    {Feature::Fxsr, Feature::Fpu},
-    {Feature::Xsave, Feature::Fxsr},
-    {Feature::LongMode, Feature::Pae},
-    {Feature::LongMode, Feature::Msr},
-    {Feature::Pcid, Feature::LongMode},
-    {Feature::La57, Feature::LongMode},
-    {Feature::Pku, Feature::LongMode},
-    {Feature::Pks, Feature::LongMode},
-    {Feature::Aperfmperf, Feature::Tsc},
-    {Feature::Nx, Feature::Pae},
-    {Feature::Page1G, Feature::LongMode},
-    {Feature::Syscall, Feature::LongMode},
-    {Feature::LahfLm, Feature::LongMode},
-    {Feature::Fsgsbase, Feature::LongMode},
-    {Feature::Cx16, Feature::Cx8},
-    {Feature::X2apic, Feature::Apic},
-    {Feature::TscDeadline, Feature::Apic},
-    {Feature::TscDeadline, Feature::Tsc},
-    {Feature::TscAdjust, Feature::Tsc},
-    {Feature::Rdtscp, Feature::Tsc},
-    {Feature::InvariantTsc, Feature::Tsc},
-    {Feature::Mca, Feature::Mce},
-    {Feature::Mca, Feature::Msr},
-    {Feature::Mtrr, Feature::Msr},
-    {Feature::ArchCapabilities, Feature::Msr},
-};
-
-bool host_supports(Feature f) {
-#if defined(__x86_64__)
-    // Vector instructions are executed by the host's own.
-    switch (f) {
-    case Feature::Sse3: return __builtin_cpu_supports("sse3");
-    case Feature::Ssse3: return __builtin_cpu_supports("ssse3");
-    case Feature::Sse41: return __builtin_cpu_supports("sse4.1");
-    case Feature::Sse42: return __builtin_cpu_supports("sse4.2");
-    case Feature::Popcnt: return __builtin_cpu_supports("popcnt");
-    case Feature::Aes: return __builtin_cpu_supports("aes");
-    case Feature::Pclmulqdq: return __builtin_cpu_supports("pclmul");
-    default: return true;
-    }
-#else
-    (void)f;
-    return true;
-#endif
-}
-
 using enum Feature;
 
-constexpr Feature kPentium[] = {I486, Fpu, Vme, De, Pse, Tsc, Msr, Mce, Cx8, Apic};
-constexpr Feature kPentium3[] = {Pae, Sep, Mtrr, Pge, Mca, Cmov, Pat, Pse36, Mmx, Fxsr, Sse, Nopl, Pause};
+// ---- what each processor added to the one before it
+constexpr Feature k486[] = {I486, Fpu, Vme};
+constexpr Feature kPentium[] = {I486, Fpu, Vme, De, Pse, Tsc, Msr, Mce, Cx8, Apic, Mmx};
+constexpr Feature kPentium2[] = {Nopl, Pae, Sep, Mtrr, Pge, Mca, Cmov, Pat, Pse36, Fxsr};
+constexpr Feature kPentium3[] = {Sse};
+constexpr Feature kCore[] = {Clflush, Sse2, Ss, Sse3, Nx, Acpi, ThermalMonitor, Pbe, Monitor};
+constexpr Feature kCore2[] = {LongMode, Syscall, LahfLm, Ssse3, Cx16, Dtes64, DsCpl};
+constexpr Feature kPenryn[] = {Sse41};
+constexpr Feature kNehalem[] = {Sse42, Popcnt, Rdtscp, InvariantTsc};
+constexpr Feature kWestmere[] = {Aes, Pclmulqdq, Pcid, Arat};
+constexpr Feature kSandyBridge[] = {X2apic, TscDeadline, Xsave, Xsaveopt, Avx};
+constexpr Feature kIvyBridge[] = {F16c, Rdrand, Fsgsbase, Smep, Erms};
+constexpr Feature kHaswell[] = {Fma, Movbe, TscAdjust, Bmi1, Avx2, Bmi2, Invpcid, Lzcnt, Hle, Rtm};
+constexpr Feature kBroadwell[] = {Rdseed, Adx, Smap, Prefetchw};
+constexpr Feature kSkylake[] = {Mpx, Clflushopt, Xsavec, Xgetbv1, Xsaves, Page1G};
+constexpr Feature kSkylakeServer[] = {Avx512f, Avx512dq, Avx512cd, Avx512bw, Avx512vl, Clwb, Pku};
+constexpr Feature kCascadeLake[] = {Avx512vnni, ArchCapabilities, SpecCtrl, Stibp, Ssbd, MdClear};
+constexpr Feature kCooperLake[] = {Avx512bf16};
+constexpr Feature kIceLake[] = {Avx512ifma, Sha,          Avx512vbmi,      Umip, Avx512vbmi2, Gfni, Vaes,
+                                Vpclmulqdq, Avx512bitalg, Avx512vpopcntdq, La57, Rdpid,       Fsrm, Wbnoinvd};
+constexpr Feature kSapphireRapids[] = {AvxVnni,   Avx512bf16, Avx512fp16,   Serialize, TsxLdtrk,
+                                       AmxBf16,   AmxTile,    AmxInt8,      Cldemote,  Movdiri,
+                                       Movdir64b, Waitpkg,    BusLockDetect};
+// ---- the levels of the psABI; they begin with what 64-bit operating systems take for granted
 constexpr Feature kV1[] = {Clflush, Sse2, LongMode, Syscall, Nx};
-constexpr Feature kQemu64[] = {Sse3, Cx16, LahfLm, X2apic, Hypervisor};
-constexpr Feature kCore2[] = {Ss, Sse3, Ssse3, Cx16, LahfLm};
 constexpr Feature kV2[] = {Sse3, Ssse3, Cx16, Sse41, Sse42, Popcnt, LahfLm};
-// What makes a virtual machine's clock and interrupts cheap; goes with the generic models.
-constexpr Feature kVirtual[] = {Hypervisor,   X2apic, TscDeadline,     TscAdjust,
-                                InvariantTsc, Rdtscp, ArchCapabilities};
+constexpr Feature kV3[] = {Xsave, Avx, Avx2, Bmi1, Bmi2, F16c, Fma, Lzcnt, Movbe};
+constexpr Feature kV4[] = {Avx512f, Avx512bw, Avx512cd, Avx512dq, Avx512vl};
+// What makes a virtual machine's clock and interrupts cheap; goes with the levels.
+constexpr Feature kVirtual[] = {Hypervisor,   X2apic, TscDeadline,      TscAdjust,
+                                InvariantTsc, Rdtscp, ArchCapabilities, Arat};
+constexpr Feature kVirtual64[] = {Clflush, Sse2, LongMode, Syscall, Nx,
+                                  Sse3,    Cx16, LahfLm,   X2apic,  Hypervisor};
+constexpr Feature kVirtual32[] = {Clflush, Sse2, Sse3, X2apic, Hypervisor};
 
+using Group = std::span<const Feature>;
+
+// How a model is put together.
+enum class Kind : u8 {
+    Everything, // what works here
+    Real,       // of a processor's features those that work here
+    Level       // a promise: all of them, or an error
+};
 struct Row {
     std::string_view name;
     u8 family, model, stepping;
-    u8 physical_bits;
-    u32 basic_leaves;
-    bool extended_leaves;
-    std::string_view brand;
-    std::initializer_list<std::span<const Feature>> features; // empty: everything implemented
+    u32 basic_leaves, extended_leaves;
+    Kind kind;
+    std::initializer_list<Group> features;
+    std::string_view what;
 };
+
+constexpr u32 kExtended = 0x80000000, kExt8 = 0x80000008, kExt4 = 0x80000004;
 
 // The generic models bear the number of an in-order processor (Atom, 0x36): as with it, nothing runs ahead of
 // a fault here, and systems that know the number leave out the countermeasures.
-constexpr Feature k486[] = {I486, Fpu};
-constexpr u8 kBits = softmmu::PhysicalMap::address_bits;
+#define DRAGOMAN_P6           kPentium, kPentium2, kPentium3
+#define DRAGOMAN_CORE2        DRAGOMAN_P6, kCore, kCore2
+#define DRAGOMAN_WESTMERE     DRAGOMAN_CORE2, kPenryn, kNehalem, kWestmere
+#define DRAGOMAN_HASWELL      DRAGOMAN_WESTMERE, kSandyBridge, kIvyBridge, kHaswell
+#define DRAGOMAN_SKYLAKE      DRAGOMAN_HASWELL, kBroadwell, kSkylake
+#define DRAGOMAN_CASCADE_LAKE DRAGOMAN_SKYLAKE, kSkylakeServer, kCascadeLake
 const Row kModels[] = {
-    {"max", 6, 0x36, 1, kBits, 0x16, true, "Dragoman virtual CPU", {}},
+    {"max",
+     6,
+     0x36,
+     1,
+     0x1f,
+     kExt8,
+     Kind::Everything,
+     {},
+     "everything that works on this host (the default)"},
+    {"host",
+     6,
+     0x36,
+     1,
+     0x1f,
+     kExt8,
+     Kind::Everything,
+     {},
+     "the same as max: the host's processor is not passed through"},
+    {"x86-64-v1", 6, 0x36, 1, 0x16, kExt8, Kind::Level, {DRAGOMAN_P6, kV1, kVirtual}, "x86-64"},
     {"x86-64-v2",
      6,
      0x36,
      1,
-     kBits,
      0x16,
-     true,
-     "Dragoman virtual CPU (x86-64-v2)",
-     {kPentium, kPentium3, kV1, kV2, kVirtual}},
-    {"x86-64-v1",
+     kExt8,
+     Kind::Level,
+     {DRAGOMAN_P6, kV1, kV2, kVirtual},
+     "and SSE4.2, POPCNT"},
+    {"x86-64-v3",
      6,
      0x36,
      1,
-     kBits,
      0x16,
-     true,
-     "Dragoman virtual CPU (x86-64-v1)",
-     {kPentium, kPentium3, kV1, kVirtual}},
-    {"qemu64", 6, 6, 3, kBits, 0xd, true, "Dragoman virtual CPU (qemu64)", {kPentium, kPentium3, kV1, kQemu64}},
-    {"core2", 6, 15, 11, 36, 0xa, true, "Intel(R) Core(TM)2 Duo CPU", {kPentium, kPentium3, kV1, kCore2}},
-    {"pentium3", 6, 8, 3, 36, 2, false, "", {kPentium, kPentium3}},
-    {"pentium", 5, 2, 12, 32, 1, false, "", {kPentium}},
-    {"486", 4, 8, 0, 32, 1, false, "", {k486}},
+     kExt8,
+     Kind::Level,
+     {DRAGOMAN_P6, kV1, kV2, kV3, kVirtual},
+     "and AVX2, BMI, FMA"},
+    {"x86-64-v4",
+     6,
+     0x36,
+     1,
+     0x16,
+     kExt8,
+     Kind::Level,
+     {DRAGOMAN_P6, kV1, kV2, kV3, kV4, kVirtual},
+     "and AVX-512"},
+    {"qemu64", 6, 6, 3, 0xd, kExt8, Kind::Real, {DRAGOMAN_P6, kVirtual64}, "a plain 64-bit processor"},
+    {"qemu32", 6, 6, 3, 4, kExt4, Kind::Real, {DRAGOMAN_P6, kVirtual32}, "a plain 32-bit processor"},
+    {"kvm64", 15, 6, 1, 0xd, kExt8, Kind::Real, {DRAGOMAN_P6, kVirtual64}, "the same with another number"},
+    {"kvm32", 15, 6, 1, 5, kExt8, Kind::Real, {DRAGOMAN_P6, kVirtual32}, "the same with another number"},
+    {"486", 4, 8, 0, 1, 0, Kind::Real, {k486}, "Intel 486 DX4, 1994"},
+    {"pentium", 5, 4, 3, 1, 0, Kind::Real, {kPentium}, "Pentium MMX, 1997"},
+    {"pentium2", 6, 5, 2, 2, 0, Kind::Real, {kPentium, kPentium2}, "Pentium II, 1998"},
+    {"pentium3", 6, 8, 3, 2, 0, Kind::Real, {DRAGOMAN_P6}, "Pentium III, 1999"},
+    {"coreduo", 6, 14, 8, 0xa, kExt8, Kind::Real, {DRAGOMAN_P6, kCore}, "Core Duo, 2006"},
+    {"core2duo", 6, 15, 11, 0xa, kExt8, Kind::Real, {DRAGOMAN_CORE2}, "Core 2 Duo, 2007"},
+    {"Conroe", 6, 15, 3, 0xa, kExt8, Kind::Real, {DRAGOMAN_CORE2}, "Core 2, 2006"},
+    {"Penryn", 6, 23, 3, 0xa, kExt8, Kind::Real, {DRAGOMAN_CORE2, kPenryn}, "Core 2, 2008"},
+    {"Nehalem", 6, 26, 3, 0xb, kExt8, Kind::Real, {DRAGOMAN_CORE2, kPenryn, kNehalem}, "Core i7 9xx, 2008"},
+    {"Westmere", 6, 44, 1, 0xb, kExt8, Kind::Real, {DRAGOMAN_WESTMERE}, "Xeon 56xx, 2010"},
+    {"SandyBridge",
+     6,
+     42,
+     1,
+     0xd,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_WESTMERE, kSandyBridge},
+     "Xeon E3-12xx, 2011"},
+    {"IvyBridge",
+     6,
+     58,
+     9,
+     0xd,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_WESTMERE, kSandyBridge, kIvyBridge},
+     "Xeon E3-12xx v2, 2012"},
+    {"Haswell", 6, 60, 4, 0xd, kExt8, Kind::Real, {DRAGOMAN_HASWELL}, "Core i7 4xxx, 2013"},
+    {"Broadwell", 6, 61, 2, 0x14, kExt8, Kind::Real, {DRAGOMAN_HASWELL, kBroadwell}, "Core i7 5xxx, 2014"},
+    {"Skylake-Client", 6, 94, 3, 0x16, kExt8, Kind::Real, {DRAGOMAN_SKYLAKE}, "Core i7 6xxx, 2015"},
+    {"Skylake-Server",
+     6,
+     85,
+     4,
+     0x16,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_SKYLAKE, kSkylakeServer},
+     "Xeon Scalable, 2017"},
+    {"Cascadelake-Server", 6, 85, 6, 0x16, kExt8, Kind::Real, {DRAGOMAN_CASCADE_LAKE}, "Xeon Scalable, 2019"},
+    {"Cooperlake",
+     6,
+     85,
+     11,
+     0x16,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_CASCADE_LAKE, kCooperLake},
+     "Xeon Scalable, 2020"},
+    {"Icelake-Server",
+     6,
+     106,
+     6,
+     0x1f,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_CASCADE_LAKE, kIceLake},
+     "Xeon Scalable, 2021"},
+    {"SapphireRapids",
+     6,
+     143,
+     4,
+     0x1f,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_CASCADE_LAKE, kIceLake, kSapphireRapids},
+     "Xeon Scalable, 2023"},
 };
+#undef DRAGOMAN_P6
+#undef DRAGOMAN_CORE2
+#undef DRAGOMAN_WESTMERE
+#undef DRAGOMAN_HASWELL
+#undef DRAGOMAN_SKYLAKE
+#undef DRAGOMAN_CASCADE_LAKE
 
-void set(CpuModel& m, Feature f, bool on = true) {
-    m.features.set(std::size_t(f), on);
+// Names that people know from elsewhere. Of the variants of a model those that lack TSX, or have what works
+// against leaks between processes, are no different here, nor are versions (-v1, -v2 ...).
+constexpr struct {
+    std::string_view other, name;
+} kOtherNames[] = {
+    {"base", "x86-64-v1"},
+    {"x86-64", "x86-64-v1"},
+    {"core2", "core2duo"},
+};
+constexpr std::string_view kSuffixes[] = {"-noTSX", "-IBRS", "-IBPB"};
+
+bool has_version(std::string_view name) {
+    const auto dash = name.rfind("-v");
+    return dash != name.npos && dash + 3 == name.size() && name[dash + 2] >= '1' && name[dash + 2] <= '9';
 }
 
-void drop_dependents(CpuModel& m) {
-    for (bool again = true; std::exchange(again, false);)
-        for (const auto& [feature, needs] : kNeeds)
-            if (m.has(feature) && !m.has(needs)) {
-                set(m, feature, false);
-                again = true;
-            }
-}
-
-std::string normalized(std::string_view name) {
-    std::string out(name);
-    std::replace(out.begin(), out.end(), '_', '-');
-    if (out == "sse4-1" || out == "sse41") return "sse4.1";
-    if (out == "sse4-2" || out == "sse42") return "sse4.2";
-    if (out == "lzcnt") return "abm";
-    if (out == "pni") return "sse3";
-    return out;
-}
-
-const FeatureInfo* find_feature(std::string_view name) {
-    const std::string wanted = normalized(name);
-    const auto it = std::find_if(std::begin(kFeatures), std::end(kFeatures),
-                                 [&](const FeatureInfo& f) { return f.name == wanted; });
-    return it == std::end(kFeatures) ? nullptr : it;
-}
-
-CpuModel build(const Row& row) {
-    CpuModel m;
-    m.name = row.name;
-    m.family = row.family;
-    m.model = row.model;
-    m.stepping = row.stepping;
-    m.physical_bits = row.physical_bits;
-    m.basic_leaves = row.basic_leaves;
-    m.extended_leaves = row.extended_leaves;
-    m.brand = row.brand;
-    set(m, Base);
-    if (row.features.size() == 0) {
-        for (const Feature f : {I486, Nopl, Pause})
-            set(m, f);
-        for (const FeatureInfo& f : kFeatures)
-            set(m, f.feature, f.implemented && host_supports(f.feature));
+const Row* find_row(std::string_view name) {
+    const auto row = [](std::string_view wanted) -> const Row* {
+        const auto it = std::find_if(std::begin(kModels), std::end(kModels),
+                                     [&](const Row& r) { return r.name == wanted; });
+        return it == std::end(kModels) ? nullptr : it;
+    };
+    for (const auto& o : kOtherNames)
+        if (o.other == name) return row(o.name);
+    for (;;) {
+        if (const Row* r = row(name)) return r;
+        const auto suffix = std::find_if(std::begin(kSuffixes), std::end(kSuffixes),
+                                         [&](std::string_view s) { return name.ends_with(s); });
+        if (suffix != std::end(kSuffixes))
+            name.remove_suffix(suffix->size());
+        else if (has_version(name))
+            name.remove_suffix(3);
+        else
+            return nullptr;
     }
-    for (const auto& group : row.features)
-        for (const Feature f : group)
-            set(m, f, host_supports(f));
-    drop_dependents(m);
-    return m;
+}
+
+// MAXPHYADDR: 36 from the Pentium Pro on; what there is here from Nehalem on, and for virtual models.
+u8 physical_bits(const FeatureSet& features) {
+    const auto has = [&](Feature f) { return features.test(std::size_t(f)); };
+    return has(Sse42) || has(Hypervisor) ? softmmu::PhysicalMap::address_bits : has(Pae) ? 36 : 32;
 }
 
 Error problem(std::initializer_list<std::string_view> parts) {
@@ -272,42 +250,116 @@ Error problem(std::initializer_list<std::string_view> parts) {
     return Error{std::move(message)};
 }
 
-// One item after the model's name: +name, -name, name=on, name=off.
-Status apply(CpuModel& m, std::string_view item) {
-    bool on = true;
-    std::string_view name = item;
-    if (item.starts_with('+') || item.starts_with('-')) {
-        on = item[0] == '+';
-        name = item.substr(1);
-    } else if (const auto eq = item.find('='); eq != item.npos) {
-        name = item.substr(0, eq);
-        const std::string_view value = item.substr(eq + 1);
-        if (value != "on" && value != "off")
-            return problem({name, " is \"", value, "\", expected on or off"});
-        on = value == "on";
-    }
+// " a, b" and what is to be said of them; empty if there is none of this state.
+std::string list_missing(const FeatureSet& missing, FeatureState state, std::string_view what) {
+    std::string list;
+    for (const FeatureInfo& f : feature_table())
+        if (missing.test(std::size_t(f.feature)) && f.state == state)
+            list += (list.empty() ? " " : ", ") + std::string(f.name);
+    if (!list.empty()) list += what;
+    return list;
+}
+
+Result<CpuModel> build(const Row& row) {
+    CpuModel m;
+    m.name = row.name;
+    m.family = row.family;
+    m.model = row.model;
+    m.stepping = row.stepping;
+    m.basic_leaves = row.basic_leaves;
+    m.extended_leaves = row.extended_leaves;
+    m.brand = row.kind == Kind::Everything ? "Dragoman virtual CPU" : "Dragoman virtual CPU (" + m.name + ")";
+    m.features.set(std::size_t(Base));
+    for (const Group& group : row.features)
+        for (const Feature f : group)
+            m.features.set(std::size_t(f));
+    if (row.kind == Kind::Everything) m.features = available_features();
+    m.physical_bits = physical_bits(m.features);
+    if (const FeatureSet missing = m.features & ~available_features();
+        row.kind == Kind::Level && missing.any())
+        return problem({"model ", row.name, " needs",
+                        list_missing(missing, FeatureState::Absent, " (not emulated)"),
+                        list_missing(missing, FeatureState::Host, " (which this host lacks)")});
+    m.features &= available_features();
+    drop_dependents(m.features);
+    return m;
+}
+
+// ---- what follows the model's name
+
+Status set_feature(CpuModel& m, std::string_view name, bool on) {
     const FeatureInfo* f = find_feature(name);
     if (!f) return problem({"unknown feature \"", name, "\""});
-    if (on && !f->implemented) return problem({"feature ", name, " is not emulated"});
-    if (on && !host_supports(f->feature)) return problem({"the host lacks ", name});
-    if (on)
-        for (const auto& [feature, needs] : kNeeds)
-            if (feature == f->feature && !m.has(needs)) {
-                const auto it =
-                    std::find_if(std::begin(kFeatures), std::end(kFeatures),
-                                 [&, what = needs](const FeatureInfo& i) { return i.feature == what; });
-                return problem({name, " needs ", it->name});
-            }
-    set(m, f->feature, on);
-    drop_dependents(m);
+    if (on) {
+        if (const std::string_view why = why_unavailable(f->feature); !why.empty())
+            return problem({"feature ", name, " ", why});
+        if (const auto needs = missing_need(m.features, f->feature))
+            return problem({"feature ", name, " needs ", feature_info(*needs).name});
+        // The leaf that reports it has to be there.
+        u32& last = f->leaf >= kExtended ? m.extended_leaves : m.basic_leaves;
+        last = std::max(last, f->leaf);
+    }
+    m.features.set(std::size_t(f->feature), on);
+    drop_dependents(m.features);
     return Ok{};
 }
 
-} // namespace
+struct Property {
+    std::string_view name, expected;
+    bool (*set)(CpuModel& m, std::string_view text, u32 number, bool is_number);
+};
+constexpr Property kProperties[] = {
+    {"family", "a number from 4 to 15",
+     [](CpuModel& m, std::string_view, u32 n, bool ok) {
+         return ok && n >= 4 && n <= 15 && (m.family = u8(n), true);
+     }},
+    {"model", "a number from 0 to 255",
+     [](CpuModel& m, std::string_view, u32 n, bool ok) { return ok && n <= 255 && (m.model = u8(n), true); }},
+    {"stepping", "a number from 0 to 15",
+     [](CpuModel& m, std::string_view, u32 n, bool ok) {
+         return ok && n <= 15 && (m.stepping = u8(n), true);
+     }},
+    {"level", "a number from 1 to 0x1f",
+     [](CpuModel& m, std::string_view, u32 n, bool ok) {
+         return ok && n >= 1 && n <= 0x1f && (m.basic_leaves = n, true);
+     }},
+    {"vendor", "12 characters",
+     [](CpuModel& m, std::string_view t, u32, bool) { return t.size() == 12 && (m.vendor = t, true); }},
+    {"model-id", "up to 47 characters",
+     [](CpuModel& m, std::string_view t, u32, bool) { return t.size() <= 47 && (m.brand = t, true); }},
+};
 
-std::span<const FeatureInfo> feature_table() {
-    return kFeatures;
+Status set_property(CpuModel& m, std::string_view name, std::string_view value) {
+    std::string wanted(name);
+    std::replace(wanted.begin(), wanted.end(), '_', '-');
+    const auto it = std::find_if(std::begin(kProperties), std::end(kProperties),
+                                 [&](const Property& p) { return p.name == wanted; });
+    if (it == std::end(kProperties)) {
+        if (value != "on" && value != "off")
+            return problem({find_feature(name) ? "" : "unknown property, or feature: ", name, " is \"", value,
+                            "\", expected on or off"});
+        return set_feature(m, name, value == "on");
+    }
+    u32 number = 0;
+    const bool hex = value.starts_with("0x");
+    const std::string_view digits = value.substr(hex ? 2 : 0);
+    const auto [end, error] =
+        std::from_chars(digits.data(), digits.data() + digits.size(), number, hex ? 16 : 10);
+    const bool is_number = error == std::errc{} && end == digits.data() + digits.size();
+    if (!it->set(m, value, number, is_number))
+        return problem({name, " is \"", value, "\", expected ", it->expected});
+    return Ok{};
 }
+
+// One item after the model's name: +name, -name, name, name=on, name=off, property=value.
+Status apply(CpuModel& m, std::string_view item) {
+    if (item.starts_with('+') || item.starts_with('-')) return set_feature(m, item.substr(1), item[0] == '+');
+    const auto eq = item.find('=');
+    if (eq == item.npos) return set_feature(m, item, true);
+    return set_property(m, item.substr(0, eq), item.substr(eq + 1));
+}
+
+} // namespace
 
 std::vector<std::string> model_names() {
     std::vector<std::string> names;
@@ -319,9 +371,8 @@ std::vector<std::string> model_names() {
 Result<CpuModel> make_model(std::string_view spec) {
     const auto comma = spec.find(',');
     const std::string_view name = spec.substr(0, comma);
-    const auto row =
-        std::find_if(std::begin(kModels), std::end(kModels), [&](const Row& r) { return r.name == name; });
-    if (row == std::end(kModels)) {
+    const Row* row = find_row(name);
+    if (!row) {
         std::string known;
         for (const Row& r : kModels) {
             if (!known.empty()) known += ", ";
@@ -329,15 +380,41 @@ Result<CpuModel> make_model(std::string_view spec) {
         }
         return problem({"unknown model \"", name, "\", expected one of ", known});
     }
-    CpuModel m = build(*row);
+    Result<CpuModel> m = build(*row);
+    if (!m) return m;
     std::string_view rest = comma == spec.npos ? std::string_view{} : spec.substr(comma + 1);
     while (!rest.empty()) {
         const auto next = rest.find(',');
-        const Status applied = apply(m, rest.substr(0, next));
+        const Status applied = apply(*m, rest.substr(0, next));
         if (!applied) return applied.error();
         rest = next == rest.npos ? std::string_view{} : rest.substr(next + 1);
     }
+    for (const FeatureInfo& f : feature_table()) // what has no leaf is not there
+        if (f.leaf > (f.leaf >= kExtended ? m->extended_leaves : m->basic_leaves))
+            m->features.reset(std::size_t(f.feature));
+    drop_dependents(m->features);
     return m;
+}
+
+std::string cpu_help_text() {
+    std::string text = "Processor models for -cpu MODEL[,+feature][,-feature][,feature=on|off]:\n";
+    for (const Row& row : kModels) {
+        std::string line = "  " + std::string(row.name);
+        line.resize(std::max<std::size_t>(line.size(), 20), ' ');
+        text += line + ' ' + std::string(row.what);
+        if (!build(row)) text += " (not here)";
+        text += '\n';
+    }
+    std::string line = "Features that work here:\n ";
+    for (const FeatureInfo& f : feature_table()) {
+        if (!why_unavailable(f.feature).empty()) continue;
+        if (line.size() - line.rfind('\n') + f.name.size() > 100) line += "\n ";
+        line += ' ' + std::string(f.name);
+    }
+    text += line + "\nProperties:";
+    for (const Property& p : kProperties)
+        text += ' ' + std::string(p.name) + '=';
+    return text + '\n';
 }
 
 } // namespace dragoman::x86

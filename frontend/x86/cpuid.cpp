@@ -11,8 +11,20 @@ namespace dragoman::x86 {
 namespace {
 
 constexpr u32 kHypervisorBase = 0x40000000, kHypervisorTiming = 0x40000010;
-constexpr u32 kExtendedBase = 0x80000000, kExtendedLast = 0x80000008;
+constexpr u32 kExtendedBase = 0x80000000;
 constexpr u32 kApicTimerKhz = 1000000;
+constexpr u32 kLineBytes = 64;
+
+// Of those that report features.
+bool has_subleaves(u32 leaf) {
+    return leaf == 7 || leaf == 0xd;
+}
+
+bool offers_any(const CpuModel& m, u32 leaf, u32 subleaf) {
+    for (const FeatureInfo& f : feature_table())
+        if (f.leaf == leaf && f.subleaf == subleaf && m.has(f.feature)) return true;
+    return false;
+}
 
 u32 four(const char* text) {
     u32 v;
@@ -73,8 +85,14 @@ CpuidRegisters basic(const Cpu& cpu, u32 leaf, u32 subleaf) {
         case 2: return cache(3, 2, 16, 2048); // 2 MiB
         default: return {};
         }
-    case 6: return {.eax = 1 << 2}; // ARAT: the APIC timer never stops
-    case 0xb: {
+    case 5: // the line that MONITOR watches; sub-leaves of MWAIT's C1 alone
+        if (!m.has(Feature::Monitor)) return {};
+        return {.eax = kLineBytes, .ebx = kLineBytes, .ecx = 3, .edx = 1 << 4};
+    case 7: // the highest sub-leaf
+        if (subleaf == 0 && offers_any(m, 7, 1)) return {.eax = 1};
+        return {};
+    case 0xb:
+    case 0x1f: {
         if (!m.has(Feature::X2apic)) return {};
         CpuidRegisters r{.ecx = subleaf & 0xff, .edx = apic_id(cpu)};
         if (subleaf < 2) {
@@ -98,7 +116,7 @@ CpuidRegisters basic(const Cpu& cpu, u32 leaf, u32 subleaf) {
 CpuidRegisters extended(const Cpu& cpu, u32 leaf) {
     const CpuModel& m = *cpu.model;
     switch (leaf) {
-    case kExtendedBase: return {.eax = kExtendedLast};
+    case kExtendedBase: return {.eax = m.extended_leaves};
     case 0x80000002:
     case 0x80000003:
     case 0x80000004: {
@@ -135,17 +153,17 @@ CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {
     const u32 last_basic = cpu.misc_enable & kMiscLimitCpuid ? std::min(m.basic_leaves, 2u) : m.basic_leaves;
     const bool is_hypervisor =
         leaf >= kHypervisorBase && leaf <= kHypervisorTiming && m.has(Feature::Hypervisor);
-    const bool is_extended = leaf >= kExtendedBase && leaf <= kExtendedLast && m.extended_leaves;
+    const bool is_extended = leaf >= kExtendedBase && leaf <= m.extended_leaves;
     if (!is_hypervisor && !is_extended && leaf > last_basic) leaf = last_basic;
 
     CpuidRegisters r = is_hypervisor ? hypervisor(cpu, leaf)
                        : is_extended ? extended(cpu, leaf)
                                      : basic(cpu, leaf, subleaf);
-    if (leaf != 7 || subleaf == 0) {
-        u32* const registers[] = {&r.eax, &r.ebx, &r.ecx, &r.edx};
-        for (const FeatureInfo& f : feature_table())
-            if (f.leaf == leaf && m.has(f.feature)) *registers[f.reg] |= 1u << f.bit;
-    }
+    u32* const registers[] = {&r.eax, &r.ebx, &r.ecx, &r.edx};
+    const bool sub = has_subleaves(leaf);
+    for (const FeatureInfo& f : feature_table())
+        if (f.leaf == leaf && m.has(f.feature) && (!sub || f.subleaf == subleaf))
+            *registers[f.reg] |= 1u << f.bit;
     if (leaf == 0) r.eax = last_basic;
     if (leaf == 7 && subleaf == 0 && (cpu.cr4 & kCr4PKE)) r.ecx |= 1u << 4; // OSPKE
     if (leaf == 0x80000001 && (cpu.misc_enable & kMiscDisableNx)) r.edx &= ~(1u << 20);

@@ -33,9 +33,18 @@ bool STD(Translation& t, const Instruction&) {
     return set_direction(t, true);
 }
 
-// Also hints (PREFETCH, PAUSE) and fences: one vCPU's accesses happen in program order.
+// PAUSE and fences: one vCPU's accesses happen in program order.
 bool NOP(Translation&, const Instruction&) {
     return true;
+}
+
+// NOP and PREFETCH. Those with an operand came later than 90: 0F 0D as a NOP with 64-bit mode.
+bool HINT(Translation& t, const Instruction& insn) {
+    if (insn.zydis.opcode_map != ZYDIS_OPCODE_MAP_0F) return true;
+    const bool there = insn.zydis.opcode == 0x0d
+                           ? t.model.has(Feature::Prefetchw) || t.model.has(Feature::LongMode)
+                           : t.model.has(Feature::Nopl);
+    return there || t.raise(kUD);
 }
 
 // Faults as a read of a byte does (SDM vol. 2, CLFLUSH); there is no cache to flush.

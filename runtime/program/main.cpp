@@ -23,10 +23,7 @@ int main(int argc, char** argv) {
     case Options::Action::Help: std::fputs(help_text().c_str(), stdout); return 0;
     case Options::Action::Version: std::puts("Dragoman emulator version " DRAGOMAN_VERSION); return 0;
     case Options::Action::DeviceHelp: std::fputs(device_help_text().c_str(), stdout); return 0;
-    case Options::Action::CpuHelp:
-        for (const std::string& name : x86::model_names())
-            std::puts(name.c_str());
-        return 0;
+    case Options::Action::CpuHelp: std::fputs(x86::cpu_help_text().c_str(), stdout); return 0;
     case Options::Action::Run: break;
     }
 

@@ -359,19 +359,23 @@ TEST(SystemInstructions, TimeAndRandom) {
 // ---- CPUID and models
 TEST(SystemCpuid, EveryModelReportsItsFeaturesOnly) {
     for (const std::string& name : model_names()) {
+        if (!make_model(name)) {
+            EXPECT_TRUE(name.starts_with("x86-64-v")) << "only a level may be refused";
+            continue;
+        }
         SystemMachine m(name.c_str());
         SCOPED_TRACE(name);
         EXPECT_EQ(cpuid(m.cpu, 0, 0).eax, m.model.basic_leaves);
         EXPECT_EQ(cpuid(m.cpu, 0, 0).ebx, 0x756e6547u);
         EXPECT_EQ(cpuid(m.cpu, 1, 0).eax >> 8 & 15, m.model.family);
         for (const FeatureInfo& f : feature_table()) {
-            EXPECT_TRUE(f.implemented || !m.model.has(f.feature)) << f.name;
+            EXPECT_TRUE(f.state != FeatureState::Absent || !m.model.has(f.feature)) << f.name;
             const bool extended = f.leaf >= 0x80000000;
-            if (extended ? !m.model.extended_leaves : f.leaf > m.model.basic_leaves) {
+            if (f.leaf > (extended ? m.model.extended_leaves : m.model.basic_leaves)) {
                 EXPECT_FALSE(m.model.has(f.feature)) << f.name << " has no leaf";
                 continue;
             }
-            const CpuidRegisters r = cpuid(m.cpu, f.leaf, 0);
+            const CpuidRegisters r = cpuid(m.cpu, f.leaf, f.subleaf);
             const u32 regs[4] = {r.eax, r.ebx, r.ecx, r.edx};
             EXPECT_EQ(bit(regs[f.reg], f.bit), m.model.has(f.feature)) << f.name;
         }
@@ -385,7 +389,7 @@ TEST(SystemCpuid, SpecsAndTheirErrors) {
     };
     EXPECT_NE(message("nosuch").find("unknown model \"nosuch\""), std::string::npos);
     EXPECT_NE(message("max,+nosuch").find("unknown feature \"nosuch\""), std::string::npos);
-    EXPECT_NE(message("max,+monitor").find("not emulated"), std::string::npos);
+    EXPECT_NE(message("max,+vmx").find("feature vmx is not emulated"), std::string::npos);
     EXPECT_NE(message("max,nx=maybe").find("expected on or off"), std::string::npos);
     EXPECT_NE(message("pentium,+sse2").find("needs sse"), std::string::npos);
     auto m = make_model("max,-sse2,nx=off,smap=on");
@@ -394,6 +398,95 @@ TEST(SystemCpuid, SpecsAndTheirErrors) {
     EXPECT_FALSE(m->has(Feature::Sse42)) << "needs SSE2";
     EXPECT_FALSE(m->has(Feature::Nx));
     EXPECT_TRUE(m->has(Feature::Smap));
+}
+
+TEST(SystemCpuid, NamesPropertiesAndLevels) {
+    EXPECT_TRUE(make_model("max,sse4_1=on,+sse4-2,+sse4.1,lzcnt=on,-pni"));
+    EXPECT_TRUE(make_model("Haswell-noTSX-IBRS"));
+    EXPECT_TRUE(make_model("Skylake-Client-v3"));
+    EXPECT_FALSE(make_model("x86-64-v9"));
+    const auto m = make_model("pentium3,family=7,model=0x1e,stepping=9,model-id=Test,+bmi1,level=7");
+    ASSERT_TRUE(m);
+    SystemMachine machine("pentium3,family=7,model=0x1e,stepping=9,model-id=Test,+bmi1,vendor=AuthenticAMD");
+    EXPECT_EQ(cpuid(machine.cpu, 1, 0).eax, 0x1079eu & 0xfffffu);
+    EXPECT_EQ(cpuid(machine.cpu, 0, 0).eax, 7u) << "the leaf of BMI1 has to be there";
+    EXPECT_EQ(cpuid(machine.cpu, 0, 0).ebx, 0x68747541u);
+    auto cut = make_model("max,level=1");
+    ASSERT_TRUE(cut);
+    EXPECT_FALSE(cut->has(Feature::Bmi1)) << "its leaf is not there";
+    EXPECT_FALSE(make_model("max,family=99"));
+    EXPECT_FALSE(make_model("max,level=many"));
+    EXPECT_TRUE(make_model("x86-64-v1")->has(Feature::LongMode));
+    for (const char* level : {"x86-64-v3", "x86-64-v4"}) // all of it, or an error that says what is missing
+        if (auto r = make_model(level); !r) {
+            EXPECT_NE(r.error().message.find(level), std::string::npos);
+            EXPECT_NE(r.error().message.find("avx"), std::string::npos) << r.error().message;
+        } else {
+            EXPECT_TRUE(r->has(Feature::Avx2));
+        }
+}
+
+// An instruction of a feature that the model lacks is undefined.
+TEST(SystemCpuid, InstructionsOfOtherModelsAreUndefined) {
+    const struct {
+        const char* model;
+        std::vector<u8> code;
+        bool exists;
+    } cases[] = {
+        {"486", {0x0f, 0xc8}, true},                    // bswap eax
+        {"486", {0x0f, 0x31}, false},                   // rdtsc
+        {"486", {0x0f, 0x20, 0xe0}, true},              // mov eax, cr4
+        {"486", {0x0f, 0xc7, 0x0e, 0x00, 0x10}, false}, // cmpxchg8b
+        {"486", {0x0f, 0x77}, false},                   // emms
+        {"486", {0x0f, 0x57, 0xc0}, false},             // xorps
+        {"486", {0xf3, 0x90}, true},                    // pause: a NOP
+        {"486", {0xd9, 0xee}, true},                    // fldz
+        {"pentium", {0x0f, 0x31}, true},
+        {"pentium", {0x0f, 0x77}, true},
+        {"pentium", {0x0f, 0x44, 0xc1}, false},       // cmovz
+        {"pentium", {0xda, 0xc1}, false},             // fcmovb
+        {"pentium", {0xdb, 0xf1}, false},             // fcomi
+        {"pentium", {0x0f, 0x1f, 0xc0}, false},       // nop eax
+        {"pentium", {0xf3, 0x0f, 0x1e, 0xfa}, false}, // endbr64
+        {"pentium", {0x0f, 0x34}, false},             // sysenter
+        {"pentium2", {0x0f, 0x44, 0xc1}, true},
+        {"pentium2", {0xdb, 0xf1}, true},
+        {"pentium2", {0x0f, 0x1f, 0xc0}, true},
+        {"pentium2", {0x0f, 0xae, 0x06, 0x00, 0x10}, true}, // fxsave
+        {"pentium2", {0x0f, 0x57, 0xc0}, false},
+        {"pentium2", {0x0f, 0xae, 0xf8}, false}, // sfence
+        {"pentium3", {0x0f, 0xae, 0xf8}, true},
+        {"pentium3", {0x0f, 0xae, 0xe8}, false},             // lfence
+        {"pentium3", {0x0f, 0xae, 0x3e, 0x00, 0x10}, false}, // clflush
+        {"pentium3", {0xdb, 0x0e, 0x00, 0x10}, false},       // fisttp
+        {"pentium3", {0x0f, 0x0d, 0x0e, 0x00, 0x10}, false}, // prefetchw
+        {"coreduo", {0xdb, 0x0e, 0x00, 0x10}, true},
+        {"coreduo", {0x0f, 0x38, 0x00, 0xc0}, false}, // pshufb
+        {"core2duo", {0x0f, 0x0d, 0x0e, 0x00, 0x10}, true},
+        {"core2duo", {0xf3, 0x0f, 0xb8, 0xc0}, false}, // popcnt
+        {"Nehalem", {0xf3, 0x0f, 0xb8, 0xc0}, true},
+        {"Nehalem", {0x0f, 0xc7, 0xf0}, false}, // rdrand
+        {"IvyBridge", {0x0f, 0xc7, 0xf0}, true},
+        {"IvyBridge", {0x0f, 0x38, 0xf0, 0x06, 0x00, 0x10}, false}, // movbe
+        {"IvyBridge", {0xf3, 0x0f, 0xbc, 0xc0}, true},              // tzcnt: BSF
+        {"Haswell", {0x0f, 0x38, 0xf0, 0x06, 0x00, 0x10}, true},
+        {"Haswell", {0x66, 0x0f, 0x38, 0xf6, 0xc1}, false}, // adcx
+        {"Broadwell", {0x66, 0x0f, 0x38, 0xf6, 0xc1}, true},
+        {"Broadwell", {0xc4, 0xe2, 0x70, 0xf2, 0xc0}, false}, // andn: no VEX in real mode
+    };
+    for (const auto& c : cases) {
+        SystemMachine m(c.model);
+        m.cpu.seg[1].base = 0;
+        m.cpu.rip = kCode;
+        if (m.model.has(Feature::Sse)) m.cpu.cr4 |= kCr4OSFXSR;
+        for (std::size_t i = 0; i < c.code.size(); ++i)
+            m.put(kCode + i, c.code[i]);
+        m.run(1, false);
+        const bool undefined = m.cpu.exit == ir::Exit::Fault && m.cpu.fault.vector == kUD;
+        EXPECT_EQ(!undefined, c.exists)
+            << c.model << " " << std::hex << unsigned(c.code[0]) << ' ' << unsigned(c.code[1]) << ' '
+            << (c.code.size() > 2 ? unsigned(c.code[2]) : 0);
+    }
 }
 
 TEST(SystemCpuid, Leaves) {
@@ -407,7 +500,7 @@ TEST(SystemCpuid, Leaves) {
     EXPECT_TRUE(bit(cpuid(m.cpu, 1, 0).ecx, 27)) << "OSXSAVE follows CR4";
     m.platform.apic_base = 0;
     EXPECT_FALSE(bit(cpuid(m.cpu, 1, 0).edx, 9)) << "the APIC bit follows IA32_APIC_BASE";
-    EXPECT_EQ(cpuid(m.cpu, 0x20, 0).eax, cpuid(m.cpu, 0x16, 0).eax) << "beyond the last leaf: the last one";
+    EXPECT_EQ(cpuid(m.cpu, 0x20, 0).ebx, cpuid(m.cpu, 0x1f, 0).ebx) << "beyond the last leaf: the last one";
 }
 
 // A model may offer a feature only if the instruction table has its instructions.
