@@ -38,6 +38,9 @@ constexpr Index vector_index = make_index(true);
 } // namespace
 
 const InstructionInfo* find_instruction(const ZydisDecodedInstruction& decoded) {
+    // The first Xeon Phi's, a kind of processor of its own; some of them bear the mnemonics of others.
+    if (decoded.meta.isa_set >= ZYDIS_ISA_SET_KNCE && decoded.meta.isa_set <= ZYDIS_ISA_SET_KNC_PF_HINT)
+        return nullptr;
     const u16 scalar = scalar_index[decoded.mnemonic], vector = vector_index[decoded.mnemonic];
     u16 row = scalar != none ? scalar : vector;
     if (scalar != none && vector != none && decoded.meta.category != ZYDIS_CATEGORY_STRINGOP) row = vector;

@@ -129,6 +129,14 @@ TEST_F(Decode, CountsWithoutTheirFeaturesAreScans) {
     EXPECT_EQ(ops(), std::pair(ir::Op::Bsf, ir::Op::Bsr));
 }
 
+TEST_F(Decode, VexPopcntIsUndefined) { // the decoder knows it from another kind of processor
+    code(0x1000, {0xc5, 0xfa, 0xb8, 0xc4});
+    ASSERT_TRUE(translate(0x1000, 1));
+    ir::interpret(cpu, block);
+    EXPECT_EQ(cpu.exit, ir::Exit::Fault);
+    EXPECT_EQ(cpu.fault.vector, kUD);
+}
+
 TEST_F(Decode, TooLong) {
     std::memset(ram.get() + 0x1000, 0x66, 15);
     EXPECT_FALSE(translate(0x1000));
