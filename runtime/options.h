@@ -3,6 +3,7 @@
 
 #include "base/result.h"
 #include "base/types.h"
+#include "backend/x64/backend.h"
 #include "ir/passes.h"
 
 #include <optional>
@@ -63,7 +64,8 @@ struct Options {
     bool interpret = false; // -accel interp
     bool verify = false;
     u64 cache_bytes = 256 * MiB;
-    ir::PassSwitches passes;
+    ir::PassSwitches passes;  // -passes
+    backend::Options emission; // the same: its switches
 
     std::string kernel, initrd, append;
     std::vector<DriveOption> drives;

@@ -43,16 +43,24 @@ Complaint set_log(Options& o, const std::string& text) {
 std::string pass_names() {
     std::string names;
     for (const ir::Pass& pass : ir::passes())
-        names += (names.empty() ? "" : " ") + std::string(pass.name);
+        names += std::string(pass.name) + " ";
+    for (const backend::Switch& s : backend::kSwitches)
+        names += std::string(s.name) + " ";
+    names.pop_back();
     return names;
 }
 
 Complaint set_passes(Options& o, const std::string& text) {
     for (const auto& [key, value] : key_values(text)) {
         const auto on = parse_on_off(value);
-        if (on && key == "all")
+        bool known = false;
+        if (on && key == "all") {
             o.passes = *on ? ir::PassSwitches{} : ir::PassSwitches::none();
-        else if (!on || !o.passes.set(key, *on))
+            known = true;
+        }
+        for (const backend::Switch& s : backend::kSwitches)
+            if (on && (key == "all" || key == s.name)) o.emission.*s.on = *on, known = true;
+        if (!known && !(on && o.passes.set(key, *on)))
             return "NAME=on|off with a pass of " + pass_names() + ", or all=on|off";
     }
     return {};
@@ -112,7 +120,7 @@ std::span<const OptionRow> run_options() {
              o.cache_bytes = *bytes;
              return {};
          }},
-        {"passes", "LIST", "turn IR passes on and off: NAME=on|off,... or all=off", set_passes},
+        {"passes", "LIST", "turn optimisations on and off: NAME=on|off,... or all=off", set_passes},
         {"verify", nullptr, "run interpreter and generated code in lockstep, stop at the first difference",
          [](Options& o, const std::string&) -> Complaint {
              o.verify = true;

@@ -8,6 +8,7 @@
 
 #include <memory>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace dragoman::backend {
@@ -42,7 +43,18 @@ struct Options {
     bool use_bmi2 = true;      // if the host has it
     bool inline_tlb = true;    // off: every access goes through the slow path
     bool inline_lookup = true; // off: indirect jumps leave to the run loop
+    bool share_checks = true;  // off: each access has a TLB check of its own
 };
+
+// Each can be turned off by its name.
+struct Switch {
+    std::string_view name;
+    bool Options::*on;
+};
+inline constexpr Switch kSwitches[] = {{"bmi2", &Options::use_bmi2},
+                                       {"inline-tlb", &Options::inline_tlb},
+                                       {"inline-lookup", &Options::inline_lookup},
+                                       {"share-checks", &Options::share_checks}};
 
 class Backend {
   public:
@@ -61,8 +73,8 @@ class Backend {
     // Patches a jump at run time (the code may not be running in another thread).
     virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry) = 0;
     virtual void unlink(const u8* entry, const LinkSite& site) = 0;
-    // Makes an unlinked jump look its target up in the jump cache instead of leaving: for a target that must be checked each
-    // time. For good.
+    // Makes an unlinked jump look its target up in the jump cache instead of leaving: for a target that must
+    // be checked each time. For good.
     virtual void look_up(const u8* entry, const LinkSite& site) = 0;
 
     // Runs code from `entry` until it leaves: Context::exit, rip, registers, flags and budget are then at

@@ -91,27 +91,35 @@ void Emitter::host_index() {
     a.and_(x86::ecx, imm((softmmu::kTlbEntries - 1) << entry_bits));
 }
 
+Emitter::Mem Emitter::tlb_tag(Access access) const {
+    using softmmu::TlbEntry;
+    return indexed(
+        tlb_field(softmmu::Tlb::table_offset(block_->view) +
+                  (access == Access::Read ? offsetof(TlbEntry, read_tag) : offsetof(TlbEntry, write_tag))));
+}
+Emitter::Mem Emitter::tlb_addend() const {
+    return indexed(tlb_field(softmmu::Tlb::table_offset(block_->view) + offsetof(softmmu::TlbEntry, addend)));
+}
+
 // On the way to `miss` R14 is linear - tag, and RCX the index.
 Emitter::Mem Emitter::check(const Inst& inst, unsigned size, Access access, bool one_register,
                             const Label& miss) {
-    using softmmu::TlbEntry;
-    const Shape shape = address(inst.mem, true);
     clobber(needed_before_);
+    if (alone_[position_].isValid() && !share_) a.bind(alone_[position_]);
+    const Shape shape = address(inst.mem, true);
+    loaded_ = kNoSlot;
     if (!options_.inline_tlb) {
         a.jmp(miss);
         return x86::ptr(x86::r14, 0, size);
     }
-    const i64 table = i64(softmmu::Tlb::table_offset(block_->view));
-    const i64 tag = tlb_field(size_t(table) + (access == Access::Read ? offsetof(TlbEntry, read_tag)
-                                                                      : offsetof(TlbEntry, write_tag)));
-    const i64 addend = tlb_field(size_t(table) + offsetof(TlbEntry, addend));
+    const Mem tag = tlb_tag(access), addend = tlb_addend();
     host_index();
-    a.sub(x86::r14, indexed(tag));
+    a.sub(x86::r14, tag);
     a.cmp(x86::r14, imm(i64(softmmu::kPageSize - size)));
     a.ja(miss);
     switch (shape) {
     case Shape::Direct: { // the address need not wait for the tag
-        a.mov(x86::rcx, indexed(addend));
+        a.mov(x86::rcx, addend);
         const Mem m = x86::ptr(gp(host_of(inst.mem.base), 8), x86::rcx, 0, i32(inst.mem.disp), size);
         if (!one_register) return m;
         a.lea(x86::r14, m);
@@ -119,17 +127,22 @@ Emitter::Mem Emitter::check(const Inst& inst, unsigned size, Access access, bool
     }
     case Shape::Simple:
         address(inst.mem, true);
-        a.add(x86::r14, indexed(addend));
+        a.add(x86::r14, addend);
         break;
     case Shape::Complex:
-        a.add(x86::r14, indexed(tag));
-        a.add(x86::r14, indexed(addend));
+        a.add(x86::r14, tag);
+        a.add(x86::r14, addend);
         break;
     }
     return x86::ptr(x86::r14, 0, size);
 }
 
 Emitter::Mem Emitter::begin_read(const Inst& inst, unsigned size, bool one_register, Label& back) {
+    if (shared()) {
+        back = a.newLabel();
+        a.bind(back);
+        return shared_access(inst, size, one_register);
+    }
     OutOfLine& o = out_of_line(&Emitter::slow_access, inst);
     const size_t number = out_of_line_.size() - 1;
     const Label miss = o.entry;
@@ -145,10 +158,14 @@ Emitter::Mem Emitter::begin_read(const Inst& inst, unsigned size, bool one_regis
 }
 
 void Emitter::write_access(const Inst& inst, unsigned size, Access access, AccessFn write) {
+    // These use no scratch register.
+    const bool one_register =
+        !(inst.op == Op::VStore || (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
+    if (shared()) return (this->*write)(inst, shared_access(inst, size, one_register));
     out_of_line(&Emitter::slow_access, inst);
     const size_t number = out_of_line_.size() - 1;
     const Label miss = out_of_line_[number].entry;
-    const Mem m = check(inst, size, access, true, miss);
+    const Mem m = check(inst, size, access, one_register, miss);
     OutOfLine& o = out_of_line_[number];
     o.flags_at = at_;
     o.size = u8(size);
@@ -160,13 +177,7 @@ void Emitter::write_access(const Inst& inst, unsigned size, Access access, Acces
 }
 
 void Emitter::slow_access(const OutOfLine& o) {
-    using softmmu::TlbEntry;
-    if (options_.inline_tlb) {
-        const i64 table = i64(softmmu::Tlb::table_offset(block_->view));
-        a.add(x86::r14,
-              indexed(tlb_field(size_t(table) + (o.access == Access::Read ? offsetof(TlbEntry, read_tag)
-                                                                          : offsetof(TlbEntry, write_tag)))));
-    }
+    if (options_.inline_tlb) a.add(x86::r14, tlb_tag(o.access));
     a.mov(x86::ecx, imm(o.size));
     call_to(stubs_.acquire[u8(o.access)]);
     note_side_point();

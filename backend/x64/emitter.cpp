@@ -58,17 +58,7 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     prepare(block);
 
     a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
-    Flags live = ir::kAllFlags;
-    for (position_ = 0; position_ < block.insts.size(); ++position_) {
-        const Inst& inst = block.insts[position_];
-        const Flags writes = ir::flags_written(inst);
-        needed_before_ = needed_[position_] & live;
-        live = (live & ~writes) | (writes & inst.live);
-        needed_after_ = needed_[position_ + 1] & live;
-        if (inst.op == ir::Op::Insn) begin_instruction(position_);
-        (this->*table_[u8(inst.op)])(inst);
-        if (!needed_after_) at_ = FlagsAt::Nowhere;
-    }
+    emit_range(0, block.insts.size(), true);
     emit_out_of_line();
     if (!records_.empty()) a.align(AlignMode::kZero, 8);
     for (const auto& [label, record] : records_) {
@@ -83,6 +73,19 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     std::sort(out.points.begin(), out.points.end(),
               [](const SidePoint& x, const SidePoint& y) { return x.return_offset < y.return_offset; });
     return made.data();
+}
+
+void Emitter::emit_range(size_t first, size_t end, bool in_line) {
+    for (position_ = first; position_ < end; ++position_) {
+        const Inst& inst = block_->insts[position_];
+        needed_before_ = needed_[position_] & live_[position_];
+        needed_after_ = needed_[position_ + 1] & live_[position_ + 1];
+        if (inst.op == ir::Op::Insn) begin_instruction(position_);
+        if (in_line) begin_shared_region();
+        (this->*table_[u8(inst.op)])(inst);
+        if (!needed_after_) at_ = FlagsAt::Nowhere;
+        if (in_line) end_shared_region();
+    }
 }
 
 // What is needed of the flags, from the end to the start: everything where the block may be left.
@@ -104,6 +107,21 @@ void Emitter::prepare(const ir::Block& block) {
         if (ir::may_leave(inst) || i == n - 1) needed = ir::kAllFlags;
         needed_[i] = needed;
     }
+    live_.resize(n + 1);
+    live_[0] = ir::kAllFlags;
+    for (size_t i = 0; i < n; ++i) {
+        const Flags writes = ir::flags_written(block.insts[i]);
+        live_[i + 1] = (live_[i] & ~writes) | (writes & block.insts[i].live);
+    }
+
+    share_ = false;
+    region_ = 0;
+    alone_.assign(n, {});
+    if (options_.share_checks && options_.inline_tlb)
+        shared_.plan(block, frame::addends);
+    else
+        shared_.clear();
+    ends_.assign(shared_.regions().size(), FlagsAt::Nowhere);
 }
 
 // Gives the temporary that this guest instruction names most its host register.

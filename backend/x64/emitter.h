@@ -5,6 +5,7 @@
 
 #include "backend/x64/backend.h"
 #include "backend/x64/host_features.h"
+#include "backend/x64/shared_checks.h"
 #include "backend/x64/stubs.h"
 #include "ir/memory.h"
 
@@ -45,6 +46,7 @@ class Emitter final : private asmjit::ErrorHandler {
     // ---- code that is rarely run, emitted after the block's end, in the state in which it was asked for
     struct OutOfLine;
     using OutOfLineFn = void (Emitter::*)(const OutOfLine&);
+    using Access = ir::Access;
     using AccessFn = void (Emitter::*)(const Inst&, const Mem&);
     struct OutOfLine {
         OutOfLineFn emit = nullptr;
@@ -53,6 +55,7 @@ class Emitter final : private asmjit::ErrorHandler {
         AccessFn write = nullptr; // of an access for writing: the op, on the host pointer
         u64 value = 0;            // target rip
         u32 jump_offset = 0;      // of a link site
+        u32 region = 0;           // of SharedChecks
         u8 size = 0;
         ir::Access access = ir::Access::Read;
         bool direct = false; // the inline access is relative to the guest's own base register
@@ -67,6 +70,7 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- the block (emitter.cpp)
     void prepare(const ir::Block& block);
+    void emit_range(size_t first, size_t end, bool in_line);
     void begin_instruction(size_t at);
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
     u64 current_rip() const;
@@ -111,6 +115,22 @@ class Emitter final : private asmjit::ErrorHandler {
     void write_access(const Inst& inst, unsigned size, ir::Access access, AccessFn write);
     Mem check(const Inst& inst, unsigned size, ir::Access access, bool one_register, const Label& miss);
     void slow_access(const OutOfLine& o);
+    Mem tlb_tag(Access access) const; // of the TLB entry whose index is in RCX
+    Mem tlb_addend() const;
+
+    // ---- accesses that share a check (emit_shared.cpp)
+    // The region is emitted twice: in line, where the first access of a group checks for all of them, and out
+    // of line with a check for each. There every first access has a label, where a shared check that fails
+    // goes.
+    const SharedGroup* shared() const {
+        return share_ ? shared_.group(position_) : nullptr;
+    }
+    Mem shared_access(const Inst& inst, unsigned size, bool one_register);
+    bool keeps_scratch(const Inst& inst) const;
+    void begin_shared_region();
+    void end_shared_region();
+    void region_alone(const OutOfLine& o);
+    void meet_flags(FlagsAt at);
     void store_op(const Inst& inst, const Mem& m);
     void vstore_op(const Inst& inst, const Mem& m);
     void rmw_op(const Inst& inst, const Mem& m);
@@ -191,7 +211,18 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<Flags> needed_; // by instruction: flags that somebody later may look at
     FlagsAt at_ = FlagsAt::Eflags;
     Flags needed_before_ = 0, needed_after_ = 0; // of the current IR instruction
-    u8 home_ = 0xff;                             // the temporary in host::temp
+    std::vector<Flags> live_; // by instruction: those that were computed, as far as somebody may look at them
+    SharedChecks shared_;
+    bool share_ = false; // in line, between the ends of a region
+    size_t region_ = 0;  // the next region of shared_, or the present one
+    std::vector<Label>
+        alone_; // by position: where the access is emitted with its own check, if a check may go there
+    Label back_of_region_;      // behind the present one
+    std::vector<FlagsAt> ends_; // by region: where the flags are behind it
+    std::vector<u8> checked_;   // by slot of frame::addend: whether its group has been checked
+    static constexpr u8 kNoSlot = 0xff;
+    u8 loaded_ = kNoSlot; // the slot whose value RCX has too
+    u8 home_ = 0xff;      // the temporary in host::temp
     u32 guest_offset_ = 0, instruction_index_ = 0;
     size_t position_ = 0;
     bool may_fail_ = false; // asmjit may refuse the next instruction

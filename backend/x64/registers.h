@@ -30,7 +30,9 @@ namespace frame {
 inline constexpr int context = 0;  // Context*
 inline constexpr int argument = 8; // second argument of a call; the entry while entering
 inline constexpr int mxcsr = 16;   // to move MXCSR through
-inline constexpr int bytes = 40;   // keeps RSP aligned to 16
+inline constexpr int addend = 24;  // of accesses that share a TLB check (shared_checks.h)
+inline constexpr int addends = 4;
+inline constexpr int bytes = 56; // keeps RSP aligned to 16
 } // namespace frame
 
 // A general register by number and size in bytes.

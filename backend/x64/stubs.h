@@ -27,7 +27,8 @@ struct Stubs {
     const u8* call = nullptr;
 
     // Leaving; rip in RCX.
-    const u8* look_up = nullptr; // CALL, RCX = target rip: what exit_link became for a target that must not be linked
+    const u8* look_up =
+        nullptr; // CALL, RCX = target rip: what exit_link became for a target that must not be linked
     const u8* exit_link = nullptr;   // called; flags in EFLAGS; Exit::Lookup
     const u8* exit_lookup = nullptr; // jumped to; flags saved; Exit::Lookup
     const u8* exit_event = nullptr;  // jumped to; flags saved; Exit::Event

@@ -104,7 +104,12 @@ class Generator {
     // The destination is often the first source, as it is on x86.
     Ref same_or(Ref d, bool was_defined) { return chance(70) && was_defined ? d : reg(); }
 
+    // Sometimes beside an earlier one: such accesses share a TLB check.
     Address address() {
+        if (near_.base.is_gpr() && chance(40)) {
+            near_.disp += i64(below(96)) - 48;
+            return near_;
+        }
         Address m;
         m.size = chance(60) ? 8 : chance(60) ? 4 : 2;
         m.linear_size = m.size == 8 ? 8 : 4;
@@ -114,6 +119,7 @@ class Generator {
         if (m.base.is_none() && m.index.is_none() && chance(50)) m.disp = imm();
         if (m.size == 8 && chance(5)) m.disp = imm();
         if (chance(20)) m.seg = Seg(below(6));
+        if (!m.base.is_temp() && !m.index.is_temp() && m.disp == i32(m.disp)) near_ = m;
         return m;
     }
 
@@ -144,6 +150,10 @@ class Generator {
         case 3:
             i.op = binary[below(7)];
             i.d = d, i.a = same_or(d, known), i.b = reg_or_imm();
+            if (near_.base.is_gpr() && chance(15)) { // a pointer moves on
+                i.op = chance(50) ? Op::Add : Op::Sub;
+                i.d = i.a = near_.base, i.b = Ref::imm(), i.imm = i64(below(64)), i.size = 8, pending_ = 0;
+            }
             break;
         case 4: i.op = chance(50) ? Op::Cmp : Op::Test, i.a = reg(), i.b = reg_or_imm(), pending_ = 0; break;
         case 5: i.op = unary[below(4)], i.d = d, i.a = same_or(d, known); break;
@@ -366,6 +376,7 @@ class Generator {
     }
 
     std::mt19937_64 rng_;
+    Address near_;
     u32 temps_ = 0; // which temporaries have a value
     unsigned pending_ = 0;
     unsigned instruction_ = 0;
@@ -484,6 +495,9 @@ TEST(Random, AllOn) {
 }
 TEST(Random, AllOff) {
     run_random({.use_bmi2 = false, .inline_tlb = false, .inline_lookup = false}, "all off");
+}
+TEST(Random, NoSharedChecks) {
+    run_random({.share_checks = false}, "no shared checks");
 }
 TEST(Random, NoBmi2) {
     run_random({.use_bmi2 = false}, "no BMI2");

@@ -1,0 +1,107 @@
+// Accesses that share a TLB check (shared_checks.h).
+#include "backend/x64/emitter.h"
+
+#include "softmmu/tlb.h"
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Op;
+
+namespace {
+
+x86::Mem addend_slot(u8 slot) {
+    return x86::ptr(x86::rsp, frame::addend + 8 * slot, 8);
+}
+
+} // namespace
+
+// Does the code of the op leave RCX alone? Accesses see to it themselves.
+bool Emitter::keeps_scratch(const Inst& inst) const {
+    switch (inst.op) {
+    case Op::Insn:
+    case Op::Load:
+    case Op::VLoad:
+    case Op::Store:
+    case Op::VStore: return true;
+    case Op::Lea:
+        return in_register(inst.d) && inst.size >= 4 && in_register(inst.mem.base) &&
+               inst.mem.index.is_none();
+    default: return false;
+    }
+}
+
+void Emitter::begin_shared_region() {
+    if (!share_ && region_ < shared_.regions().size() && position_ == shared_.regions()[region_].first) {
+        share_ = true;
+        checked_.assign(frame::addends, false);
+        loaded_ = kNoSlot;
+    }
+    if (share_ && !keeps_scratch(block_->insts[position_])) loaded_ = kNoSlot;
+}
+
+void Emitter::end_shared_region() {
+    if (!share_ || position_ != shared_.regions()[region_].last) return;
+    share_ = false;
+    ends_[region_++] = at_;
+    a.bind(back_of_region_);
+}
+
+Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_register) {
+    const SharedGroup& group = *shared();
+    const Mem slot_of_group = addend_slot(group.slot);
+    if (!checked_[group.slot]) {
+        ir::Address all = inst.mem;
+        all.disp += group.first - shared_.offset(position_);
+        clobber(needed_before_);
+        if (position_ == shared_.regions()[region_].first) {
+            OutOfLine& o = out_of_line(&Emitter::region_alone, inst);
+            o.region = u32(region_);
+            back_of_region_ = o.back = a.newLabel();
+        }
+        alone_[position_] = a.newLabel();
+        address(all, true);
+        host_index();
+        a.sub(x86::r14, tlb_tag(group.write ? Access::Write : Access::Read));
+        a.cmp(x86::r14, imm(i64(softmmu::kPageSize - group.span)));
+        a.ja(alone_[position_]);
+        a.mov(x86::rcx, tlb_addend());
+        a.mov(slot_of_group, x86::rcx);
+        checked_[group.slot] = true;
+        loaded_ = group.slot;
+    }
+    const ir::Address& m = inst.mem;
+    Gp base = x86::r14;
+    i32 disp = 0;
+    if (m.size == 8 && m.base.is_reg() && in_register(m.base) && m.index.is_none() && m.disp == i32(m.disp)) {
+        base = gp(host_of(m.base), 8);
+        disp = i32(m.disp);
+    } else {
+        // Only what lies in memory goes through RCX.
+        if (address(m, true) == Shape::Complex) loaded_ = kNoSlot;
+    }
+    if (loaded_ != group.slot) a.mov(x86::rcx, slot_of_group);
+    loaded_ = group.slot;
+    const bool needs_scratch =
+        !(inst.op == Op::VLoad || inst.op == Op::VStore || (inst.op == Op::Load && in_register(inst.d)) ||
+          (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
+    if (needs_scratch) loaded_ = kNoSlot;
+    const Mem at = x86::ptr(base, x86::rcx, 0, disp, size);
+    if (!one_register) return at;
+    a.lea(x86::r14, at);
+    return x86::ptr(x86::r14, 0, size);
+}
+
+void Emitter::region_alone(const OutOfLine& o) {
+    const SharedRegion& region = shared_.regions()[o.region];
+    emit_range(region.first, region.last + 1, false);
+    meet_flags(ends_[o.region]);
+    a.jmp(o.back);
+}
+
+void Emitter::meet_flags(FlagsAt at) {
+    if (at == FlagsAt::Eflags || at == FlagsAt::Both) want_eflags();
+    if (at == FlagsAt::Saved || at == FlagsAt::Both) save_flags();
+}
+
+} // namespace dragoman::backend
