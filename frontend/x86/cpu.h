@@ -39,7 +39,7 @@ enum Cr4Bit : u64 {
 enum EferBit : u64 { kEferSCE = 1u << 0, kEferLME = 1u << 8, kEferLMA = 1u << 10, kEferNXE = 1u << 11 };
 
 // State components, and their bits in XCR0 (SDM vol. 1, 13.1).
-enum StateComponent : u64 { kX87State = 1, kSseState = 2, kAvxState = 4 };
+enum StateComponent : u64 { kX87State = 1, kSseState = 2, kAvxState = 4, kPkruState = 1 << 9 };
 
 // Exception vectors (SDM vol. 3, 6.3.1).
 enum Vector : u8 {

@@ -55,9 +55,15 @@ CpuidRegisters cache(u32 type, u32 level, u32 ways, u32 sets) {
 CpuidRegisters state_area(const Cpu& cpu, u32 subleaf) {
     constexpr u32 avx_at = 576, avx_bytes = 256;
     const u64 offered = state_components(*cpu.model);
-    const auto end = [](u64 components) { return components & kAvxState ? avx_at + avx_bytes : avx_at; };
+    constexpr u32 pkru_at = 2688, pkru_bytes = 8;
+    const auto end = [](u64 components) {
+        return components & kPkruState  ? pkru_at + pkru_bytes
+               : components & kAvxState ? avx_at + avx_bytes
+                                        : avx_at;
+    };
     if (subleaf == 0 && offered) return {.eax = u32(offered), .ebx = end(cpu.xcr0), .ecx = end(offered)};
     if (subleaf == 2 && (offered & kAvxState)) return {.eax = avx_bytes, .ebx = avx_at};
+    if (subleaf == 9 && (offered & kPkruState)) return {.eax = pkru_bytes, .ebx = pkru_at};
     return {};
 }
 
@@ -126,8 +132,7 @@ CpuidRegisters extended(const Cpu& cpu, u32 leaf) {
         return {four(part), four(part + 4), four(part + 8), four(part + 12)};
     }
     case 0x80000006: return {.ecx = 2048u << 16 | 8u << 12 | 64}; // L2: 2 MiB, 16 ways
-    case 0x80000008:
-        return {.eax = m.physical_bits | m.linear_bits() << 8};
+    case 0x80000008: return {.eax = m.physical_bits | m.linear_bits() << 8};
     default: return {};
     }
 }
@@ -145,7 +150,8 @@ CpuidRegisters hypervisor(const Cpu& cpu, u32 leaf) {
 
 u64 state_components(const CpuModel& m) {
     if (!m.has(Feature::Xsave)) return 0;
-    return u64{kX87State | kSseState} | (m.has(Feature::Avx) ? u64{kAvxState} : 0);
+    return u64{kX87State | kSseState} | (m.has(Feature::Avx) ? u64{kAvxState} : 0) |
+           (m.has(Feature::Pku) ? u64{kPkruState} : 0);
 }
 
 CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {

@@ -37,8 +37,12 @@ static_assert(sizeof(Header) == 64);
 using YmmHigh = u8[16][16];
 constexpr u32 kYmmAt = sizeof(Area) + sizeof(Header);
 
+// Component 9, at its place in the standard format.
+constexpr u32 kPkruAt = 2688;
+
 // The bytes of a save area with these components.
 u32 area_bytes(u64 components) {
+    if (components & kPkruState) return kPkruAt + 8;
     return kYmmAt + (components & kAvxState ? u32(sizeof(YmmHigh)) : 0);
 }
 
@@ -188,6 +192,10 @@ u64 xsave(ir::Context& ctx, u64 linear, u64, u64 imm) {
         put_vectors(cpu, 16, high);
         if (!write_area(cpu, linear + kYmmAt, high, xmm_registers(cpu) * 16)) return 0;
     }
+    if (wanted & kPkruState) {
+        const u64 pkru = cpu.pkru;
+        if (!write_area(cpu, linear + kPkruAt, &pkru, 8)) return 0;
+    }
     write_area(cpu, linear + sizeof(Area), &components, 8);
     return 0;
 }
@@ -211,6 +219,8 @@ u64 xrstor(ir::Context& ctx, u64 linear, u64, u64 imm) {
     if ((wanted & header.components & kAvxState) &&
         !read_area(cpu, linear + kYmmAt, high, xmm_registers(cpu) * 16))
         return 0;
+    u32 pkru = 0;
+    if ((wanted & header.components & kPkruState) && !read_area(cpu, linear + kPkruAt, &pkru, 4)) return 0;
     const bool bad_header = (header.components & ~cpu.xcr0) || header.compaction || header.zero[0];
     const bool bad_mxcsr = (wanted & kVectorStates) && (area.mxcsr & ~kMxcsrDefined);
     if (bad_header || bad_mxcsr) return raise(cpu, kGP, 0), 0;
@@ -225,6 +235,7 @@ u64 xrstor(ir::Context& ctx, u64 linear, u64, u64 imm) {
     else if (wanted & kSseState)
         clear_vectors(cpu, 0);
     if (wanted & kAvxState) get_vectors(cpu, 16, high);
+    if (wanted & kPkruState) write_protection_keys(cpu, pkru, cpu.pkrs);
     leave_if_mode_changed(cpu, next_rip_in(cpu, imm));
     return 0;
 }

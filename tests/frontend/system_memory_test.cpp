@@ -275,6 +275,35 @@ TEST(SystemProtectionKeys, WrpkruTakesEffectAtOnce) {
     EXPECT_EQ(m.cpu.fault.address, Paged::kBase + 0x5000);
 }
 
+// Component 9 of the XSAVE area (SDM vol. 1, 13.5.7).
+TEST(SystemProtectionKeys, XsaveKeepsPkru) {
+    SystemMachine m;
+    m.long64();
+    m.cpu.cr4 |= kCr4PKE | kCr4OSXSAVE;
+    m.cpu.xcr0 = 0x203;
+    EXPECT_EQ(cpuid(m.cpu, 0xd, 0).ebx, 2696u);
+    EXPECT_EQ(cpuid(m.cpu, 0xd, 9).eax, 8u);
+    EXPECT_EQ(cpuid(m.cpu, 0xd, 9).ebx, 2688u);
+    m.cpu.pkru = 0x5555;
+    m.cpu.gpr[0] = 0x200;
+    m.cpu.gpr[2] = 0;
+    m.cpu.gpr[3] = kData;
+    m.code(kCode, {0x0f, 0xae, 0x23, 0xf4}); // xsave [rbx]
+    m.run(2, false);
+    EXPECT_EQ(m.get<u32>(kData + 2688), 0x5555u);
+    EXPECT_EQ(m.get<u64>(kData + 512), 0x200u);
+    m.cpu.pkru = 1;
+    m.code(kCode, {0x0f, 0xae, 0x2b, 0xf4}); // xrstor [rbx]
+    m.cpu.rip = kCode;
+    m.run(2, false);
+    EXPECT_EQ(m.cpu.pkru, 0x5555u);
+    EXPECT_EQ(m.mmu->paging().pkru, 0x5555u);
+    m.put<u64>(kData + 512, 0); // not saved: its initial state
+    m.cpu.rip = kCode;
+    m.run(2, false);
+    EXPECT_EQ(m.cpu.pkru, 0u);
+}
+
 // ---- implicit supervisor accesses: EFLAGS.AC does not let them through (SDM vol. 3, 4.6.1)
 TEST(SystemMemory, SmapHoldsForDescriptorTablesWhateverAcIs) {
     Paged m;
