@@ -24,6 +24,7 @@ block::Disk::OnError on_error(DriveOption::OnError action) {
 Result<std::shared_ptr<block::Image>> open_drive(const DriveOption& drive) {
     block::OpenOptions options;
     options.format = drive.format;
+    options.backing = drive.backing;
     options.read_only = drive.read_only || drive.snapshot;
     auto image = block::open_image(drive.file, options);
     if (!image) return image.error();

@@ -133,8 +133,9 @@ Status Emulator::open_all() {
 }
 
 Status Emulator::open_firmware(hw::PcConfig& config) {
-    const std::string bios =
-        options_.bios.empty() ? std::string(kFirmwareDirectory) + "bios-256k.bin" : options_.bios;
+    const std::string directory =
+        options_.firmware_directory.empty() ? kFirmwareDirectory : options_.firmware_directory + "/";
+    const std::string bios = options_.bios.empty() ? directory + "bios-256k.bin" : options_.bios;
     auto image = read_file(bios, 2 * MiB);
     if (!image)
         return Error{"-bios " + image.error().message + (options_.bios.empty() ? " (package seabios)" : "")};
@@ -143,7 +144,7 @@ Status Emulator::open_firmware(hw::PcConfig& config) {
                      " bytes, expected a multiple of 4096 up to 2 MiB"};
     config.bios = std::move(*image);
     if (options_.vga) {
-        auto vga = read_file(std::string(kFirmwareDirectory) + "vgabios-stdvga.bin", MiB);
+        auto vga = read_file(directory + "vgabios-stdvga.bin", MiB);
         if (!vga) return Error{"VGA BIOS " + vga.error().message + " (package seabios)"};
         config.vga_bios = std::move(*vga);
     }

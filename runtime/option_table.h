@@ -26,6 +26,7 @@ std::span<const OptionRow> machine_options(); // memory, processor, board, boot
 std::span<const OptionRow> drive_options();   // disks and CDs
 std::span<const OptionRow> chardev_options(); // serial ports, monitor, screen
 std::span<const OptionRow> device_options();  // -device
+std::span<const OptionRow> host_options();    // processes, files and what has no effect
 std::span<const OptionRow> run_options();     // starting, stopping, debugging, logging
 
 // A device that -device can add.
@@ -46,6 +47,11 @@ Complaint file_name(const std::string& text); // complains of none
 // A disk at an IDE place, 0..3.
 Complaint add_disk(Options& o, unsigned index, const std::string& file);
 Complaint set_accel(Options& o, const std::string& text); // -accel, and accel= of -machine
-Complaint check_chardev(const std::string& text);         // a character device in short form
+Complaint check_chardev(const std::string& text); // a character device in short form, or chardev:ID
+Complaint add_serial(Options& o, const std::string& chardev);
+// After all options: what "chardev:ID" means.
+Status resolve_chardevs(Options& o);
+// The options of a file as -readconfig reads it, as pairs of name and value.
+Result<Properties> read_config(const std::string& file);
 
 } // namespace dragoman::runtime

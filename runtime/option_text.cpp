@@ -2,8 +2,41 @@
 
 #include <cctype>
 #include <charconv>
+#include <nlohmann/json.hpp>
 
 namespace dragoman::runtime {
+
+namespace {
+
+void flatten(const nlohmann::json& value, const std::string& name, Properties& to) {
+    if (value.is_object()) {
+        for (const auto& [key, member] : value.items())
+            flatten(member, name.empty() ? key : name + "." + key, to);
+    } else if (value.is_array()) {
+        for (std::size_t n = 0; n < value.size(); ++n)
+            flatten(value[n], name + "." + std::to_string(n), to);
+    } else if (value.is_string()) {
+        to.emplace_back(name, value.get<std::string>());
+    } else if (value.is_boolean()) {
+        to.emplace_back(name, value.get<bool>() ? "on" : "off");
+    } else {
+        to.emplace_back(name, value.dump());
+    }
+}
+
+} // namespace
+
+std::optional<Properties> properties_of(const std::string& text) {
+    if (text.empty() || text[0] != '{') return key_values(text);
+    if (text.size() > 1 * MiB) return std::nullopt;
+    // Nesting is bounded by the parser's callback, so that no text exhausts the stack.
+    const auto shallow = [](int depth, nlohmann::json::parse_event_t, nlohmann::json&) { return depth < 32; };
+    const nlohmann::json value = nlohmann::json::parse(text, shallow, false);
+    if (!value.is_object()) return std::nullopt;
+    Properties result;
+    flatten(value, "", result);
+    return result;
+}
 
 std::optional<u64> parse_number(std::string_view text, int base) {
     if (base == 0) {

@@ -20,5 +20,8 @@ std::optional<bool> parse_on_off(const std::string& text); // nothing at all mea
 // "a,b=c,d" as pairs; two commas stand for one (file names).
 using Properties = std::vector<std::pair<std::string, std::string>>;
 Properties key_values(const std::string& text);
+// The same from a JSON object, when `text` begins with a brace: members of members are named "a.b", elements
+// of arrays "a.0". Nothing: it is no JSON object.
+std::optional<Properties> properties_of(const std::string& text);
 
 } // namespace dragoman::runtime

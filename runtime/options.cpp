@@ -12,7 +12,7 @@ namespace {
 
 // Every table of options, in the order of the help text; a new concern adds its name here.
 constexpr std::span<const OptionRow> (*option_tables[])() = {machine_options, drive_options, chardev_options,
-                                                             device_options, run_options};
+                                                             device_options,  host_options,  run_options};
 
 std::vector<const OptionRow*> rows() {
     std::vector<const OptionRow*> all;
@@ -82,9 +82,24 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         if (!row) return Error{"-" + name + ": unknown option; -help lists what there is"};
         if (row->argument && n + 1 == argc)
             return Error{"-" + name + ": a value is missing; -help says what it takes"};
-        if (const auto s = apply(options, *row, row->argument ? argv[++n] : ""); !s) return s.error();
+        const std::string value = row->argument ? argv[++n] : "";
+        if (name == "readconfig") {
+            const auto lines = read_config(value);
+            if (!lines) return lines.error();
+            for (const auto& [option, text] : lines.value()) {
+                const OptionRow* other = find(option);
+                if (!other || !other->argument)
+                    return Error{"-readconfig " + value + ": section '" + option +
+                                 "': expected the name of an option"};
+                if (const auto s = apply(options, *other, text); !s) return s.error();
+            }
+            continue;
+        }
+        if (const auto s = apply(options, *row, value); !s) return s.error();
     }
     if (auto s = place_disks(options); !s) return s.error();
+    if (auto s = resolve_chardevs(options); !s) return s.error();
+    if (options.nodefaults && !options.vga_given) options.vga = false;
 
     if (options.action == Options::Action::Run && options.kernel.empty()) {
         if (!options.initrd.empty())

@@ -6,6 +6,7 @@
 #include "backend/x64/backend.h"
 #include "ir/passes.h"
 
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -30,6 +31,7 @@ struct DriveOption {
     bool ignore_flush = false;
     bool discard = false;
     bool detect_zeroes = false;
+    bool backing = true; // with the backing file that the image names
     OnError on_read_error = OnError::Report, on_write_error = OnError::Report;
     std::string serial;
     std::string given; // the option as the user gave it, for errors
@@ -74,7 +76,8 @@ struct Options {
     bool snapshot = false; // -snapshot: every drive
     std::string boot_order = "cd";
     bool boot_menu = false;
-    std::string bios; // empty: SeaBIOS
+    std::string bios;               // empty: SeaBIOS
+    std::string firmware_directory; // -L; empty: where the distribution puts it
 
     std::vector<std::string>
         serial;                   // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
@@ -98,6 +101,12 @@ struct Options {
     bool no_shutdown = false;
     std::optional<i64> rtc_base; // seconds since 1970; nothing: now
     bool rtc_localtime = false;
+
+    std::map<std::string, std::string> chardevs; // -chardev: id to the short form
+    std::string pid_file;
+    bool daemonize = false;
+    bool nodefaults = false, vga_given = false;
+    std::vector<std::string> warnings; // what was asked for has no effect, or another one; a line each
 
     enum class Action { Run, Help, Version, CpuHelp, DeviceHelp } action = Action::Run;
 };

@@ -29,10 +29,32 @@ Complaint add_debugcon(Options& o, const Properties& properties) {
         const auto n = parse_number(value, 0);
         if (key == "iobase" && n && *n <= 0xffff)
             o.debugcon_port = u16(*n);
-        else if (key != "chardev" && key != "readback" && key != "id")
-            return "iobase=PORT (0..0xffff)";
+        else if (key == "chardev")
+            o.debugcon = "chardev:" + value;
+        else if (key != "readback" && key != "id")
+            return "iobase=PORT (0..0xffff),chardev=ID";
     }
     if (o.debugcon.empty()) o.debugcon = "stdio";
+    return {};
+}
+
+Complaint add_isa_serial(Options& o, const Properties& properties) {
+    std::string chardev = "null";
+    for (const auto& [key, value] : properties) {
+        if (key == "chardev")
+            chardev = "chardev:" + value;
+        else if (key != "id" && key != "index" && key != "iobase" && key != "irq")
+            return "chardev=ID; '" + key + "' is not that";
+    }
+    return add_serial(o, chardev);
+}
+
+Complaint add_vga(Options& o, const Properties& properties) {
+    for (const auto& [key, value] : properties)
+        if (key != "id" && key != "addr" && key != "bus" && key != "vgamem_mb" && key != "edid" &&
+            key != "xres" && key != "yres")
+            return "no properties but id=; '" + key + "' is not that";
+    o.vga = o.vga_given = true;
     return {};
 }
 
@@ -71,8 +93,14 @@ std::string nearest_device(const std::string& name) {
 }
 
 Complaint set_device(Options& o, const std::string& text) {
-    Properties properties = key_values(text);
-    const std::string name = properties[0].first;
+    auto parsed = properties_of(text);
+    if (!parsed || parsed->empty()) return "NAME,KEY=VALUE,... or a JSON object";
+    Properties properties = std::move(*parsed);
+    // "driver" may be named, as in JSON and in files of -readconfig.
+    const auto driver =
+        std::find_if(properties.begin(), properties.end(), [](const auto& p) { return p.first == "driver"; });
+    if (driver != properties.end()) std::rotate(properties.begin(), driver, driver + 1);
+    const std::string name = driver != properties.end() ? properties[0].second : properties[0].first;
     if (name == "help" || name == "?") {
         o.action = Options::Action::DeviceHelp;
         return {};
@@ -96,6 +124,8 @@ std::span<const DeviceRow> isa_devices() {
     static const DeviceRow rows[] = {
         {"isa-debug-exit", ",iobase=PORT,iosize=N",
          "a write of V ends the emulator with exit status (V << 1) | 1", add_debug_exit},
+        {"isa-serial", ",chardev=ID", "a serial port", add_isa_serial},
+        {"VGA", "", "the display (-vga std)", add_vga},
         {"isa-debugcon", ",iobase=PORT", "what is written to the port goes to the debug console",
          add_debugcon},
     };

@@ -219,7 +219,9 @@ Complaint set_blockdev(Options& o, const std::string& text) {
     DriveOption node;
     node.interface = Interface::None;
     std::string driver, below, file_driver;
-    for (const auto& [key, value] : key_values(text)) {
+    const auto properties = properties_of(text);
+    if (!properties) return "KEY=VALUE,... or a JSON object";
+    for (const auto& [key, value] : *properties) {
         if (key == "driver")
             driver = value;
         else if (key == "node-name")
@@ -230,6 +232,8 @@ Complaint set_blockdev(Options& o, const std::string& text) {
             file_driver = value;
         else if (key == "file")
             below = value;
+        else if (key == "backing" && value == "null")
+            node.backing = false;
         else if (key == "cache.direct" || key == "auto-read-only" || key == "locking" ||
                  key == "file.locking" || key == "file.aio" || key == "file.cache.direct" ||
                  key == "file.auto-read-only" || key == "file.node-name" || key == "pass-discard-request" ||

@@ -1,6 +1,6 @@
 #include "runtime/option_table.h"
 
-#include <cstdio>
+#include <algorithm>
 #include <ctime>
 
 namespace dragoman::runtime {
@@ -8,20 +8,83 @@ namespace dragoman::runtime {
 namespace {
 
 Complaint set_memory(Options& o, const std::string& text) {
-    std::string value = text;
-    if (value.rfind("size=", 0) == 0) value = value.substr(5);
-    const auto bytes = parse_size(value, MiB);
-    if (!bytes) return "a size such as 512, 512M or 2G";
-    if (*bytes < 4 * MiB || *bytes > 512 * GiB) return "4M to 512G";
-    o.memory_bytes = (*bytes + 4095) & ~u64{4095};
+    for (const auto& [key, value] : key_values(text)) {
+        if (key == "slots" || key == "maxmem") continue; // room for more, that nobody can plug in
+        if (!value.empty() && key != "size") return "size=SIZE; '" + key + "' is not that";
+        const auto bytes = parse_size(value.empty() ? key : value, MiB);
+        if (!bytes) return "a size such as 512, 512M or 2G";
+        if (*bytes < 4 * MiB || *bytes > 512 * GiB) return "4M to 512G";
+        o.memory_bytes = (*bytes + 4095) & ~u64{4095};
+    }
     return {};
 }
 
-Complaint set_smp(Options&, const std::string& text) {
+Complaint set_smp(Options& o, const std::string& text) {
+    u64 processors = 1, product = 1;
+    bool counted = false;
     for (const auto& [key, value] : key_values(text)) {
-        const std::string& count = value.empty() ? key : value;
-        if ((value.empty() || key == "cpus" || key == "maxcpus") && count != "1")
-            return "1 (more processors are not built yet)";
+        const auto n = parse_number(value.empty() ? key : value);
+        if (!n || *n == 0 || *n > 1024)
+            return "a number of processors, or cpus=,sockets=,cores=,threads=,maxcpus=";
+        if (value.empty() || key == "cpus") {
+            processors = *n;
+            counted = true;
+        } else if (key == "sockets" || key == "cores" || key == "threads" || key == "dies" ||
+                   key == "clusters") {
+            product *= *n;
+        } else if (key != "maxcpus") {
+            return "cpus=,sockets=,cores=,threads=,maxcpus=; '" + key + "' is none of them";
+        }
+    }
+    if (!counted) processors = product;
+    if (processors > 1)
+        o.warnings.push_back("-smp " + text + ": one processor is used, more are not built yet");
+    return {};
+}
+
+bool any_of(std::initializer_list<const char*> names, const std::string& name) {
+    return std::any_of(names.begin(), names.end(), [&](const char* n) { return name == n; });
+}
+
+Complaint set_machine(Options& o, const std::string& text) {
+    for (const auto& [key, value] : key_values(text)) {
+        if (key == "accel") {
+            if (auto bad = set_accel(o, value)) return bad;
+        } else if (value.empty() || key == "type") {
+            const std::string& name = value.empty() ? key : value;
+            if (name == "q35" || name.rfind("pc-q35", 0) == 0)
+                o.warnings.push_back("-machine " + name +
+                                     ": not built, the machine is pc (i440FX: one PCI bus, IDE)");
+            else if (name != "pc" && name != "i440fx" && name.rfind("pc-i440fx", 0) != 0)
+                return "pc (others are not built; the nearest is pc)";
+        } else if (key == "smm" || key == "nvdimm" || key == "confidential-guest-support") {
+            if (value != "off" && value != "auto")
+                o.warnings.push_back("-machine " + key + "=" + value + ": has no effect");
+        } else if (!any_of({"usb",
+                            "vmport",
+                            "kernel_irqchip",
+                            "kernel-irqchip",
+                            "dump-guest-core",
+                            "mem-merge",
+                            "hpet",
+                            "acpi",
+                            "graphics",
+                            "memory-backend",
+                            "pic",
+                            "pit",
+                            "sata",
+                            "smbus",
+                            "default_bus_bypass_iommu",
+                            "max-ram-below-4g",
+                            "i8042",
+                            "vmmouse",
+                            "x-south-bridge",
+                            "hmat",
+                            "pflash0",
+                            "pflash1"},
+                           key)) {
+            return "pc,accel=NAME; '" + key + "' is not known";
+        }
     }
     return {};
 }
@@ -68,15 +131,27 @@ Complaint set_rtc(Options& o, const std::string& text) {
 } // namespace
 
 Complaint set_accel(Options& o, const std::string& text) {
-    const std::string name = key_values(text)[0].first;
-    if (name == "interp") {
-        o.interpret = true;
-    } else if (name == "kvm" || name == "hvf" || name == "whpx" || name == "xen" || name == "nvmm") {
-        std::fprintf(stderr,
-                     "dragoman: -accel %s: no hardware virtualization is used, guest code is translated\n",
-                     name.c_str());
-    } else if (name != "tcg" && name != "dbt") {
-        return "dbt (translate, the default) or interp";
+    const Properties properties = key_values(text);
+    std::string names = properties[0].first;
+    for (std::size_t at = 0; at <= names.size();) { // "kvm:tcg": the first that can be had
+        const std::size_t end = std::min(names.find(':', at), names.size());
+        const std::string name = names.substr(at, end - at);
+        at = end + 1;
+        if (any_of({"kvm", "hvf", "whpx", "xen", "nvmm", "hax", "mshv"}, name)) {
+            const std::string line =
+                "-accel " + name + ": no hardware virtualization is used, guest code is translated";
+            if (!std::count(o.warnings.begin(), o.warnings.end(), line)) o.warnings.push_back(line);
+        } else if (name == "interp") {
+            o.interpret = true;
+        } else if (name != "tcg" && name != "dbt") {
+            return "dbt (translate, the default; tcg is another name) or interp";
+        }
+    }
+    for (const auto& [key, value] : properties) {
+        if (key != "tb-size") continue;
+        const auto bytes = parse_size(value, MiB);
+        if (!bytes || *bytes < 1 * MiB || *bytes > 2 * GiB - MiB) return "tb-size=1 to 2047 MiB";
+        o.cache_bytes = *bytes;
     }
     return {};
 }
@@ -94,17 +169,7 @@ std::span<const OptionRow> machine_options() {
         {"enable-kvm", nullptr, "the same as -accel kvm",
          [](Options& o, const std::string&) { return set_accel(o, "kvm"); }},
         {"smp", "N", "number of processors: 1", set_smp},
-        {"machine", "NAME", "pc (the only one)",
-         [](Options& o, const std::string& v) -> Complaint {
-             for (const auto& [key, value] : key_values(v)) {
-                 if (key == "accel") {
-                     if (auto bad = set_accel(o, value)) return bad;
-                 } else if (value.empty() && key != "pc" && key.rfind("pc-i440fx", 0) != 0) {
-                     return "pc";
-                 }
-             }
-             return {};
-         }},
+        {"machine", "NAME", "pc (the only one); accel=NAME", set_machine},
         {"kernel", "FILE", "boot this kernel: Linux bzImage, PVH ELF or multiboot ELF",
          [](Options& o, const std::string& v) -> Complaint {
              o.kernel = v;
@@ -126,6 +191,13 @@ std::span<const OptionRow> machine_options() {
              o.bios = v;
              return file_name(v);
          }},
+        {"L", "DIRECTORY", "where firmware images are",
+         [](Options& o, const std::string& v) -> Complaint {
+             o.firmware_directory = v;
+             return file_name(v);
+         }},
+        {"localtime", nullptr, "the same as -rtc base=localtime",
+         [](Options& o, const std::string&) { return set_rtc(o, "base=localtime"); }},
         {"rtc", "base=...", "start of the real-time clock: utc, localtime or a date", set_rtc},
         {"name", "TEXT", "name of the machine (ignored)",
          [](Options&, const std::string&) -> Complaint { return {}; }},

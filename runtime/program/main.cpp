@@ -7,9 +7,54 @@
 #include <csignal>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
 
 using namespace dragoman;
 using namespace dragoman::runtime;
+
+namespace {
+
+// -daemonize: the first process waits until the second one has opened everything, and ends with its verdict.
+class Daemon {
+  public:
+    Status start() {
+        int ends[2];
+        if (::pipe2(ends, O_CLOEXEC) != 0) return Error{std::string("-daemonize: ") + std::strerror(errno)};
+        const pid_t child = ::fork();
+        if (child < 0) return Error{std::string("-daemonize: ") + std::strerror(errno)};
+        if (child != 0) {
+            ::close(ends[1]);
+            char verdict = 1;
+            (void)!::read(ends[0], &verdict, 1); // the end of the pipe without a word: it has complained
+            ::_exit(verdict);
+        }
+        ::setsid();
+        pipe_ = ends[1];
+        return Ok{};
+    }
+    void ready() {
+        if (pipe_ < 0) return;
+        const int null = ::open("/dev/null", O_RDWR | O_CLOEXEC);
+        for (int fd = 0; null >= 0 && fd < 3; ++fd)
+            ::dup2(null, fd);
+        const char good = 0;
+        (void)!::write(pipe_, &good, 1);
+        ::close(pipe_);
+    }
+
+  private:
+    int pipe_ = -1;
+};
+
+Status write_pid(const std::string& file) {
+    std::FILE* out = std::fopen(file.c_str(), "w");
+    if (!out || std::fprintf(out, "%ld\n", long(::getpid())) < 0 || std::fclose(out) != 0)
+        return Error{"-pidfile " + file + ": " + std::strerror(errno)};
+    return Ok{};
+}
+
+} // namespace
 
 int main(int argc, char** argv) {
     const auto complain = [](const Error& error) {
@@ -27,6 +72,14 @@ int main(int argc, char** argv) {
     case Options::Action::Run: break;
     }
 
+    for (const std::string& line : options->warnings)
+        std::fprintf(stderr, "dragoman: %s\n", line.c_str());
+    Daemon daemon;
+    if (options->daemonize)
+        if (const auto started = daemon.start(); !started) return complain(started.error());
+    if (!options->pid_file.empty())
+        if (const auto written = write_pid(options->pid_file); !written) return complain(written.error());
+
     Log log;
     log.set_items(options->log_items);
     std::unique_ptr<std::FILE, int (*)(std::FILE*)> log_file(nullptr, std::fclose);
@@ -38,5 +91,6 @@ int main(int argc, char** argv) {
 
     auto emulator = Emulator::create(*options, log);
     if (!emulator) return complain(emulator.error());
+    daemon.ready();
     return (*emulator)->run();
 }

@@ -2,6 +2,8 @@
 
 #include "base/log.h"
 
+#include <cstdio>
+#include <fstream>
 #include <gtest/gtest.h>
 
 namespace dragoman::runtime {
@@ -84,6 +86,109 @@ TEST(Options, DrivesAndDevices) {
     EXPECT_EQ(o.disks[1].place, 2u);
 }
 
+// What public projects type to start QEMU starts here as well.
+TEST(Options, CommandLinesOfOthers) {
+    const std::vector<std::vector<const char*>> lines = {
+        {"-nodefaults", "-machine", "q35,accel=kvm:tcg,usb=off,vmport=off", "-cpu", "max", "-m",
+         "size=1G,slots=2,maxmem=4G", "-smp", "4,sockets=1,cores=4,threads=1", "-display", "none", "-serial",
+         "stdio", "-no-reboot", "-device", "isa-debug-exit,iobase=0xf4,iosize=0x04"},
+        {"-M",
+         "pc-i440fx-7.2",
+         "-enable-kvm",
+         "-m",
+         "1G",
+         "-boot",
+         "order=dc,menu=off,strict=on",
+         "-cdrom",
+         "x.iso",
+         "-drive",
+         "file=x.qcow2,if=virtio,format=qcow2,cache=none,aio=native,discard=unmap",
+         "-vga",
+         "std",
+         "-usb",
+         "-usbdevice",
+         "tablet",
+         "-rtc",
+         "base=utc,clock=host",
+         "-k",
+         "en-us",
+         "-name",
+         "guest=x,debug-threads=on"},
+        {"-no-user-config",
+         "-nodefaults",
+         "-uuid",
+         "12345678-1234-1234-1234-123456789abc",
+         "-overcommit",
+         "mem-lock=off",
+         "-msg",
+         "timestamp=on",
+         "-sandbox",
+         "on,obsolete=deny",
+         "-object",
+         "rng-random,id=r,filename=/dev/urandom",
+         "-object",
+         "{\"qom-type\":\"memory-backend-ram\",\"id\":\"m\",\"size\":1073741824}",
+         "-blockdev",
+         "{\"driver\":\"file\",\"filename\":\"/d.qcow2\",\"node-name\":\"s\",\"auto-read-only\":true}",
+         "-blockdev",
+         "{\"node-name\":\"f\",\"read-only\":false,\"driver\":\"qcow2\",\"file\":\"s\",\"backing\":null}",
+         "-device",
+         "{\"driver\":\"virtio-blk-pci\",\"bus\":\"pci.0\",\"addr\":\"0x4\",\"drive\":\"f\",\"id\":\"v\","
+         "\"bootindex\":1}",
+         "-chardev",
+         "socket,id=c,path=/tmp/x,server=on,wait=off",
+         "-mon",
+         "chardev=c,id=monitor,mode=readline",
+         "-chardev",
+         "pty,id=charserial0",
+         "-device",
+         "isa-serial,chardev=charserial0,id=serial0",
+         "-audiodev",
+         "driver=none,id=audio1",
+         "-global",
+         "kvm-pit.lost_tick_policy=delay",
+         "-no-hpet",
+         "-no-shutdown",
+         "-action",
+         "reboot=shutdown"},
+        {"--kernel", "k", "--append", "console=ttyS0 -v", "--nographic", "--monitor", "none", "--accel",
+         "tcg,thread=multi", "-parallel", "none", "-vnc", "none", "-smbios", "type=1,serial=x",
+         "-watchdog-action", "reset", "-L", "/usr/share/x"},
+        {"-drive", "id=d,if=none,file=x.img,format=raw,file.locking=off", "-device",
+         "ide-hd,drive=d,bootindex=0", "-snapshot", "-chardev", "stdio,mux=on,id=m", "-serial", "chardev:m",
+         "-mon", "chardev=m", "-daemonize", "-pidfile", "p", "-S", "-gdb", "tcp::1234"},
+    };
+    for (const auto& line : lines)
+        (void)good(line);
+    EXPECT_EQ(good(lines[0]).warnings.size(), 3u) << "q35, kvm, smp";
+    EXPECT_FALSE(good(lines[0]).vga) << "-nodefaults";
+    const Options libvirt = good(lines[2]);
+    EXPECT_EQ(libvirt.drives.at(0).file, "/d.qcow2");
+    EXPECT_EQ(libvirt.disks.at(0).model, DiskDevice::Model::VirtioBlk);
+    EXPECT_EQ(libvirt.disks.at(0).slot, 4u);
+    EXPECT_EQ(libvirt.serial.at(0), "pty");
+    EXPECT_EQ(libvirt.monitor, "unix:/tmp/x,server,nowait");
+    EXPECT_TRUE(libvirt.no_reboot && libvirt.no_shutdown);
+    EXPECT_EQ(good(lines[3]).append, "console=ttyS0 -v");
+    EXPECT_EQ(good(lines[4]).serial.at(0), "mon:stdio");
+    EXPECT_EQ(good(lines[4]).monitor, "none");
+}
+
+TEST(Options, ReadConfig) {
+    const std::string file = ::testing::TempDir() + "dragoman-options.cfg";
+    std::ofstream(file)
+        << "# comment\n[drive \"d0\"]\n  file = \"a,b.img\"\n  if = \"none\"\n\n"
+           "[device \"x\"]\n  driver = \"ide-hd\"\n  drive = \"d0\"\n[machine]\n  type = \"pc\"\n";
+    const Options o = good({"-readconfig", file.c_str()});
+    EXPECT_EQ(o.drives.at(0).file, "a,b.img");
+    EXPECT_EQ(o.disks.at(0).drive, 0u);
+    std::ofstream(file) << "[drive \"d0\"]\nfile=x\n";
+    const auto bad = parse({"-readconfig", file.c_str()});
+    ASSERT_FALSE(bad);
+    EXPECT_NE(bad.error().message.find("line 2: expected KEY"), std::string::npos) << bad.error().message;
+    std::remove(file.c_str());
+}
+
 TEST(Options, CharacterDevices) {
     EXPECT_EQ(good({"-nographic"}).serial, std::vector<std::string>{"mon:stdio"});
     EXPECT_TRUE(good({"-nographic"}).nographic);
@@ -143,9 +248,9 @@ TEST(Options, BadValues) {
         {"-m", ""},
         {"-m", "-1"},
         {"-accel", "nosuch"},
-        {"-machine", "q35"},
+        {"-machine", "microvm"},
         {"-machine", "pc,accel=nosuch"},
-        {"-smp", "2"},
+        {"-smp", "nosuch=2"},
         {"-smp", "cpus=0"},
         {"-smp", "x"},
         {"-kernel", ""},
@@ -187,7 +292,17 @@ TEST(Options, BadValues) {
         {"-serial", "nosuch"},
         {"-monitor", "nosuch"},
         {"-debugcon", "nosuch"},
-        {"-display", "gtk"},
+        {"-display", "curses"},
+        {"-vnc", ":0"},
+        {"-object", "nosuch"},
+        {"-uuid", "x"},
+        {"-chardev", "udp,id=x"},
+        {"-chardev", "stdio"},
+        {"-mon", "mode=control"},
+        {"-action", "reboot=x"},
+        {"-device", "usb-tablet"},
+        {"-device", "{bad"},
+        {"-blockdev", "{}"},
         {"-vga", "cirrus"},
         {"-device", "nosuch"},
         {"-device", ""},
