@@ -224,8 +224,7 @@ def canonical():
                             ("movaps xmm0, [rdi]", GP), ("push qword ptr [rdi]", GP)):
                 if crosses:
                     continue  # the manual does not say which of the two bytes is looked at first
-                yield Case("SDM vol. 1, 3.3.7.1", f"{text} at {address:#x}", L64, ring, text, fault(v, 0), [gpr(EDI, address), gpr(EBP, address), cr(4, 0x600, 0x600)],
-                           known=v == SS)  # listed: such an access raises #GP here
+                yield Case("SDM vol. 1, 3.3.7.1", f"{text} at {address:#x}", L64, ring, text, fault(v, 0), [gpr(EDI, address), gpr(EBP, address), cr(4, 0x600, 0x600)])
             if not crosses:
                 for text in ("jmp rdi", "call rdi"):
                     yield Case("SDM vol. 2 JMP, CALL", f"{text} to {address:#x}", L64, ring, text, fault(GP, 0, 0, gpr(ESP, STACK[ring])), [gpr(EDI, address)],
@@ -234,9 +233,10 @@ def canonical():
                            known=True)
     for text, sp_ in (("push rax", hole + 0x1000), ("pop rax", hole), ("ret", hole), ("call rdi", hole + 0x1000), ("enter 8, 0", hole + 0x1000)):
         yield Case("SDM vol. 2 " + text.split()[0].upper(), f"{text} on a stack that is not canonical", L64, 3, text, fault(SS, 0),
-                   [gpr(ESP, sp_), gpr(EDI, LANDING)], known=True)
+                   [gpr(ESP, sp_), gpr(EDI, LANDING)])
+    # Base registers take what the processor's widest paging mode could use: 57 bits with LA57.
     for m, text in (("FS_BASE", 0xc0000100), ("GS_BASE", 0xc0000101), ("KERNEL_GS_BASE", 0xc0000102), ("LSTAR", 0xc0000082), ("CSTAR", 0xc0000083)):
-        yield Case("SDM vol. 2 WRMSR", f"WRMSR of {m}, not canonical", L64, 0, f"mov ecx, {text}; xor eax, eax; mov edx, 0x8000; wrmsr", fault(GP, 0, -1))
+        yield Case("SDM vol. 2 WRMSR", f"WRMSR of {m}, not canonical", L64, 0, f"mov ecx, {text}; xor eax, eax; mov edx, 0x1000000; wrmsr", fault(GP, 0, -1))
 
 
 def pdpte():
