@@ -46,6 +46,17 @@ TEST_F(MonitorTest, HelpListsEveryCommand) {
     EXPECT_NE(run("help info").find("info lapic"), std::string::npos);
 }
 
+TEST_F(MonitorTest, ReportsMachineChecks) {
+    EXPECT_EQ(run("mce 0 2 0x8000000000000011 0 0x1000 0"), "") << "a corrected error";
+    EXPECT_EQ(guest_.emulator->vcpu().cpu().mc_banks[2].status, 0x8000000000000011u);
+    EXPECT_EQ(guest_.emulator->vcpu().cpu().mc_banks[2].address, 0x1000u);
+    EXPECT_NE(run("mce 0 2 0x11 0 0 0").find("VAL"), std::string::npos) << "no error";
+    EXPECT_NE(run("mce 0 4294967298 0x8000000000000011 0 0 0").find("expected 0 to 9"), std::string::npos);
+    EXPECT_NE(run("mce 1 0 0 0 0 0").find("expected 0"), std::string::npos);
+    EXPECT_NE(run("mce 0 0 zero 0 0 0").find("expected a number"), std::string::npos);
+    EXPECT_FALSE(guest_.emulator->vcpu().cpu().machine_check_pending);
+}
+
 TEST_F(MonitorTest, EveryInfoTopicAnswers) {
     for (const char* topic : {"registers", "jit", "mem", "tlb", "pic", "lapic", "ioapic", "mtree", "pci",
                               "block", "status", "version"}) {
