@@ -99,6 +99,8 @@ void Vcpu::service() {
     ++counters_.events;
     std::atomic_ref(cpu().poll).exchange(0, std::memory_order_acq_rel);
     if (service_) service_();
+    x86::Cpu& c = cpu();
+    if (c.monitor.waiting) x86::wake(c); // it may have been what MWAIT waits for
 }
 
 bool Vcpu::take_interrupt() {

@@ -55,7 +55,7 @@ void halt(Cpu& cpu) {
 
 void wake(Cpu& cpu) {
     if (cpu.halted && cpu.platform) cpu.halted_ticks += cpu.platform->time_stamp() - cpu.halted_since;
-    cpu.halted = false;
+    cpu.halted = cpu.monitor.waiting = false;
 }
 
 void reset(Cpu& cpu) {
@@ -90,6 +90,7 @@ void reset(Cpu& cpu) {
     fresh.dr[7] = 0x400;
     fresh.fpu.control = 0x40;
     fresh.fpu.tag = 0xff; // every register holds +0
+    if (cpu.model && cpu.model->has(Feature::Monitor)) fresh.misc_enable |= 1 << 18;
     if (cpu.model) fresh.gpr[2] = cpuid(cpu, 1, 0).eax;
     if (cpu.platform) {
         const u64 before_zero = u64{0} - cpu.platform->time_stamp();

@@ -109,6 +109,15 @@ struct Cpu : ir::Context {
     bool nmi_pending = false, nmi_blocked = false;
     bool halted = false;
 
+    // MONITOR and MWAIT. A store to the line by a device happens while the run loop serves events, so that each of
+    // them may be what MWAIT waits for; what the processor stored itself shows in the bytes.
+    struct Monitor {
+        bool armed = false;
+        bool waiting = false; // halted by MWAIT: the next event ends it
+        u64 line = 0;         // guest-physical
+        u8 bytes[64] = {};
+    } monitor;
+
     CodeSegments code_segments; // for the block key; not state of the guest
     const CpuModel* model = nullptr; // borrowed
     Platform* platform = nullptr;    // borrowed

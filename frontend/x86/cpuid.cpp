@@ -3,6 +3,7 @@
 
 #include "frontend/x86/cpu.h"
 #include "frontend/x86/platform.h"
+#include "frontend/x86/xsave_layout.h"
 
 #include <cstring>
 
@@ -51,19 +52,19 @@ CpuidRegisters cache(u32 type, u32 level, u32 ways, u32 sets) {
     return {.eax = type | level << 5 | 1 << 8, .ebx = 63 | (ways - 1) << 22, .ecx = sets - 1, .edx = 0};
 }
 
-// The XSAVE area: x87 and SSE state with the header, 576 bytes; then the upper halves of YMM registers.
+// The XSAVE area.
 CpuidRegisters state_area(const Cpu& cpu, u32 subleaf) {
-    constexpr u32 avx_at = 576, avx_bytes = 256;
     const u64 offered = state_components(*cpu.model);
-    constexpr u32 pkru_at = 2688, pkru_bytes = 8;
-    const auto end = [](u64 components) {
-        return components & kPkruState  ? pkru_at + pkru_bytes
-               : components & kAvxState ? avx_at + avx_bytes
-                                        : avx_at;
-    };
-    if (subleaf == 0 && offered) return {.eax = u32(offered), .ebx = end(cpu.xcr0), .ecx = end(offered)};
-    if (subleaf == 2 && (offered & kAvxState)) return {.eax = avx_bytes, .ebx = avx_at};
-    if (subleaf == 9 && (offered & kPkruState)) return {.eax = pkru_bytes, .ebx = pkru_at};
+    if (!offered) return {};
+    if (subleaf == 0)
+        return {.eax = u32(offered),
+                .ebx = area_bytes(cpu.xcr0, false),
+                .ecx = area_bytes(offered, false),
+                .edx = u32(offered >> 32)};
+    if (subleaf == 1) return {.ebx = cpu.model->has(Feature::Xsavec) ? area_bytes(cpu.xcr0, true) : 0};
+    for (const StateLayout& l : kStateLayout)
+        if (l.number == subleaf && (offered >> subleaf & 1))
+            return {.eax = l.bytes, .ebx = l.offset, .ecx = l.aligned ? 2u : 0};
     return {};
 }
 

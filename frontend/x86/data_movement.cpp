@@ -1,4 +1,6 @@
 // Data transfer instructions (SDM vol. 1, 5.1.1) except those of the stack and the exchanges that compare.
+#include "frontend/x86/exception.h"
+#include "frontend/x86/system_memory.h"
 #include "frontend/x86/translate.h"
 #include "frontend/x86/translate_common.h"
 #include "frontend/x86/translate_system.h"
@@ -59,6 +61,31 @@ bool MOVNTI(Translation& t, const Instruction& insn) {
     const unsigned size = operand_bytes(insn, 0);
     const ir::Address a = t.address(insn, 0, size, ir::Access::Write);
     t.ir.store(size, a, Translation::gpr(insn.operands[1].reg.value));
+    return true;
+}
+
+namespace {
+
+// a: source, b: destination; in one piece.
+u64 move_64_bytes(ir::Context& ctx, u64 a, u64 b, u64) {
+    Cpu& cpu = static_cast<Cpu&>(ctx);
+    u8 bytes[64];
+    if (b & 63)
+        raise(cpu, kGP, 0);
+    else if (read_memory(cpu, a, bytes, sizeof bytes, softmmu::View(cpu.view)))
+        write_memory(cpu, b, bytes, sizeof bytes, softmmu::View(cpu.view));
+    return 0;
+}
+constexpr ir::Helper move_64_bytes_info{"move_64_bytes", move_64_bytes};
+
+} // namespace
+
+bool MOVDIR64B(Translation& t, const Instruction& insn) {
+    const Ref to = Translation::gpr(insn.operands[0].reg.value);
+    const Ref source = t.linear(t.address(insn, 1, 64, ir::Access::Read));
+    const Ref destination =
+        t.linear(t.address(ir::Seg::ES, to, 0, insn.address_size(), 64, ir::Access::Write));
+    t.ir.call(move_64_bytes_info, {}, source, destination);
     return true;
 }
 

@@ -322,6 +322,7 @@ void deliver_fault(Cpu& cpu) {
 
 void deliver_interrupt(Cpu& cpu, u8 vector, EventKind kind) {
     wake(cpu);
+    cpu.monitor.armed = false;
     cpu.interrupt_shadow = 0;
     if (kind == EventKind::Nmi) {
         cpu.nmi_pending = false;

@@ -163,6 +163,7 @@ constexpr MsrRow kMsrs[] = {
      kMtrrDefaultWritable},
     {0x400, 0x400 + 4 * kMachineCheckBanks - 1, "IA32_MCi_CTL, _STATUS, _ADDR, _MISC", Mca,
      read_machine_check, write_machine_check, kAll},
+    {0xda0, 0xda0, "IA32_XSS", Xsaves, read_constant<0>, ignore_write, 0}, // no supervisor components
     {0x6e1, 0x6e1, "IA32_PKRS", Pks, read_field<&Cpu::pkrs>, write_pkrs, kLow32},
 };
 

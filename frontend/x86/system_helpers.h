@@ -21,7 +21,8 @@ namespace at {
 inline constexpr u32 system_flags = offsetof(Cpu, system_flags), cr0 = offsetof(Cpu, cr0),
                      cr2 = offsetof(Cpu, cr2), cr3 = offsetof(Cpu, cr3), cr4 = offsetof(Cpu, cr4),
                      gdtr = offsetof(Cpu, gdtr), idtr = offsetof(Cpu, idtr), ldtr = offsetof(Cpu, ldtr),
-                     tr = offsetof(Cpu, tr), kernel_gs_base = offsetof(Cpu, kernel_gs_base);
+                     tr = offsetof(Cpu, tr), kernel_gs_base = offsetof(Cpu, kernel_gs_base),
+                     tsc_aux = offsetof(Cpu, tsc_aux);
 constexpr u32 segment(unsigned n) {
     return u32(offsetof(Cpu, seg) + n * sizeof(ir::Segment));
 }

@@ -5,6 +5,7 @@
 #include "frontend/x86/debug.h"
 #include "frontend/x86/msr.h"
 #include "frontend/x86/platform.h"
+#include "frontend/x86/xsave_layout.h"
 
 namespace dragoman::x86 {
 
@@ -241,10 +242,12 @@ u64 xgetbv_helper(ir::Context& ctx, u64, u64, u64) {
     Cpu& cpu = cpu_of(ctx);
     if (!(cpu.cr4 & kCr4OSXSAVE))
         raise(ctx, kUD);
-    else if (u32(cpu.gpr[1]) != 0)
-        raise(ctx, kGP, 0);
-    else
+    else if (u32(cpu.gpr[1]) == 0)
         set_pair(cpu, cpu.xcr0);
+    else if (u32(cpu.gpr[1]) == 1 && cpu.model->has(Feature::Xgetbv1))
+        set_pair(cpu, cpu.xcr0 & components_in_use(cpu));
+    else
+        raise(ctx, kGP, 0);
     return 0;
 }
 u64 xsetbv_helper(ir::Context& ctx, u64, u64, u64) {
@@ -279,6 +282,10 @@ bool RDTSC(Translation& t, const Instruction&) {
 }
 bool RDTSCP(Translation& t, const Instruction&) {
     t.ir.call(rdtsc_info, {}, {}, {}, 1);
+    return true;
+}
+bool RDPID(Translation& t, const Instruction& insn) {
+    t.ir.load_state(t.mode.long64() ? 8 : 4, Translation::gpr(insn.operands[0].reg.value), at::tsc_aux);
     return true;
 }
 // There are no performance counters: every number is out of range.

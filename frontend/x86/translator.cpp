@@ -125,7 +125,7 @@ struct Translator::Decoders {
         } sizes[3] = {{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
                       {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
                       {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}};
-        // Encodings that are something else on a processor without the feature: NOP, WBINVD.
+        // Encodings that are something else without the feature, or that would do the same: NOP, WBINVD.
         static constexpr ZydisDecoderMode absent[] = {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET,
                                                       ZYDIS_DECODER_MODE_WBNOINVD,
                                                       ZYDIS_DECODER_MODE_CLDEMOTE};

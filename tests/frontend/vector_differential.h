@@ -23,6 +23,7 @@ enum class VectorGroup { Vector, X87, State /* FXSAVE, XRSTOR and their kin */ }
 struct VectorCase {
     Case plain;
     FxArea fx;
+    bool stops_midway = false; // where it faults some processors have loaded a part
 };
 VectorCase random_vector_case(std::mt19937_64& random, VectorGroup group,
                               const std::function<bool(ZydisMnemonic)>& wanted = nullptr);

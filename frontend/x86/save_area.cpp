@@ -1,0 +1,105 @@
+#include "frontend/x86/save_area.h"
+
+#include "frontend/x86/x87_ops.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace dragoman::x86 {
+
+using ir::Ref;
+
+namespace {
+
+constexpr u32 kPiece = 64; // the most that one access may have
+
+softmmu::View data_view(const Cpu& cpu) {
+    return softmmu::View(cpu.view);
+}
+
+} // namespace
+
+void put_x87(const Cpu& cpu, bool wide, SaveArea& area) {
+    const ir::Fpu& f = cpu.fpu;
+    area.control = f.control;
+    area.status = status_word(f);
+    area.tag = f.tag;
+    area.opcode = f.opcode & 0x7ff;
+    area.ip = wide ? f.ip : u32(f.ip) | u64{f.cs} << 32;
+    area.dp = wide ? f.dp : u32(f.dp) | u64{f.ds} << 32;
+    for (unsigned i = 0; i < 8; ++i)
+        std::memcpy(area.st[i], f.st[i], 10);
+}
+
+void get_x87(Cpu& cpu, bool wide, const SaveArea& area) {
+    ir::Fpu& f = cpu.fpu;
+    f.control = control_word(area.control);
+    f.tag = area.tag;
+    f.opcode = area.opcode & 0x7ff;
+    f.ip = wide ? area.ip : u32(area.ip);
+    f.cs = wide ? 0 : u16(area.ip >> 32);
+    f.dp = wide ? area.dp : u32(area.dp);
+    f.ds = wide ? 0 : u16(area.dp >> 32);
+    for (unsigned i = 0; i < 8; ++i)
+        std::memcpy(f.st[i], area.st[i], 10);
+    set_status_word(f, area.status);
+}
+
+void put_vectors(const Cpu& cpu, unsigned at, u8* to) {
+    for (unsigned i = 0; i < vector_registers(cpu); ++i)
+        std::memcpy(to + 16 * i, cpu.vec[i] + at, 16);
+}
+void get_vectors(Cpu& cpu, unsigned at, const u8* from) {
+    for (unsigned i = 0; i < vector_registers(cpu); ++i)
+        if (from)
+            std::memcpy(cpu.vec[i] + at, from + 16 * i, 16);
+        else
+            std::memset(cpu.vec[i] + at, 0, 16);
+}
+bool any_vector_bits(const Cpu& cpu, unsigned at) {
+    u64 bits = 0;
+    for (unsigned i = 0; i < vector_registers(cpu); ++i) {
+        u64 half[2];
+        std::memcpy(half, cpu.vec[i] + at, 16);
+        bits |= half[0] | half[1];
+    }
+    return bits;
+}
+
+bool read_area(Cpu& cpu, u64 linear, void* to, u32 bytes) {
+    for (u32 at = 0; at < bytes; at += kPiece)
+        if (!read_memory(cpu, linear + at, static_cast<u8*>(to) + at, std::min(bytes - at, kPiece),
+                         data_view(cpu)))
+            return false;
+    return true;
+}
+bool write_area(Cpu& cpu, u64 linear, const void* from, u32 bytes) {
+    for (u32 at = 0; at < bytes; at += kPiece)
+        if (!write_memory(cpu, linear + at, static_cast<const u8*>(from) + at, std::min(bytes - at, kPiece),
+                          data_view(cpu)))
+            return false;
+    return true;
+}
+
+bool misaligned(Cpu& cpu, u64 linear, u32 alignment) {
+    if (!(linear & (alignment - 1))) return false;
+    raise(cpu, kGP, 0);
+    return true;
+}
+
+bool area_call(Translation& t, const Instruction& insn, const ir::Helper& helper, unsigned bytes,
+               ir::Access access) {
+    const ir::Address first = t.address(insn, 0, 16, access);
+    if (!t.mode.long64()) { // is its end in the segment, too? Nothing wraps on the way there.
+        const ir::Address area = Translation::effective(insn, 0);
+        const Ref offset = t.ir.temp();
+        t.ir.lea(area.size, offset, area);
+        if (area.size == 2) t.ir.extend(ir::Op::Zext, 2, 8, offset, offset);
+        t.in_segment({.base = offset, .disp = bytes - 16}, Translation::segment(insn, 0), 16, access);
+    }
+    const unsigned format = insn.zydis.attributes & ZYDIS_ATTRIB_HAS_REX && insn.zydis.raw.rex.W ? 8 : 4;
+    t.ir.call(helper, {}, t.linear(first), {}, size_and_length(format, insn));
+    return true;
+}
+
+} // namespace dragoman::x86
