@@ -26,7 +26,7 @@ constexpr MsrCase kCases[] = {
     {0x179, "IA32_MCG_CAP", 0x100010a, kNone, 0},
     {0x17a, "IA32_MCG_STATUS", 0, 4, 8},
     {0x17b, "IA32_MCG_CTL", ~u64{0}, 0, kNone},
-    {0x1a0, "IA32_MISC_ENABLE", 0x1801, u64{1} << 34 | 0x401801, 0x1803},
+    {0x1a0, "IA32_MISC_ENABLE", 0x41801, u64{1} << 34 | 0x441801, 0x41803},
     {0x200, "IA32_MTRR_PHYSBASE0", 0, 0x80000006, 0x80000002}, // no such type
     {0x202, "IA32_MTRR_PHYSBASE1", 0, 0x80000000, 0x80000100}, // bits 11:8
     {0x20e, "IA32_MTRR_PHYSBASE7", 0, u64{1} << 39, u64{1} << 40},
@@ -182,7 +182,7 @@ TEST(SystemMsr, ExecuteDisableCanBeTakenAway) {
     ASSERT_TRUE(write_msr(m.cpu, 0x1a0, 0)) << "what only tells is not written";
     u64 v = 0;
     ASSERT_TRUE(read_msr(m.cpu, 0x1a0, v));
-    EXPECT_EQ(v, 0x1800u);
+    EXPECT_EQ(v, 0x41800u);
 }
 
 // ---- machine checks

@@ -104,8 +104,7 @@ class Xsave : public ::testing::Test {
         m.cpu.cr4 |= kCr4OSXSAVE | kCr4OSFXSR;
         m.cpu.xcr0 = state_components(m.model);
         m.cpu.gpr[7] = kArea;
-        m.cpu.gpr[0] = ~u32{0};
-        m.cpu.gpr[2] = ~u32{0};
+        m.cpu.gpr[0] = kX87State | kSseState | kAvxState | kPkruState;
     }
     void run(std::initializer_list<int> code) {
         m.code(kCode, code);
