@@ -119,7 +119,7 @@ one_at_a_time() {
 }
 
 # The modules that the disk and CD guests load: IDE disk and CD, the file systems of our images, the network card.
-DISK_MODULES="ata_piix sd_mod sr_mod ext4 isofs e1000"
+DISK_MODULES="ata_piix sd_mod sr_mod ext4 isofs e1000 virtio_pci virtio_blk"
 
 # linux_parts: kernel and archives for a bootable amd64 image, made when they are missing or older than their maker.
 linux_parts() {

@@ -18,6 +18,7 @@ import time
 
 import display
 import memtest
+import storage
 import userland
 from console import Console, Failure, Shell, report
 
@@ -268,6 +269,8 @@ SCENARIOS = {
     "escape-key": escape_key,
     "disk": disk,
     "cd": cd,
+    "images": storage.images,
+    "kill": lambda test: storage.kill(test, 20),
     "screendump": display.screendump,
     "window": display.window,
     "memtest-x64": lambda test: memtest.run(test, "memtest86+x64.bin", fade=False),

@@ -1,0 +1,133 @@
+"""Disks in real use: images of several kinds behind several controllers, and what is left when the emulator is killed."""
+
+import base64
+import os
+import random
+import shutil
+import subprocess
+import time
+
+from console import Failure, Shell
+
+CONTROLLERS = {  # name: options behind -drive file=..., the disk in the guest, modules
+    "ide": ("if=ide", "sda", "ata_piix,sd_mod,ext4"),
+    "virtio": ("if=virtio", "vda", "virtio_pci,virtio_blk,ext4"),
+}
+
+
+def tool(test):
+    return os.path.join(os.path.dirname(os.path.abspath(test.arguments.emulator)), "dragoman-img")
+
+
+def img(test, *words, status=(0,)):
+    result = subprocess.run([tool(test), *words], capture_output=True, text=True, check=False)
+    if result.returncode not in status:
+        raise Failure(f"dragoman-img {' '.join(words)}: {result}")
+    return result.stdout
+
+
+def check_clean(test, image):
+    """By ourselves and by qemu-img, if it is here. Leaks (3) are what a killed writer may leave."""
+    img(test, "check", image, status=(0, 3))
+    if shutil.which("qemu-img"):
+        result = subprocess.run(["qemu-img", "check", image], capture_output=True, text=True, check=False)
+        if result.returncode not in (0, 3):
+            raise Failure(f"qemu-img check: {result}")
+
+
+def start(test, controller, image, more="", script=None):
+    initrd = os.path.join(test.scratch.name, "initrd")
+    with open(initrd, "wb") as joined:
+        for part in ("initrd-amd64.cpio", "modules-amd64.cpio"):
+            with open(test.guest(part), "rb") as source:
+                joined.write(source.read())
+    interface, disk, modules = CONTROLLERS[controller]
+    run = f" dragoman.run={base64.b64encode(script.encode()).decode().rstrip('=')}" if script else ""
+    console = test.start("-kernel", test.guest("vmlinuz-amd64"), "-initrd", initrd, "-append",
+                         f"console=ttyS0 quiet dragoman.load={modules}{run}", "-drive",
+                         f"file={image},{interface},format=qcow2{more}", memory="128")
+    console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    return console, disk
+
+
+def images(test):
+    """The disk image as qcow2 with an overlay, from each controller; with -snapshot nothing of it changes."""
+    base, top = (os.path.join(test.scratch.name, name) for name in ("base.qcow2", "top.qcow2"))
+    img(test, "convert", "-f", "raw", "-O", "qcow2", "-c", test.guest("disk-amd64.img"), base)
+    img(test, "create", "-f", "qcow2", "-b", base, "-F", "qcow2", top)
+    for controller in CONTROLLERS:
+        for more, kept in (("", True), (",snapshot=on", False)):
+            with open(top, "rb") as f:
+                before = f.read()
+            console, disk = start(test, controller, top, more)
+            shell = Shell(console)
+            shell.check(f"for i in $(seq 60); do [ -b /dev/{disk}1 ] && break; sleep 1; done; mount /dev/{disk}1 /mnt; "
+                        f"rm -f /mnt/{controller}; seq 1 30000 > /mnt/{controller}; sync; umount /mnt; "
+                        f"mount -o ro /dev/{disk}1 /mnt; tail -n 1 /mnt/{controller}", "^30000$")
+            console.send("umount /mnt; poweroff -f\n")
+            test.ends()
+            check_clean(test, top)
+            with open(top, "rb") as f:
+                if (f.read() != before) != kept:
+                    raise Failure(f"{controller}{more}: the image {'did not change' if kept else 'changed'}")
+    flat = os.path.join(test.scratch.name, "flat.img")
+    img(test, "convert", "-O", "raw", top, flat)
+    for controller in CONTROLLERS:
+        debugfs = shutil.which("debugfs", path=os.environ.get("PATH", "") + ":/sbin:/usr/sbin")
+        if debugfs:
+            written = subprocess.run([debugfs, "-R", f"cat /{controller}", f"{flat}?offset=1048576"], check=False,
+                                     stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
+            if written != "".join(f"{n}\n" for n in range(1, 30001)).encode():
+                raise Failure(f"the image does not hold what the guest wrote by {controller}")
+
+
+BLOCK = 65536
+BLOCKS = 600
+
+
+def kill(test, kills):
+    """The guest writes numbered blocks to the bare disk, flushes, and says so. The emulator is killed at a random moment:
+    each block holds what was flushed last, or something written later, and the image has no corruption."""
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    rng = random.Random(seed)
+    image = os.path.join(test.scratch.name, "kill.qcow2")
+    img(test, "create", "-f", "qcow2", image, f"{BLOCKS * BLOCK}")
+    flushed = {}  # block: number of the write
+    number = 0
+    for round_ in range(kills):
+        controller = ("ide", "virtio")[round_ % 2]
+        disk = CONTROLLERS[controller][1]
+        script = (f"for i in 1 2 3 4 5 6 7 8 9; do [ -b /dev/{disk} ] && break; sleep 1; done; n={number}; "
+                  f"while true; do n=$((n + 1)); b=$((n * 7919 % {BLOCKS})); "
+                  f"yes $(printf %07d $n) | dd of=/dev/{disk} bs={BLOCK} count=1 iflag=fullblock seek=$b conv=notrunc,fsync "
+                  "2>/dev/null && echo FLUSHED $n; done")
+        console, _ = start(test, controller, image, script=script)
+        console.expect(r"FLUSHED (\d+)\n")
+        end = time.monotonic() + rng.uniform(0.0, 2.0)
+        while time.monotonic() < end:
+            console.read(max(0.0, end - time.monotonic()))
+        console.process.kill()
+        console.process.wait()
+        while console.read(0.2):
+            if console.overdue():
+                raise Failure("the console of a killed emulator does not end")
+        first = number
+        for line in console.text.split("\n")[:-1]:
+            if line.startswith("FLUSHED "):
+                number = int(line.split()[1])
+                flushed[number * 7919 % BLOCKS] = number
+        console.close()
+        check_clean(test, image)
+        flat = os.path.join(test.scratch.name, "flat.img")
+        img(test, "convert", "-O", "raw", image, flat)
+        with open(flat, "rb") as f:
+            for block, wanted in flushed.items():
+                f.seek(block * BLOCK)
+                data = f.read(BLOCK)
+                lines = set(data.decode("latin-1").split("\n"))
+                held = {int(line) for line in lines if line.isdigit()}
+                if not held or not (held == {wanted} or (min(held) >= wanted and max(held) > number)):
+                    raise Failure(f"round {round_}: block {block} holds {sorted(held)[:5]}, flushed was {wanted}")
+        print(f"round {round_} ({controller}): {number - first} flushed writes, {len(flushed)} blocks are right", flush=True)
+        number += 1  # the write that was cut off
