@@ -267,7 +267,7 @@ class Generator {
                 i.imm = i64(below(3));
             } else {
                 pending_ = 0;
-                i.op = Op::CheckAlign, i.mem = address(), i.imm = (1 << below(5)) - 1;
+                i.op = below(2) ? Op::CheckAlign : Op::CheckAc, i.mem = address(), i.imm = (1 << below(5)) - 1;
             }
         }
         b.add(i);
