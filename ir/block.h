@@ -13,7 +13,7 @@ struct Block {
     u64 linear_pc = 0;   // CS base + pc
     u32 guest_bytes = 0; // length of the guest code
     u32 guest_instructions = 0;
-    u8 mode_bits = 64;   // 16, 32 or 64: rip wraps at this width (16 and 32)
+    u8 mode_bits = 64;   // 16, 32 or 64; rip has 64 bits in 64-bit mode and 32 in the others
     u8 view = 0;         // softmmu::View of its data accesses
     u8 vector_bytes = 16; // Context::vector_bytes while it runs
     std::vector<Inst> insts;

@@ -248,7 +248,7 @@ bool run_Call(Context& ctx, const Inst& inst) {
 bool run_Insn(Context& ctx, const Inst& inst) {
     DRAGOMAN_ASSERT(ctx.interpreted_block);
     const Block& block = *ctx.interpreted_block;
-    ctx.rip = (block.pc + u64(inst.imm)) & low_mask(block.mode_bits);
+    ctx.rip = (block.pc + u64(inst.imm)) & low_mask(block.mode_bits == 64 ? 64 : 32);
     ++ctx.interpreted_instruction;
     return true;
 }

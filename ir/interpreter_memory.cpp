@@ -47,7 +47,7 @@ void compare_and_exchange(Context& ctx, const Inst& inst, u8* host) {
 // The lowest and highest offset inside a segment (SDM vol. 3, 5.3).
 bool inside_limit(const Segment& seg, u64 first, u64 last) {
     const bool expand_down = (seg.attributes & 0x0c) == 0x04;
-    if (!expand_down) return last <= seg.limit;
+    if (!expand_down) return last <= seg.limit || (seg.base == 0 && seg.limit == 0xffffffff); // flat: wraps
     const u64 top = seg.attributes & 0x4000 /* B */ ? 0xffffffff : 0xffff;
     return first > seg.limit && last <= top;
 }
@@ -126,6 +126,10 @@ bool run_SegAddr(Context& ctx, const Inst& inst) {
 
 bool run_CheckAlign(Context& ctx, const Inst& inst) {
     if (linear_address(ctx, inst.mem) & u64(inst.imm)) return raise_fault(ctx, kVectorGP, true);
+    return true;
+}
+bool run_CheckAc(Context& ctx, const Inst& inst) {
+    if (linear_address(ctx, inst.mem) & u64(inst.imm)) return raise_fault(ctx, kVectorAC, true);
     return true;
 }
 

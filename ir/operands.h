@@ -44,7 +44,7 @@ inline bool raise_fault(Context& ctx, u8 vector, bool has_error) {
     ctx.exit = Exit::Fault;
     return false;
 }
-inline constexpr u8 kVectorDE = 0, kVectorSS = 12, kVectorGP = 13, kVectorXM = 19;
+inline constexpr u8 kVectorDE = 0, kVectorSS = 12, kVectorGP = 13, kVectorAC = 17, kVectorXM = 19;
 
 // Each op's meaning: false when it left the block.
 #define OP(name, ...) bool run_##name(Context& ctx, const Inst& inst);

@@ -280,7 +280,7 @@ class InstParser {
         const std::string_view w = line_.peek_word();
         if (i_.op == Op::Rmw && !w.empty() && !text::find_ref(w).is_none()) i_.d = ref();
         memory();
-        if (i_.op == Op::CheckAlign)
+        if (i_.op == Op::CheckAlign || i_.op == Op::CheckAc)
             i_.imm = number();
         else if (more())
             i_.a = ref(i_.imm);

@@ -118,7 +118,7 @@ class Printer {
         case Form::MA:
             if (i.op == Op::Rmw && !i.d.is_none()) ref(i.d, d_size, 0);
             memory();
-            if (i.op == Op::CheckAlign)
+            if (i.op == Op::CheckAlign || i.op == Op::CheckAc)
                 item(hex(u64(i.imm)));
             else if (!i.a.is_none())
                 ref(i.a, a_size, i.imm);

@@ -76,6 +76,7 @@ bool has_size(Op op) {
     case Op::SetFlags:
     case Op::JumpInd:
     case Op::CheckAlign:
+    case Op::CheckAc:
     case Op::Branch:
     case Op::Vec:
     case Op::Call: return false;

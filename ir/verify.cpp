@@ -222,7 +222,8 @@ class Verifier {
     void memory_and_source(const Inst& i) {
         memory(i);
         switch (i.op) {
-        case Op::CheckAlign: check(i.imm > 0 && i.imm < 64, "alignment mask"); break;
+        case Op::CheckAlign:
+        case Op::CheckAc: check(i.imm > 0 && i.imm < 64, "alignment mask"); break;
         case Op::VStore: vector(i.a); break;
         case Op::Store:
             if (!i.a.is_imm()) source(i.a);

@@ -22,7 +22,7 @@ u64 code_base(const x86::Cpu& cpu) {
 
 u64 linear_rip(const x86::Cpu& cpu) {
     const u64 linear = code_base(cpu) + cpu.rip;
-    return cpu.long_mode() ? linear : linear & 0xffffffff;
+    return cpu.code64() ? linear : linear & 0xffffffff;
 }
 
 } // namespace
@@ -142,7 +142,8 @@ CachedBlock* Vcpu::next_block() {
     const u64 linear = linear_rip(c);
     const auto view = c.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
     BlockKey key{.rip = c.rip, .mode = c.key & kModeMask};
-    if (x86::canonical(mmu_.paging(), linear, 1)) {
+    const bool inside = c.code64() || c.rip <= c.seg[unsigned(ir::Seg::CS)].limit;
+    if (inside && x86::canonical(mmu_.paging(), linear, 1)) {
         const auto fetched = mmu_.fetch(linear, view);
         if (!fetched.ok) {
             x86::raise_page_fault(c, fetched.fault);
@@ -208,7 +209,7 @@ void Vcpu::settle(const CachedBlock& block) {
         if (!backend_ || block.entry == nullptr) retired = c.interpreted_instruction + completed;
     } else if (const backend::SidePoint* point =
                    block.side_point(reinterpret_cast<const u8*>(c.host_return))) {
-        if (!completed) c.rip = block.linear_pc - code_base(c) + point->guest_offset;
+        if (!completed) c.rip = block.key.rip + point->guest_offset;
         retired = point->instruction_index + completed;
     } else {
         return; // left at its end

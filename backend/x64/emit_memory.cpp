@@ -407,6 +407,10 @@ void Emitter::emit_CheckAlign(const Inst& inst) {
     a.bind(back);
 }
 
+void Emitter::emit_CheckAc(const Inst& inst) {
+    emit_CheckAlign(inst);
+}
+
 // Inline for a present, writable, expand-up data segment, or readable code for a read; the interpreter's
 // meaning decides all others.
 void Emitter::emit_SegAddr(const Inst& inst) {

@@ -144,7 +144,7 @@ void Emitter::emit_Insn(const Inst&) {}
 
 u64 Emitter::current_rip() const {
     const u64 rip = block_->pc + guest_offset_;
-    return block_->mode_bits == 64 ? rip : rip & ((u64{1} << block_->mode_bits) - 1);
+    return block_->mode_bits == 64 ? rip : rip & 0xffffffff;
 }
 
 void Emitter::note_side_point() {

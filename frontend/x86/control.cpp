@@ -21,7 +21,7 @@ u64 relative_target(const Translation& t, const Instruction& insn) {
     return t.cut_rip(insn.next_rip + insn.operands[0].imm.value.u, insn.operand_size());
 }
 
-// A target beyond the limit of CS is refused by the branch itself, before it changes anything (SDM vol. 2,
+// A target beyond the limit of CS is refused by the branch itself, before it changes a register (SDM vol. 2,
 // JMP, CALL, RET, Jcc, LOOP). a: target, imm: limit
 u64 check_target(ir::Context& ctx, u64 a, u64, u64 imm) {
     if (a > imm) raise(ctx, kGP, 0);
@@ -55,7 +55,6 @@ Ref indirect_target(Translation& t, const Instruction& insn) {
     } else {
         t.ir.mov(8, target, Translation::gpr(insn.operands[0].reg.value));
     }
-    check_indirect_target(t, target, size);
     return target;
 }
 
@@ -64,7 +63,9 @@ Ref indirect_target(Translation& t, const Instruction& insn) {
 bool JMP(Translation& t, const Instruction& insn) {
     if (is_far(insn)) return far_jump(t, insn);
     if (!is_immediate(insn, 0)) {
-        t.ir.jump_ind(indirect_target(t, insn));
+        const Ref to = indirect_target(t, insn);
+        check_indirect_target(t, to, insn.operand_size());
+        t.ir.jump_ind(to);
         return false;
     }
     const u64 target = relative_target(t, insn);
@@ -157,15 +158,20 @@ bool CALL(Translation& t, const Instruction& insn) {
     if (is_far(insn)) return far_call(t, insn);
     const unsigned size = insn.operand_size();
     const bool direct = is_immediate(insn, 0);
-    if (direct && relative_target(t, insn) > t.code_limit) return t.raise(kGP, 0);
     const Ref target = direct ? Ref::none() : indirect_target(t, insn);
+    const ir::Address top =
+        t.address(ir::Seg::SS, ir::kRsp, -i64(size), t.stack_size(), size, ir::Access::Write);
     if (insn.next_rip == u64(i64(i32(insn.next_rip)))) {
-        t.push(size, Ref::imm(), i64(insn.next_rip));
+        t.ir.store(size, top, Ref::imm(), i64(insn.next_rip));
     } else { // a store takes 32 bits
         const Ref next = t.ir.temp();
         t.ir.mov_imm(8, next, i64(insn.next_rip));
-        t.push(size, next);
+        t.ir.store(size, top, next);
     }
+    // Processors look at the target when the return address is on the stack, but RSP not yet moved.
+    if (direct && relative_target(t, insn) > t.code_limit) return t.raise(kGP, 0);
+    if (!direct) check_indirect_target(t, target, size);
+    t.adjust_stack(-i64(size));
     if (direct)
         t.ir.jump(relative_target(t, insn));
     else
@@ -191,27 +197,27 @@ bool RET(Translation& t, const Instruction& insn) {
 
 namespace {
 
-// BOUND: the signed index `b` against the two bounds at linear address `a`; imm: operand size.
-u64 bound(ir::Context& ctx, u64 a, u64 b, u64 imm) {
-    const unsigned size = unsigned(imm);
-    const u8* bounds = ctx.memory->acquire(ctx, a, 2 * size, ir::Access::Read);
-    if (!bounds) return 0;
-    u64 lower = 0, upper = 0;
-    std::memcpy(&lower, bounds, size);
-    std::memcpy(&upper, bounds + size, size);
-    const i64 index = sign_extend(b, size);
-    if (index < sign_extend(lower, size) || index > sign_extend(upper, size)) raise(ctx, kBR);
+// BOUND, one bound after the other. a: index, b: bound, imm: operand size
+u64 check_lower(ir::Context& ctx, u64 a, u64 b, u64 imm) {
+    if (sign_extend(a, unsigned(imm)) < sign_extend(b, unsigned(imm))) raise(ctx, kBR);
     return 0;
 }
-constexpr ir::Helper bound_info{"bound", bound};
+u64 check_upper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
+    if (sign_extend(a, unsigned(imm)) > sign_extend(b, unsigned(imm))) raise(ctx, kBR);
+    return 0;
+}
+constexpr ir::Helper check_lower_info{"check_lower", check_lower},
+    check_upper_info{"check_upper", check_upper};
 
 } // namespace
 
 bool BOUND(Translation& t, const Instruction& insn) {
     const unsigned size = operand_bytes(insn, 0);
-    const ir::Address a = t.address(insn, 1, 2 * size, ir::Access::Read);
-    const Ref linear = t.linear(a);
-    t.ir.call(bound_info, {}, linear, Translation::gpr(insn.operands[0].reg.value), size);
+    const Ref index = Translation::gpr(insn.operands[0].reg.value), bound = t.ir.temp();
+    t.ir.load(size, bound, t.address(insn, 1, size, ir::Access::Read));
+    t.ir.call(check_lower_info, {}, index, bound, size);
+    t.ir.load(size, bound, t.address(insn, 1, size, ir::Access::Read, size));
+    t.ir.call(check_upper_info, {}, index, bound, size);
     return true;
 }
 

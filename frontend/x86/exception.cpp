@@ -74,14 +74,9 @@ bool deliver_real(Cpu& cpu, const Event& e) {
     return true;
 }
 
-// The handler's code segment, checked; `level` is its CPL.
-bool read_handler(Cpu& cpu, u16 selector, Descriptor& code, unsigned& level) {
-    if (is_null(selector)) return fail(cpu, kGP, 0);
-    if (!read_descriptor(cpu, selector, code, kGP)) return false;
-    if (!code.is_code() || code.dpl() > cpu.cpl) return fail(cpu, kGP, selector & 0xfffc);
-    if (!code.present()) return fail(cpu, kNP, selector & 0xfffc);
-    level = code.conforming() ? cpu.cpl : code.dpl();
-    return true;
+// The CPL at which a handler in this code segment runs.
+unsigned handler_level(const Cpu& cpu, const Descriptor& code) {
+    return code.conforming() ? cpu.cpl : code.dpl();
 }
 
 bool deliver_long(Cpu& cpu, const Event& e) {
@@ -96,20 +91,19 @@ bool deliver_long(Cpu& cpu, const Event& e) {
     if (!gate.present()) return fail(cpu, kNP, idt_error(e.vector));
 
     Descriptor code;
-    unsigned level = 0;
-    if (!read_handler(cpu, gate.gate_selector(), code, level)) return false;
-    if (!code.long_code() || code.default_big()) return fail(cpu, kGP, gate.gate_selector() & 0xfffc);
-
-    Stack stack;
-    stack.bits = 64;
-    stack.view = view_at(cpu, level);
-    stack.pointer = cpu.gpr[4] & (cpu.code64() ? ~u64{0} : current_stack(cpu).mask());
-    const bool inner = level < cpu.cpl;
-    if (inner || gate.gate_ist()) {
-        if (!inner_stack64(cpu, level, gate.gate_ist(), stack.pointer)) return false;
+    if (!read_gate_target(cpu, gate.gate_selector(), code)) return false;
+    const unsigned level = handler_level(cpu, code);
+    const bool changes = level < cpu.cpl;
+    InnerStack inner;
+    Stack& stack = inner.stack;
+    if (changes || gate.gate_ist()) {
+        if (!open_inner_stack(cpu, level, gate.gate_ist(), inner)) return false;
+    } else {
+        stack.bits = 64;
+        stack.view = view_at(cpu, level);
+        stack.pointer = cpu.gpr[4] & (cpu.code64() ? ~u64{0} : current_stack(cpu).mask());
     }
     stack.pointer &= ~u64{15};
-    if (!canonical(cpu, gate.gate_offset64())) return fail(cpu, kGP, 0);
 
     Frame frame(8);
     frame.push(cpu.seg[2].selector);
@@ -118,10 +112,12 @@ bool deliver_long(Cpu& cpu, const Event& e) {
     frame.push(cpu.seg[1].selector);
     frame.push(e.return_rip);
     if (e.has_error) frame.push(e.error);
+    if (!frame.fits(cpu, stack)) return false;
+    if (!canonical(cpu, gate.gate_offset64())) return fail(cpu, kGP, 0);
     if (!set_accessed(cpu, code) || !frame.write(cpu, stack)) return false;
 
     cpu.gpr[4] = stack.pointer;
-    if (inner) cpu.seg[2] = null_segment(u16(level), level);
+    if (changes) cpu.seg[2] = inner.segment;
     cpu.seg[1] = code.segment(with_rpl(gate.gate_selector(), level));
     cpu.cpl = u8(level);
     cpu.rip = gate.gate_offset64();
@@ -160,33 +156,25 @@ bool deliver_protected(Cpu& cpu, const Event& e) {
     const unsigned size = type & 8 ? 4 : 2;
     const u16 selector = gate.gate_selector();
     Descriptor code;
-    unsigned level = 0;
-    if (!read_handler(cpu, selector, code, level)) return false;
+    if (!read_gate_target(cpu, selector, code)) return false;
+    const unsigned level = handler_level(cpu, code);
     const bool v86 = cpu.v86();
     if (v86 && level != 0) return fail(cpu, kGP, selector & 0xfffc);
 
-    Stack stack = current_stack(cpu);
-    Descriptor ss;
-    u16 new_ss = 0;
-    const bool inner = level < cpu.cpl;
-    if (inner) {
-        u64 pointer = 0;
-        if (!inner_stack(cpu, level, new_ss, pointer)) return false;
-        if (!check_stack_segment(cpu, new_ss, level, kTS, ss)) return false;
-        stack.segment = ss.segment(new_ss);
-        stack.bits = ss.default_big() ? 32 : 16;
-        stack.pointer = pointer & stack.mask();
-        stack.view = view_at(cpu, level);
-        stack.error = new_ss & 0xfffc;
-    }
+    const bool changes = level < cpu.cpl;
+    InnerStack inner;
+    Stack& stack = inner.stack;
+    if (!changes)
+        stack = current_stack(cpu);
+    else if (!open_inner_stack(cpu, level, 0, inner))
+        return false;
     const u64 target = gate.gate_offset() & size_mask(size);
-    if (target > code.limit()) return fail(cpu, kGP, 0);
 
     Frame frame(size);
     if (v86)
         for (const unsigned i : {5u, 4u, 3u, 0u})
             frame.push(cpu.seg[i].selector);
-    if (inner) {
+    if (changes) {
         frame.push(cpu.seg[2].selector);
         frame.push(cpu.gpr[4]);
     }
@@ -194,10 +182,12 @@ bool deliver_protected(Cpu& cpu, const Event& e) {
     frame.push(cpu.seg[1].selector);
     frame.push(e.return_rip);
     if (e.has_error) frame.push(e.error);
-    if (inner && !set_accessed(cpu, ss)) return false;
+    if (!frame.fits(cpu, stack)) return false;
+    if (target > code.limit()) return fail(cpu, kGP, 0);
+    if (changes && !mark_accessed(cpu, inner)) return false;
     if (!set_accessed(cpu, code) || !frame.write(cpu, stack)) return false;
 
-    if (inner) cpu.seg[2] = ss.segment(new_ss);
+    if (changes) cpu.seg[2] = inner.segment;
     set_stack_pointer(cpu, stack);
     if (v86)
         for (const unsigned i : {0u, 3u, 4u, 5u})

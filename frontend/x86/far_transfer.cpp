@@ -51,16 +51,6 @@ bool check_gate(Cpu& cpu, const Descriptor& d) {
     return d.present() || fail(cpu, kNP, d.selector);
 }
 
-// The code segment a call gate leads to.
-bool read_gate_target(Cpu& cpu, const Descriptor& gate, Descriptor& code) {
-    const u16 selector = gate.gate_selector();
-    if (is_null(selector)) return fail(cpu, kGP, 0);
-    if (!read_descriptor(cpu, selector, code, kGP)) return false;
-    if (!code.is_code() || code.dpl() > cpu.cpl) return fail(cpu, kGP, selector);
-    if (cpu.long_mode() && (!code.long_code() || code.default_big())) return fail(cpu, kGP, selector);
-    return code.present() || fail(cpu, kNP, selector);
-}
-
 u64 gate_target(const Cpu& cpu, const Descriptor& gate) {
     if (cpu.long_mode()) return gate.gate_offset64();
     return gate.gate_offset() & (gate.type() == kCallGate16 ? 0xffff : 0xffffffff);
@@ -93,23 +83,9 @@ bool sane_wide_gate(const Cpu& cpu, const Descriptor& d) {
 bool call_inner(Cpu& cpu, const Descriptor& gate, Descriptor& code, u64 target, u64 next_rip) {
     const unsigned level = code.dpl();
     const unsigned size = cpu.long_mode() ? 8 : gate.type() == kCallGate16 ? 2 : 4;
-    Stack stack;
-    Descriptor ss;
-    u16 new_ss = 0;
+    InnerStack inner;
+    if (!open_inner_stack(cpu, level, 0, inner)) return false;
     Frame frame(size);
-    if (cpu.long_mode()) {
-        stack.bits = 64;
-        if (!inner_stack64(cpu, level, 0, stack.pointer)) return false;
-    } else {
-        u64 pointer = 0;
-        if (!inner_stack(cpu, level, new_ss, pointer)) return false;
-        if (!check_stack_segment(cpu, new_ss, level, kTS, ss)) return false;
-        stack.segment = ss.segment(new_ss);
-        stack.bits = ss.default_big() ? 32 : 16;
-        stack.pointer = pointer & stack.mask();
-        stack.error = new_ss & 0xfffc;
-    }
-    stack.view = view_at(cpu, level);
     frame.push(cpu.seg[2].selector);
     frame.push(cpu.gpr[4]);
     if (!cpu.long_mode()) {
@@ -121,30 +97,85 @@ bool call_inner(Cpu& cpu, const Descriptor& gate, Descriptor& code, u64 target, 
     }
     frame.push(cpu.seg[1].selector);
     frame.push(next_rip);
-    if (!check_target(cpu, code, target)) return false;
-    if (!cpu.long_mode() && !set_accessed(cpu, ss)) return false;
-    if (!set_accessed(cpu, code) || !frame.write(cpu, stack)) return false;
-    if (cpu.long_mode())
-        cpu.seg[2] = null_segment(u16(level), level);
-    else
-        cpu.seg[2] = ss.segment(new_ss);
-    set_stack_pointer(cpu, stack);
+    if (!frame.fits(cpu, inner.stack) || !check_target(cpu, code, target)) return false;
+    if (!mark_accessed(cpu, inner) || !set_accessed(cpu, code) || !frame.write(cpu, inner.stack))
+        return false;
+    cpu.seg[2] = inner.segment;
+    set_stack_pointer(cpu, inner.stack);
     enter(cpu, code, level, target);
     return true;
 }
 
-bool push_return(Cpu& cpu, Stack& stack, unsigned size, u64 next_rip) {
+// The return address on the present stack, then on to `rip`: of the same privilege level.
+bool call_same(Cpu& cpu, Descriptor& code, u64 rip, Stack& stack, unsigned size, u64 next_rip) {
     Frame frame(size);
     frame.push(cpu.seg[1].selector);
     frame.push(next_rip);
-    return frame.write(cpu, stack);
+    // Processors push before they look at the target.
+    if (!frame.write(cpu, stack) || !check_target(cpu, code, rip) || !set_accessed(cpu, code)) return false;
+    set_stack_pointer(cpu, stack);
+    enter(cpu, code, cpu.cpl, rip);
+    return true;
 }
 
 } // namespace
 
+bool read_gate_target(Cpu& cpu, u16 selector, Descriptor& code) {
+    if (is_null(selector)) return fail(cpu, kGP, 0);
+    if (!read_descriptor(cpu, selector, code, kGP)) return false;
+    if (!code.is_code() || code.dpl() > cpu.cpl) return fail(cpu, kGP, selector);
+    if (cpu.long_mode() && (!code.long_code() || code.default_big())) return fail(cpu, kGP, selector);
+    return code.present() || fail(cpu, kNP, selector);
+}
+
+bool read_return_target(Cpu& cpu, u16 selector, Descriptor& code) {
+    if (is_null(selector)) return fail(cpu, kGP, 0);
+    if (!read_descriptor(cpu, selector, code, kGP)) return false;
+    const unsigned level = rpl(selector);
+    const bool level_ok = code.conforming() ? code.dpl() <= level : code.dpl() == level;
+    if (!code.is_code() || level < cpu.cpl || !level_ok) return fail(cpu, kGP, selector);
+    if (is_64bit_code(cpu, code) && code.default_big()) return fail(cpu, kGP, selector);
+    return code.present() || fail(cpu, kNP, selector);
+}
+
+bool return_real(Cpu& cpu, Stack& stack, u64 rip, u16 selector, u64 bytes) {
+    if (rip > cpu.seg[1].limit) return fail(cpu, kGP, 0);
+    stack.pointer += bytes;
+    set_stack_pointer(cpu, stack);
+    load_real_segment(cpu, ir::Seg::CS, selector);
+    cpu.rip = rip;
+    return true;
+}
+
+bool open_inner_stack(Cpu& cpu, unsigned level, unsigned ist, InnerStack& inner) {
+    Stack& stack = inner.stack;
+    stack.view = view_at(cpu, level);
+    if (cpu.long_mode()) {
+        stack.bits = 64;
+        inner.segment = null_segment(u16(level), level);
+        return inner_stack64(cpu, level, ist, stack.pointer);
+    }
+    u64 pointer = 0;
+    u16 selector = 0;
+    if (!inner_stack(cpu, level, selector, pointer)) return false;
+    if (!check_stack_segment(cpu, selector, level, kTS, inner.descriptor)) return false;
+    inner.segment = inner.descriptor.segment(selector);
+    stack.segment = inner.segment;
+    stack.bits = inner.descriptor.default_big() ? 32 : 16;
+    stack.pointer = pointer & stack.mask();
+    stack.error = selector & 0xfffc;
+    return true;
+}
+
+bool mark_accessed(Cpu& cpu, InnerStack& inner) {
+    if (cpu.long_mode()) return true;
+    if (!set_accessed(cpu, inner.descriptor)) return false;
+    inner.segment = inner.descriptor.segment(inner.segment.selector);
+    return true;
+}
+
 u64 instruction_pointer_mask(const Cpu& cpu) {
-    if (cpu.code64()) return ~u64{0};
-    return cpu.seg[1].attributes & kSegDB ? 0xffffffff : 0xffff;
+    return cpu.code64() ? ~u64{0} : 0xffffffff;
 }
 
 bool far_jump(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
@@ -169,7 +200,7 @@ bool far_jump(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
     case Way::CallGate: {
         Descriptor code;
         if (!sane_wide_gate(cpu, d)) return fail(cpu, kGP, selector);
-        if (!check_gate(cpu, d) || !read_gate_target(cpu, d, code)) return false;
+        if (!check_gate(cpu, d) || !read_gate_target(cpu, d.gate_selector(), code)) return false;
         if (!code.conforming() && code.dpl() != cpu.cpl) return fail(cpu, kGP, code.selector);
         if (!check_target(cpu, code, gate_target(cpu, d)) || !set_accessed(cpu, code)) return false;
         enter(cpu, code, cpu.cpl, gate_target(cpu, d));
@@ -186,29 +217,24 @@ bool far_call(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
     Stack stack = current_stack(cpu);
     if (real_addressing(cpu)) {
         if (offset > cpu.seg[1].limit) return fail(cpu, kGP, 0);
-        if (!push_return(cpu, stack, size, next_rip)) return false;
-        set_stack_pointer(cpu, stack);
-        load_real_segment(cpu, ir::Seg::CS, selector);
-        cpu.rip = offset;
-        return true;
+        Frame frame(size);
+        frame.push(cpu.seg[1].selector);
+        frame.push(next_rip);
+        if (!frame.write(cpu, stack)) return false;
+        return return_real(cpu, stack, offset, selector, 0);
     }
     if (is_null(selector)) return fail(cpu, kGP, 0);
     Descriptor d;
     if (!read_descriptor(cpu, selector, d, kGP, true)) return false;
     if (d.is_segment()) {
         if (!d.is_code()) return fail(cpu, kGP, selector);
-        if (!check_direct_code(cpu, d) || !check_target(cpu, d, offset) || !set_accessed(cpu, d))
-            return false;
-        if (!push_return(cpu, stack, size, next_rip)) return false;
-        set_stack_pointer(cpu, stack);
-        enter(cpu, d, cpu.cpl, offset);
-        return true;
+        return check_direct_code(cpu, d) && call_same(cpu, d, offset, stack, size, next_rip);
     }
     switch (way_of(cpu, d)) {
     case Way::CallGate: {
         Descriptor code;
         if (!sane_wide_gate(cpu, d)) return fail(cpu, kGP, selector);
-        if (!check_gate(cpu, d) || !read_gate_target(cpu, d, code)) return false;
+        if (!check_gate(cpu, d) || !read_gate_target(cpu, d.gate_selector(), code)) return false;
         const u64 target = gate_target(cpu, d);
         if (!code.conforming() && code.dpl() < cpu.cpl) return call_inner(cpu, d, code, target, next_rip);
         const unsigned gate_size = cpu.long_mode() ? 8 : d.type() == kCallGate16 ? 2 : 4;
@@ -216,11 +242,7 @@ bool far_call(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
             stack.bits = 64;
             stack.pointer = cpu.gpr[4];
         }
-        if (!check_target(cpu, code, target) || !set_accessed(cpu, code)) return false;
-        if (!push_return(cpu, stack, gate_size, next_rip)) return false;
-        set_stack_pointer(cpu, stack);
-        enter(cpu, code, cpu.cpl, target);
-        return true;
+        return call_same(cpu, code, target, stack, gate_size, next_rip);
     }
     case Way::Task: return switch_by(cpu, d, TaskSwitch::Call, next_rip);
     case Way::Bad: break;
@@ -230,26 +252,14 @@ bool far_call(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
 
 bool far_return(Cpu& cpu, unsigned size, u16 release) {
     Stack stack = current_stack(cpu);
-    u64 frame[2];
-    if (!read_stack(cpu, stack, 0, size, 2, frame)) return false;
-    const u64 rip = frame[0];
-    const u16 selector = u16(frame[1]);
-    if (real_addressing(cpu)) {
-        if (rip > cpu.seg[1].limit) return fail(cpu, kGP, 0);
-        stack.pointer += 2 * size + release;
-        set_stack_pointer(cpu, stack);
-        load_real_segment(cpu, ir::Seg::CS, selector);
-        cpu.rip = rip;
-        return true;
-    }
-    if (is_null(selector)) return fail(cpu, kGP, 0);
+    u64 rip = 0, selector_slot = 0; // of which 16 bits are read, and first
+    if (!read_stack(cpu, stack, size, 2, 1, &selector_slot)) return false;
+    if (!read_stack(cpu, stack, 0, size, 1, &rip)) return false;
+    const u16 selector = u16(selector_slot);
+    if (real_addressing(cpu)) return return_real(cpu, stack, rip, selector, 2 * size + release);
     Descriptor code;
-    if (!read_descriptor(cpu, selector, code, kGP)) return false;
+    if (!read_return_target(cpu, selector, code)) return false;
     const unsigned level = rpl(selector);
-    const bool level_ok = code.conforming() ? code.dpl() <= level : code.dpl() == level;
-    if (!code.is_code() || level < cpu.cpl || !level_ok) return fail(cpu, kGP, selector);
-    if (is_64bit_code(cpu, code) && code.default_big()) return fail(cpu, kGP, selector);
-    if (!code.present()) return fail(cpu, kNP, selector);
     if (level == cpu.cpl) {
         if (!check_target(cpu, code, rip) || !set_accessed(cpu, code)) return false;
         stack.pointer += 2 * size + release;

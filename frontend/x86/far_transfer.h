@@ -4,6 +4,7 @@
 #pragma once
 
 #include "frontend/x86/descriptor.h"
+#include "frontend/x86/system_memory.h"
 
 namespace dragoman::x86 {
 
@@ -12,6 +13,24 @@ bool far_jump(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip);
 bool far_call(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip);
 bool far_return(Cpu& cpu, unsigned size, u16 release);
 bool interrupt_return(Cpu& cpu, unsigned size, u64 next_rip);
+
+// What transfers of all kinds have in common. Each raises and returns false where the manual says so.
+//
+// The code segment a call, interrupt or trap gate leads to: code, not more privileged than its user can have
+// it, 64-bit code in long mode, present.
+bool read_gate_target(Cpu& cpu, u16 selector, Descriptor& code);
+// The code segment of a return frame, to the level of its RPL.
+bool read_return_target(Cpu& cpu, u16 selector, Descriptor& code);
+// Real and virtual-8086 mode: to CS:IP of a return frame of `bytes` bytes, which is popped.
+bool return_real(Cpu& cpu, Stack& stack, u64 rip, u16 selector, u64 bytes);
+// The stack of an inner level as the TSS has it, and its segment (in long mode a null one).
+struct InnerStack {
+    Stack stack;
+    Descriptor descriptor;
+    ir::Segment segment;
+};
+bool open_inner_stack(Cpu& cpu, unsigned level, unsigned ist, InnerStack& inner);
+bool mark_accessed(Cpu& cpu, InnerStack& inner);
 
 // The last step of RET and IRET, to the code segment already checked: with a new stack, or with the present
 // one (whose pointer the caller moves).

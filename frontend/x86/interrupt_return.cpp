@@ -33,15 +33,20 @@ u32 flags_mask(unsigned cpl, unsigned iopl, unsigned size) {
     return mask;
 }
 
+// RIP, CS and RFLAGS, and what follows them. Of the slot of CS only 16 bits have to be there.
+bool read_frame(Cpu& cpu, const Stack& stack, unsigned size, unsigned count, u64* frame) {
+    if (read_stack(cpu, stack, 0, size, count, frame)) return true;
+    if (count != 3 || cpu.exit != ir::Exit::Fault || cpu.fault.vector != stack.fault) return false;
+    cpu.exit = ir::Exit::None;
+    return read_stack(cpu, stack, 2 * size, size, 1, frame + 2) &&
+           read_stack(cpu, stack, size, 2, 1, frame + 1) && read_stack(cpu, stack, 0, size, 1, frame);
+}
+
 bool return_in_real_mode(Cpu& cpu, unsigned size) {
     Stack stack = current_stack(cpu);
     u64 frame[3];
-    if (!read_stack(cpu, stack, 0, size, 3, frame)) return false;
-    if (frame[0] > cpu.seg[1].limit) return fail(cpu, kGP, 0);
-    stack.pointer += 3 * size;
-    set_stack_pointer(cpu, stack);
-    load_real_segment(cpu, ir::Seg::CS, u16(frame[1]));
-    cpu.rip = frame[0];
+    if (!read_frame(cpu, stack, size, 3, frame)) return false;
+    if (!return_real(cpu, stack, frame[0], u16(frame[1]), 3 * size)) return false;
     merge_flags(cpu, u32(frame[2]), flags_mask(0, 3, size) & ~u32(kVIF | kVIP));
     return true;
 }
@@ -51,8 +56,7 @@ bool return_in_v86(Cpu& cpu, unsigned size) {
     if (cpu.iopl() < 3 && !virtual_if) return fail(cpu, kGP, 0);
     Stack stack = current_stack(cpu);
     u64 frame[3];
-    if (!read_stack(cpu, stack, 0, size, 3, frame)) return false;
-    if (frame[0] > cpu.seg[1].limit) return fail(cpu, kGP, 0);
+    if (!read_frame(cpu, stack, size, 3, frame)) return false;
     const u32 flags = u32(frame[2]);
     u32 mask = kPlainFlags | (size > 2 ? u32(kAC | kID | kRF) : 0);
     if (virtual_if) {
@@ -60,10 +64,7 @@ bool return_in_v86(Cpu& cpu, unsigned size) {
     } else {
         mask |= kIF;
     }
-    stack.pointer += 3 * size;
-    set_stack_pointer(cpu, stack);
-    load_real_segment(cpu, ir::Seg::CS, u16(frame[1]));
-    cpu.rip = frame[0];
+    if (!return_real(cpu, stack, frame[0], u16(frame[1]), 3 * size)) return false;
     merge_flags(cpu, flags, mask);
     if (virtual_if) merge_flags(cpu, flags & kIF ? u32(kVIF) : 0, kVIF);
     return true;
@@ -107,20 +108,15 @@ bool interrupt_return(Cpu& cpu, unsigned size, u64 next_rip) {
     Stack stack = current_stack(cpu);
     const bool from_64 = cpu.code64();
     u64 frame[5]; // RIP CS RFLAGS, and RSP SS always in 64-bit mode
-    if (!read_stack(cpu, stack, 0, size, from_64 ? 5 : 3, frame)) return false;
+    if (!read_frame(cpu, stack, size, from_64 ? 5 : 3, frame)) return false;
     const u64 rip = frame[0];
     const u16 selector = u16(frame[1]);
     const u32 flags = u32(frame[2]);
     if (!cpu.long_mode() && size == 4 && (flags & kVM) && cpu.cpl == 0) return return_to_v86(cpu, frame);
 
-    if (is_null(selector)) return fail(cpu, kGP, 0);
     Descriptor code;
-    if (!read_descriptor(cpu, selector, code, kGP)) return false;
+    if (!read_return_target(cpu, selector, code)) return false;
     const unsigned level = rpl(selector);
-    const bool level_ok = code.conforming() ? code.dpl() <= level : code.dpl() == level;
-    if (!code.is_code() || level < cpu.cpl || !level_ok) return fail(cpu, kGP, selector);
-    if (cpu.long_mode() && code.long_code() && code.default_big()) return fail(cpu, kGP, selector);
-    if (!code.present()) return fail(cpu, kNP, selector);
 
     const u32 mask = flags_mask(cpu.cpl, cpu.iopl(), size); // by the CPL before the return
     if (level > cpu.cpl || from_64) {

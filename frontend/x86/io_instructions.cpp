@@ -106,6 +106,10 @@ bool string_io_step(Cpu& cpu, const StringIo& io, u16 port) {
     u64& index = cpu.gpr[io.out ? 6 : 7];
     u64 linear = 0;
     if (!element_address(cpu, io, index & size_mask(io.address_size), linear)) return false;
+    if (alignment_checked(cpu) && linear % io.size) {
+        raise(cpu, kVectorAC, 0);
+        return false;
+    }
     u8* host = cpu.memory->acquire(cpu, linear, io.size, io.out ? ir::Access::Read : ir::Access::Write);
     if (!host) return false;
     port_accessed(cpu, port, io.size);
@@ -129,8 +133,8 @@ u64 string_io(ir::Context& ctx, u64, u64, u64 imm) {
     const u16 port = u16(cpu.gpr[2]);
     u64& count = cpu.gpr[1];
     const u64 count_mask = size_mask(io.address_size);
-    if (io.repeat && !(count & count_mask)) return 0;
     if (cpu.cpl != 0 && !io_allowed(cpu, port, io.size)) return 0;
+    if (io.repeat && !(count & count_mask)) return 0;
     for (unsigned done = 0;; ++done) {
         const bool event = cpu.poll || (cpu.interrupt_line && cpu.interrupt_flag) || cpu.debug_hits;
         if (done == most || (done && (event || io.once))) {

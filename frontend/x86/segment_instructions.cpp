@@ -92,13 +92,16 @@ bool mov_segment(Translation& t, const Instruction& insn) {
 bool push_segment(Translation& t, const Instruction& insn) {
     const Ref value = t.ir.temp();
     t.ir.load_state(2, value, at::segment(segment_number(insn.operands[0].reg.value)) + at::selector);
-    t.push(insn.operand_size(), value);
+    // Whatever the operand size, 16 bits are written, as recent processors do (SDM vol. 2, PUSH).
+    const unsigned size = insn.operand_size();
+    t.ir.store(2, t.address(ir::Seg::SS, ir::kRsp, -i64(size), t.stack_size(), 2, ir::Access::Write), value);
+    t.adjust_stack(-i64(size));
     return true;
 }
 
 bool pop_segment(Translation& t, const Instruction& insn) {
     const unsigned seg = segment_number(insn.operands[0].reg.value);
-    const Ref value = t.pop_value(insn.operand_size());
+    const Ref value = t.pop_value(2); // whatever the operand size
     t.ir.call(load_segment_info, {}, value, {}, i64(seg));
     t.adjust_stack(insn.operand_size());
     return finish_segment_load(t, insn, seg);
@@ -281,7 +284,7 @@ u64 look_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     const bool ok = found && visible(cpu, d, look);
     cpu.flags = ok ? cpu.flags | ir::kZF : cpu.flags & ~ir::kZF;
     if (!ok) return b;
-    return look == Look::Lar ? (d.low >> 32) & 0x00f0ff00 : look == Look::Lsl ? d.limit() : b;
+    return look == Look::Lar ? (d.low >> 32) & 0x00ffff00 : look == Look::Lsl ? d.limit() : b;
 }
 constexpr ir::Helper look_info{"look_at_descriptor", look_helper, ir::kZF, ir::kAllFlags};
 
@@ -310,9 +313,16 @@ u64 arpl_register(ir::Context& ctx, u64 a, u64 b, u64) {
     return adjust(ctx, u16(a), u16(b));
 }
 u64 arpl_memory(ir::Context& ctx, u64 a, u64 b, u64) {
-    u8* host = ctx.memory->acquire(ctx, a, 2, ir::Access::ReadWrite);
+    u8* host = ctx.memory->acquire(ctx, a, 2, ir::Access::Read);
     if (!host) return 0;
-    const u16 value = adjust(ctx, u16(host[0] | host[1] << 8), u16(b));
+    const u16 old = u16(host[0] | host[1] << 8);
+    if (rpl(old) >= rpl(u16(b))) { // nothing is written
+        ctx.flags &= ~ir::kZF;
+        return 0;
+    }
+    host = ctx.memory->acquire(ctx, a, 2, ir::Access::ReadWrite);
+    if (!host) return 0;
+    const u16 value = adjust(ctx, old, u16(b));
     host[0] = u8(value);
     host[1] = u8(value >> 8);
     ctx.memory->commit(ctx);

@@ -39,7 +39,7 @@ bool load_stack_segment(Cpu& cpu, u16 selector, Vector vector) {
 bool inside_limit(const ir::Segment& s, u64 offset, u64 size) {
     const u64 last = offset + size - 1;
     const bool expand_down = (s.attributes & (kSegS | kSegCode | kSegExpandDown)) == (kSegS | kSegExpandDown);
-    if (!expand_down) return last <= s.limit;
+    if (!expand_down) return last <= s.limit || (s.base == 0 && s.limit == 0xffffffff); // flat: wraps unchecked
     const u64 top = s.attributes & kSegDB ? 0xffffffff : 0xffff;
     return offset > s.limit && last <= top;
 }

@@ -5,9 +5,8 @@
 #include "frontend/x86/translate_system.h"
 
 #include "base/bits.h"
+#include "frontend/x86/system_memory.h"
 #include "ir/memory.h"
-
-#include <cstring>
 
 namespace dragoman::x86 {
 
@@ -58,7 +57,7 @@ bool POPA(Translation& t, const Instruction& insn) {
     const unsigned size = insn.operand_size();
     Ref values[8];
     for (unsigned slot = 0; slot < 8; slot++)
-        if (slot != 3) values[slot] = t.pop_value(size, i64(slot * size)); // the image of RSP is skipped
+        values[slot] = t.pop_value(size, i64(slot * size)); // the image of RSP is read, and dropped
     for (unsigned slot = 0; slot < 8; slot++)
         if (slot != 3) t.ir.mov(size, Ref::gpr(7 - slot), values[slot]);
     t.adjust_stack(8 * size);
@@ -67,26 +66,30 @@ bool POPA(Translation& t, const Instruction& insn) {
 
 namespace {
 
-constexpr u64 kLinear64 = 1 << 16; // the rest: operand size in bytes | nesting level << 8
-
-// Copies the frame pointers of the outer levels for ENTER with a nesting level above 1: `a` is the linear
-// address below which RBP's frame holds them, `b` that below which they are pushed.
+// Copies the frame pointers of the outer levels for ENTER with a nesting level above 1. a: RBP, b: the stack
+// pointer after RBP was pushed, imm: operand size in bytes | nesting level << 8.
 u64 copy_frame_pointers(ir::Context& ctx, u64 a, u64 b, u64 imm) {
-    const u64 size = imm & 0xff, level = imm >> 8 & 0x1f;
-    const u64 mask = imm & kLinear64 ? ~u64{0} : 0xffffffff;
-    for (u64 i = 1; i < level; i++) {
+    Cpu& cpu = static_cast<Cpu&>(ctx);
+    const unsigned size = imm & 0xff, level = imm >> 8 & 0x1f;
+    Stack from = current_stack(cpu), to = from;
+    to.pointer = b;
+    for (unsigned i = 1; i < level; i++) {
         u64 value = 0;
-        const u8* from = ctx.memory->acquire(ctx, (a - i * size) & mask, u32(size), ir::Access::Read);
-        if (!from) return 0;
-        std::memcpy(&value, from, size);
-        u8* to = ctx.memory->acquire(ctx, (b - i * size) & mask, u32(size), ir::Access::Write);
-        if (!to) return 0;
-        std::memcpy(to, &value, size);
-        ctx.memory->commit(ctx);
+        from.pointer = a - u64{i} * size;
+        if (!read_stack(cpu, from, 0, size, 1, &value)) return 0;
+        Frame frame(size);
+        frame.push(value);
+        if (!frame.write(cpu, to)) return 0;
     }
     return 0;
 }
-constexpr ir::Helper copy_frame_pointers_info{"enter", copy_frame_pointers};
+// a: linear address, imm: bytes
+u64 check_writable(ir::Context& ctx, u64 a, u64, u64 imm) {
+    if (ctx.memory->acquire(ctx, a, u32(imm), ir::Access::ReadWrite)) ctx.memory->commit(ctx);
+    return 0;
+}
+constexpr ir::Helper copy_frame_pointers_info{"enter", copy_frame_pointers},
+    check_writable_info{"check_writable", check_writable};
 
 } // namespace
 
@@ -99,22 +102,22 @@ bool ENTER(Translation& t, const Instruction& insn) {
     t.ir.store(size, saved, ir::kRbp);
     const Ref frame = t.ir.temp(); // the stack pointer after that push
     t.ir.add_noflags(stack, frame, ir::kRsp, -i64(size));
-    if (level > 1) {
-        const unsigned bytes = size * (level - 1);
-        const Ref from = t.ir.temp(), to = t.ir.temp();
-        // Checked as a whole: from the lowest byte copied up to the highest.
-        const ir::Address source = t.address(Seg::SS, ir::kRbp, -i64(bytes), stack, bytes, ir::Access::Read);
-        t.ir.add_noflags(8, from, t.linear(source), bytes);
-        const ir::Address target = t.address(Seg::SS, frame, -i64(bytes), stack, bytes, ir::Access::Write);
-        t.ir.add_noflags(8, to, t.linear(target), bytes);
-        t.ir.call(copy_frame_pointers_info, {}, from, to,
-                  i64(size | level << 8 | (t.mode.long64() ? kLinear64 : 0)));
+    Ref frame_value = frame;
+    if (stack < size) { // a 16-bit stack under a 32-bit operand size: the whole of ESP
+        frame_value = t.ir.temp();
+        t.ir.add_noflags(size, frame_value, ir::kRsp, -i64(size));
     }
+    if (level > 1) t.ir.call(copy_frame_pointers_info, {}, ir::kRbp, frame, i64(size | level << 8));
     if (level > 0) {
         const ir::Address own = t.address(Seg::SS, frame, -i64(size * level), stack, size, ir::Access::Write);
-        t.ir.store(size, own, frame);
+        t.ir.store(size, own, frame_value);
     }
-    t.ir.mov(size, ir::kRbp, frame);
+    if (locals) { // the stack must be writable where it ends now
+        const ir::Address end =
+            t.address(Seg::SS, frame, -(locals + i64(size * level)), stack, size, ir::Access::Write);
+        t.ir.call(check_writable_info, {}, t.linear(end), {}, size);
+    }
+    t.ir.mov(size, ir::kRbp, frame_value);
     t.ir.add_noflags(stack, ir::kRsp, frame, -(locals + i64(size * level)));
     return true;
 }

@@ -104,7 +104,7 @@ bool LODS(Translation& t, const Instruction& insn) {
 bool CMPS(Translation& t, const Instruction& insn) {
     if (repeated(insn)) return call_repeat(t, insn, StringOp::Cmps);
     const StringOperands s{t, insn};
-    const Ref left = s.load_source(), right = s.load_target();
+    const Ref right = s.load_target(), left = s.load_source(); // in the order of processors
     t.ir.alu(Op::Cmp, s.size, {}, left, right);
     const Ref direction = s.direction();
     s.advance(ir::kRsi, direction);

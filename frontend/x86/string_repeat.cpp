@@ -4,6 +4,7 @@
 #include "frontend/x86/cpu.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/segment_check.h"
+#include "frontend/x86/system_memory.h"
 #include "ir/alu.h"
 #include "ir/memory.h"
 
@@ -45,8 +46,13 @@ class Repeater {
     void run() {
         if (!(ctx_.gpr[Rcx] & mask_)) return no_units();
         u64 allowance = r_.once ? 1 : kMaxUnits;
+        // A fault leaves the flags as they were before the instruction (SDM vol. 2, REP).
+        ir::Flags flags = ctx_.flags;
         while (u64 count = ctx_.gpr[Rcx] & mask_) {
-            if (!allowance) return leave(ir::Exit::Lookup);
+            if (!allowance) {
+                if (r_.once) ctx_.flags = flags;
+                return leave(ir::Exit::Lookup);
+            }
             u64 units = fast(std::min(count, allowance));
             if (!units) {
                 if (!one_unit()) return; // Context::exit is set, nothing of this unit has changed
@@ -58,12 +64,15 @@ class Repeater {
             if (uses_source()) put(Rsi, ctx_.gpr[Rsi] + u64(step_) * units);
             if (uses_target()) put(Rdi, ctx_.gpr[Rdi] + u64(step_) * units);
             if (compares()) {
-                ir::alu_function(ir::Op::Cmp, r_.size)(left_, right_, 0, ctx_.flags);
-                if ((left_ == right_) == r_.while_not_equal) return;
+                ir::alu_function(ir::Op::Cmp, r_.size)(left_, right_, 0, flags);
+                if ((left_ == right_) == r_.while_not_equal) break;
             }
-            if (count && (cpu_.debug_hits || std::atomic_ref(ctx_.poll).load(std::memory_order_relaxed)))
-                return leave(ir::Exit::Event);
+            if (count && (cpu_.debug_hits || std::atomic_ref(ctx_.poll).load(std::memory_order_relaxed))) {
+                leave(ir::Exit::Event);
+                break;
+            }
         }
+        ctx_.flags = flags;
     }
 
   private:
@@ -105,6 +114,10 @@ class Repeater {
             raise(ctx_, e.seg == Seg::SS ? kSS : kGP, 0);
             return nullptr;
         }
+        if (alignment_checked(cpu_) && linear(e) % r_.size) {
+            raise(ctx_, kVectorAC, 0);
+            return nullptr;
+        }
         return ctx_.memory->acquire(ctx_, linear(e), r_.size, e.access);
     }
     bool load(const End& e, u64& value) {
@@ -128,7 +141,8 @@ class Repeater {
             if (!load(source(), value)) return false;
             load_accumulator(value);
             return true;
-        case StringOp::Cmps: return load(source(), left_) && load(target(), right_);
+        case StringOp::Cmps:
+            return load(target(), right_) && load(source(), left_); // in the order of processors
         case StringOp::Scas: left_ = accumulator(); return load(target(), right_);
         }
         return false;
@@ -141,7 +155,7 @@ class Repeater {
     // ---- as much as one page of each end allows, when the TLB says that it may be touched directly
     // Host pointer to the first unit, and `units` lowered to what can be done from there; null: not directly.
     u8* direct(const End& e, u64& units) const {
-        if (!cpu_.mmu) return nullptr;
+        if (!cpu_.mmu || (alignment_checked(cpu_) && linear(e) % r_.size)) return nullptr;
         const u64 at = linear(e), offset = ctx_.gpr[e.reg] & mask_, in_page = at % softmmu::kPageSize;
         const auto& entry = cpu_.mmu->tlb().entry(softmmu::View(ctx_.view), at);
         const u64 tag = e.access == Access::Read ? entry.read_tag : entry.write_tag;

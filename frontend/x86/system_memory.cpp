@@ -41,16 +41,44 @@ bool probe(Cpu& cpu, u64 linear, u64 size, softmmu::AccessKind kind, softmmu::Vi
     return true;
 }
 
-// Does a stack access of `size` bytes at `offset` stay in its segment? Raises the stack's fault if not.
-bool inside_stack(Cpu& cpu, const Stack& stack, u64 offset, u64 size) {
-    const bool ok = stack.bits == 64 ? canonical(cpu, offset) && canonical(cpu, offset + size - 1)
-                                     : inside_limit(stack.segment, offset, size);
-    if (!ok) raise(cpu, stack.fault, stack.error);
-    return ok;
+u64 stack_linear(const Stack& stack, u64 offset) {
+    return stack.bits == 64 ? offset : u32(stack.segment.base + offset);
 }
 
-u64 stack_base(const Stack& stack) {
-    return stack.bits == 64 ? 0 : stack.segment.base;
+// Does a stack access of `size` bytes at `offset` stay in its segment?
+bool inside(const Cpu& cpu, const Stack& stack, u64 offset, u64 size) {
+    return stack.bits == 64 ? canonical(cpu, offset) && canonical(cpu, offset + size - 1)
+                            : inside_limit(stack.segment, offset, size);
+}
+bool misaligned(const Cpu& cpu, const Stack& stack, u64 offset, unsigned size) {
+    return stack.view == softmmu::View::User && alignment_checked(cpu) &&
+           (stack_linear(stack, offset) & (size - 1));
+}
+
+// The access to one value, up to paging: raises the stack's fault, or #AC.
+bool check_value(Cpu& cpu, const Stack& stack, u64 offset, unsigned size) {
+    if (!inside(cpu, stack, offset, size)) {
+        raise(cpu, stack.fault, stack.error);
+        return false;
+    }
+    if (misaligned(cpu, stack, offset, size)) {
+        raise(cpu, kVectorAC, 0);
+        return false;
+    }
+    return true;
+}
+
+// Can `count` values at `low` be accessed as one piece? Only a page fault is possible then, and it is that of
+// the value with the highest address: processors begin with it.
+bool one_piece(const Cpu& cpu, const Stack& stack, u64 low, unsigned size, unsigned count) {
+    const u64 total = u64{size} * count, linear = stack_linear(stack, low);
+    return total <= kMost && low + total - 1 <= stack.mask() &&
+           (linear ^ (linear + total - 1)) < softmmu::kPageSize && inside(cpu, stack, low, total) &&
+           !misaligned(cpu, stack, low, size);
+}
+bool refused_piece(Cpu& cpu, unsigned size, unsigned count) {
+    if (cpu.exit == ir::Exit::Fault && cpu.fault.vector == kPF) cpu.fault.address += u64{count - 1} * size;
+    return false;
 }
 
 } // namespace
@@ -91,34 +119,32 @@ void set_stack_pointer(Cpu& cpu, const Stack& stack) {
     cpu.gpr[4] = (stack.bits == 16 ? cpu.gpr[4] & ~u64{0xffff} : 0) | (stack.pointer & stack.mask());
 }
 
-bool Frame::write(Cpu& cpu, Stack& stack) const {
-    const u64 total = u64{count_} * size_;
-    const u64 mask = stack.mask();
-    const u64 low = (stack.pointer - total) & mask;
-    const bool in_one_piece = low + total - 1 <= mask && low + total - 1 >= low;
+bool Frame::fits(Cpu& cpu, const Stack& stack) const {
+    for (u64 i = 1; i <= count_; ++i) {
+        if (inside(cpu, stack, (stack.pointer - i * size_) & stack.mask(), size_)) continue;
+        raise(cpu, stack.fault, stack.error);
+        return false;
+    }
+    return true;
+}
 
-    if (in_one_piece) {
-        if (!inside_stack(cpu, stack, low, total)) return false;
-        u8 image[sizeof values_];
+bool Frame::write(Cpu& cpu, Stack& stack) const {
+    const u64 low = (stack.pointer - u64{count_} * size_) & stack.mask();
+    if (one_piece(cpu, stack, low, size_, count_)) {
+        u8 image[kMost];
         for (unsigned i = 0; i < count_; ++i)
             std::memcpy(image + (count_ - 1 - i) * size_, &values_[i], size_);
-        const u64 linear = stack_base(stack) + low;
-        if (total > kMost && !check_write(cpu, linear, total, stack.view)) return false;
-        for (u64 at = 0; at < total; at += kMost) {
-            const u32 n = u32(std::min<u64>(total - at, kMost));
-            if (!write_memory(cpu, linear + at, image + at, n, stack.view)) return false;
-        }
-    } else { // wraps around the top of the segment
+        if (!write_memory(cpu, stack_linear(stack, low), image, count_ * size_, stack.view))
+            return refused_piece(cpu, size_, count_);
+    } else {
         for (const bool writing : {false, true}) {
             for (unsigned i = 0; i < count_; ++i) {
-                const u64 offset = (stack.pointer - u64{i + 1} * size_) & mask;
-                const u64 linear = stack_base(stack) + offset;
-                if (!writing) {
-                    if (!inside_stack(cpu, stack, offset, size_)) return false;
-                    if (!check_write(cpu, linear, size_, stack.view)) return false;
-                } else if (!write_memory(cpu, linear, &values_[i], size_, stack.view)) {
+                const u64 offset = (stack.pointer - u64{i + 1} * size_) & stack.mask();
+                const u64 linear = stack_linear(stack, offset);
+                if (writing ? !write_memory(cpu, linear, &values_[i], size_, stack.view)
+                            : !check_value(cpu, stack, offset, size_) ||
+                                  !check_write(cpu, linear, size_, stack.view))
                     return false;
-                }
             }
         }
     }
@@ -127,24 +153,20 @@ bool Frame::write(Cpu& cpu, Stack& stack) const {
 }
 
 bool read_stack(Cpu& cpu, const Stack& stack, u64 offset, unsigned size, unsigned count, u64* values) {
-    const u64 mask = stack.mask();
-    const u64 low = (stack.pointer + offset) & mask;
-    const u64 total = u64{size} * count;
-    if (total <= kMost && low + total - 1 <= mask && low + total - 1 >= low) {
-        if (!inside_stack(cpu, stack, low, total)) return false;
+    const u64 low = (stack.pointer + offset) & stack.mask();
+    std::fill_n(values, count, 0);
+    if (one_piece(cpu, stack, low, size, count)) {
         u8 image[kMost];
-        if (!read_memory(cpu, stack_base(stack) + low, image, u32(total), stack.view)) return false;
-        for (unsigned i = 0; i < count; ++i) {
-            values[i] = 0;
+        if (!read_memory(cpu, stack_linear(stack, low), image, size * count, stack.view))
+            return refused_piece(cpu, size, count);
+        for (unsigned i = 0; i < count; ++i)
             std::memcpy(&values[i], image + i * size, size);
-        }
         return true;
     }
-    for (unsigned i = 0; i < count; ++i) {
-        const u64 at = (low + u64{i} * size) & mask;
-        values[i] = 0;
-        if (!inside_stack(cpu, stack, at, size)) return false;
-        if (!read_memory(cpu, stack_base(stack) + at, &values[i], size, stack.view)) return false;
+    for (unsigned i = count; i-- > 0;) {
+        const u64 at = (low + u64{i} * size) & stack.mask();
+        if (!check_value(cpu, stack, at, size)) return false;
+        if (!read_memory(cpu, stack_linear(stack, at), &values[i], size, stack.view)) return false;
     }
     return true;
 }

@@ -16,6 +16,11 @@ inline softmmu::View view_at(const Cpu& cpu, unsigned cpl) {
     return cpu.system_flags & kAC ? softmmu::View::Supervisor : system_view(cpu);
 }
 
+// Are misaligned accesses of the program refused (#AC; SDM vol. 3, 6.15)?
+inline bool alignment_checked(const Cpu& cpu) {
+    return cpu.cpl == 3 && (cpu.cr0 & kCr0AM) && (cpu.system_flags & kAC);
+}
+
 // At most 64 bytes each.
 bool read_memory(Cpu& cpu, u64 linear, void* to, u32 size, softmmu::View view);
 bool write_memory(Cpu& cpu, u64 linear, const void* from, u32 size, softmmu::View view);
@@ -50,6 +55,8 @@ class Frame {
   public:
     explicit Frame(unsigned size) : size_(size) {}
     void push(u64 value) { values_[count_++] = value; }
+    // Is there room for it in the stack's segment? Raises the stack's fault if not.
+    bool fits(Cpu& cpu, const Stack& stack) const;
     // Writes below stack.pointer and moves it.
     bool write(Cpu& cpu, Stack& stack) const;
 

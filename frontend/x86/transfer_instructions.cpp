@@ -77,12 +77,26 @@ bool far_call(Translation& t, const Instruction& insn) {
     return far_transfer(t, insn, far_call_info);
 }
 
+namespace {
+
+// Zydis 4.0 overlooks the operand-size prefix of RETF imm16.
+unsigned far_return_size(const Translation& t, const Instruction& insn) {
+    const auto& raw = insn.zydis.raw;
+    if (t.mode.long64() && raw.rex.W) return 8;
+    bool prefix = false;
+    for (unsigned i = 0; i < raw.prefix_count; ++i)
+        prefix |= raw.prefixes[i].value == 0x66;
+    return (t.mode.code_bits == 16) != prefix ? 2 : 4;
+}
+
+} // namespace
+
 bool far_return(Translation& t, const Instruction& insn) {
     u64 release = 0;
     for (unsigned n = 0; n < insn.zydis.operand_count_visible; ++n)
         if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_IMMEDIATE)
             release = insn.operands[n].imm.value.u & 0xffff;
-    return call_and_leave(t, far_return_info, {}, {}, i64(insn.operand_size() | release << 8));
+    return call_and_leave(t, far_return_info, {}, {}, i64(far_return_size(t, insn) | release << 8));
 }
 
 bool IRET(Translation& t, const Instruction& insn) {

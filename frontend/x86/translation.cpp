@@ -27,6 +27,17 @@ bool flat(const Mode& mode, Seg seg) {
     return seg <= Seg::DS ? mode.flat[unsigned(seg)] : mode.fs_gs_flat[unsigned(seg) - unsigned(Seg::FS)];
 }
 
+// What must be aligned of an access of that many bytes (SDM vol. 3, table 6-7).
+unsigned natural_alignment(unsigned size) {
+    switch (size) {
+    case 2:
+    case 4:
+    case 8: return size;
+    case 10: return 8;
+    default: return 1;
+    }
+}
+
 constexpr u64 kHasError = 1 << 8;
 
 // imm: vector | kHasError | error code << 32
@@ -76,22 +87,30 @@ ir::Address Translation::effective(const Instruction& insn, unsigned n) {
     return a;
 }
 
-ir::Address Translation::in_segment(ir::Address a, ir::Seg seg, unsigned size, ir::Access access) {
+void Translation::check_alignment(const ir::Address& a, unsigned align) {
+    if (align > 1) ir.add({.op = ir::Op::CheckAc, .mem = a, .imm = i64(align) - 1});
+}
+
+ir::Address Translation::in_segment(ir::Address a, ir::Seg seg, unsigned size, ir::Access access,
+                                    unsigned align) {
     if (mode.long64()) {
         a.linear_size = 8;
         a.seg = seg >= Seg::FS ? seg : Seg::None; // SDM vol. 1, 3.4.2.1
-        return a;
+    } else {
+        a.linear_size = 4;
+        if (seg != Seg::None && !flat(mode, seg)) {
+            a.seg = seg;
+            const Ref linear = ir.temp();
+            ir.add({.op = ir::Op::SegAddr, .size = u8(size), .d = linear, .mem = a, .imm = i64(access)});
+            a = {.base = linear};
+        }
     }
-    a.linear_size = 4;
-    if (seg == Seg::None || flat(mode, seg)) return a;
-    a.seg = seg;
-    const Ref linear = ir.temp();
-    ir.add({.op = ir::Op::SegAddr, .size = u8(size), .d = linear, .mem = a, .imm = i64(access)});
-    return {.base = linear};
+    if (mode.alignment_check) check_alignment(a, align ? align : natural_alignment(size));
+    return a;
 }
 
 ir::Address Translation::address(const Instruction& insn, unsigned n, unsigned size, ir::Access access,
-                                 i64 offset) {
+                                 i64 offset, unsigned align) {
     ir::Address a = effective(insn, n);
     const i64 disp = i64(u64(a.disp) + u64(offset));
     if (a.size < 8) {
@@ -103,12 +122,12 @@ ir::Address Translation::address(const Instruction& insn, unsigned n, unsigned s
         ir.lea(8, t, a);
         a = {.base = t, .disp = offset};
     }
-    return in_segment(a, seg_of(insn.operands[n].mem.segment), size, access);
+    return in_segment(a, seg_of(insn.operands[n].mem.segment), size, access, align);
 }
 
 ir::Address Translation::address(ir::Seg seg, ir::Ref base, i64 disp, unsigned address_size, unsigned size,
-                                 ir::Access access) {
-    return in_segment({.base = base, .size = u8(address_size), .disp = disp}, seg, size, access);
+                                 ir::Access access, unsigned align) {
+    return in_segment({.base = base, .size = u8(address_size), .disp = disp}, seg, size, access, align);
 }
 
 ir::Ref Translation::linear(const ir::Address& a) {

@@ -29,15 +29,17 @@ class Translation {
     // The memory operand's address. When its segment needs a base or checks in this mode, emits SegAddr for
     // an access of `size` bytes and returns the checked linear address; otherwise an effective address used
     // as it is. `offset` is added to the displacement (bit strings, far pointers).
+    // Where alignment is checked (#AC), an access of 2, 4, 8 or 10 bytes is taken for one datum; `align` says what of
+    // others must be aligned, in bytes.
     ir::Address address(const Instruction& insn, unsigned n, unsigned size, ir::Access access,
-                        i64 offset = 0);
+                        i64 offset = 0, unsigned align = 0);
     // The same for an address made of registers (string instructions, stack).
     ir::Address address(ir::Seg seg, ir::Ref base, i64 disp, unsigned address_size, unsigned size,
-                        ir::Access access);
+                        ir::Access access, unsigned align = 0);
     // Effective address without segment, for LEA and the like.
     static ir::Address effective(const Instruction& insn, unsigned n);
     // An effective address put into its segment: as the two above.
-    ir::Address in_segment(ir::Address a, ir::Seg seg, unsigned size, ir::Access access);
+    ir::Address in_segment(ir::Address a, ir::Seg seg, unsigned size, ir::Access access, unsigned align = 0);
     // The linear address that an address from above stands for, in a temporary: what helpers take.
     ir::Ref linear(const ir::Address& a);
     // The segment that memory operand n is in (after prefixes).
@@ -75,6 +77,8 @@ class Translation {
     Shadow take_shadow() { return std::exchange(shadow_, kNoShadow); }
 
   private:
+    void check_alignment(const ir::Address& a, unsigned align);
+
     Shadow shadow_ = kNoShadow;
 };
 

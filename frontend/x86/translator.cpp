@@ -158,7 +158,8 @@ Translator::~Translator() {
 
 bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned limit) {
     const Mode mode = current_mode(cpu);
-    const u64 rip_mask = low_mask(mode.code_bits);
+    // EIP runs on past 64 KiB in 16-bit code too; only its branches are cut to 16 bits.
+    const u64 rip_mask = low_mask(mode.long64() ? 64 : 32);
     const u64 start = cpu.rip & rip_mask;
     const u64 linear = mode.long64() ? start : u32(cpu.seg[unsigned(ir::Seg::CS)].base + start);
     const u64 cs_limit = mode.long64() ? ~u64{0} : cpu.seg[unsigned(ir::Seg::CS)].limit;
@@ -196,8 +197,10 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     auto decode = [&]() -> Fetch {
         const u64 rip = start + offset; // not cut: the limit check sees the carry
         const u64 in_page = page.left - offset;
-        const u64 in_limit = rip <= cs_limit ? cs_limit - rip + 1 : 0; // may wrap to 0 for the full range
-        const u64 allowed = cs_limit == ~u64{0} ? kMaxLength : std::min<u64>(in_limit, kMaxLength);
+        // With a limit of 4 GiB - 1 code goes on at 0 (SDM vol. 3, 5.3, leaves it open; processors do).
+        const bool limited = cs_limit < 0xffffffff;
+        const u64 in_limit = rip <= cs_limit ? cs_limit - rip + 1 : 0;
+        const u64 allowed = limited ? std::min<u64>(in_limit, kMaxLength) : kMaxLength;
         if (!allowed) return Fetch::TooLong;
 
         const u64 near_bytes = std::min(in_page, allowed);
