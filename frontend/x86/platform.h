@@ -14,7 +14,8 @@ class Platform {
     virtual u64 tsc_hz() = 0;
     virtual bool random(u64& value) = 0; // RDRAND, RDSEED
 
-    // Local APIC: CR8, IA32_APIC_BASE, x2APIC MSRs (0x800-0x8ff) and IA32_TSC_DEADLINE. False: #GP.
+    // Local APIC: CR8 (0 to 15: bits 7:4 of the TPR), IA32_APIC_BASE, x2APIC MSRs (0x800-0x8ff) and
+    // IA32_TSC_DEADLINE. False: #GP.
     virtual u8 apic_tpr() = 0;
     virtual void set_apic_tpr(u8 value) = 0;
     virtual bool apic_read_msr(u32 msr, u64& value) = 0;

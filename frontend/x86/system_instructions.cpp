@@ -26,13 +26,13 @@ u64 write_cr(ir::Context& ctx, u64 a, u64, u64 imm) {
 constexpr ir::Helper write_cr_info{"write_cr", write_cr};
 
 u64 read_cr8(ir::Context& ctx, u64, u64, u64) {
-    return cpu_of(ctx).platform->apic_tpr() >> 4;
+    return cpu_of(ctx).platform->apic_tpr();
 }
 u64 write_cr8(ir::Context& ctx, u64 a, u64, u64) {
     if (a >> 4)
         raise(ctx, kGP, 0);
     else
-        cpu_of(ctx).platform->set_apic_tpr(u8(a << 4));
+        cpu_of(ctx).platform->set_apic_tpr(u8(a));
     return 0;
 }
 constexpr ir::Helper read_cr8_info{"read_cr8", read_cr8}, write_cr8_info{"write_cr8", write_cr8};
