@@ -75,18 +75,26 @@ I440fx::I440fx(MemoryMap& memory, PciBus& bus, std::span<u8> ram, std::span<u8> 
     }
     if (!bios.empty())
         bios_handle_ = map_.map_memory(4 * GiB - bios.size(), bios.size(), bios.data(), true, kMapSegment);
+    video_.handle = map_.map_io(kSmramBase, kSmramBytes, video_, kMapVideoHole);
     update_segments();
 }
 
 I440fx::~I440fx() {
     for (Segment& segment : segments_)
         unmap(segment.handle);
+    unmap(video_.handle);
     unmap(smram_handle_);
     unmap(bios_handle_);
 }
 
+void I440fx::set_smiact(bool active) {
+    smiact_ = active;
+    update_smram();
+}
+
 void I440fx::reset() {
     PciFunction::reset();
+    smiact_ = false;
     bus_.config_address = 0;
     update_segments();
     update_smram();
@@ -129,7 +137,7 @@ void I440fx::update_smram() {
     const bool locked = config_[kSmram] & kDLck;
     if (locked) config_[kSmram] &= u8(~kDOpen);
     set_writable(kSmram, 1, locked ? 0x20 : 0x78);
-    const bool open = (config_[kSmram] & (kDOpen | kGSmrame)) == (kDOpen | kGSmrame);
+    const bool open = (config_[kSmram] & kGSmrame) && (smiact_ || (config_[kSmram] & kDOpen));
     if (open && !smram_handle_)
         smram_handle_ =
             map_.map_memory(kSmramBase, kSmramBytes, ram_.data() + kSmramBase, false, kMapSegment);

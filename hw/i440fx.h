@@ -18,6 +18,9 @@ class I440fx final : public PciFunction {
     I440fx(MemoryMap& memory, PciBus& bus, std::span<u8> ram, std::span<u8> bios);
     ~I440fx() override;
 
+    // SMIACT#: the processor is in system management mode and sees SMRAM at 0xa0000 if G_SMRAME is set.
+    void set_smiact(bool active);
+
     void reset() override;
     void visit(StateVisitor& visitor) override;
 
@@ -50,7 +53,9 @@ class I440fx final : public PciFunction {
     PciBus& bus_;
     std::span<u8> ram_, bios_;
     std::array<Segment, 13> segments_;
+    Segment video_; // 0xa0000-0xbffff, where no display answers
     MemoryMap::Handle bios_handle_ = 0, smram_handle_ = 0;
+    bool smiact_ = false; // an input: not saved
 };
 
 } // namespace dragoman::hw

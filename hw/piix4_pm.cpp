@@ -18,7 +18,8 @@ enum : u16 { // PMSTS and PMEN (7.2.1, 7.2.2)
     kStatusBits = kTimerOverflow | kBusMaster | kGlobal | kPowerButton | kRtc | kWake,
     kEnableBits = kTimerOverflow | kGlobal | kPowerButton | kRtc,
 };
-enum : u16 { kSciEn = 1, kSusEn = 1 << 13 }; // PMCNTRL; SUS_TYP 12:10
+enum : u16 { kSciEn = 1, kSusEn = 1 << 13 };                     // PMCNTRL; SUS_TYP 12:10
+enum : u8 { kSmiEn = 1, kApmStatus = 1 << 5, kApmcEn = 1 << 1 }; // GLBCTL; GLBSTS; DEVACTB, byte 3
 enum : u8 { kSmbBusy = 1, kSmbIntr = 2, kSmbDevErr = 4, kSmbErrors = 0x1e };
 
 constexpr u8 kPmBase = 0x40, kDevactB = 0x58, kPmRegMisc = 0x80, kSmbBase = 0x90, kSmbHostCfg = 0xd2;
@@ -41,21 +42,16 @@ struct Row {
     u8 size;
 };
 constexpr Row kRows[] = {
-    {kPciCommand, 0, 0x0001, 2},
-    {kPciStatus, 0x0280, 0, 2},
-    {kPmBase, 1, 0x0000ffc0, 4},
-    {0x44, 0, ~0u, 4},                     // CNTA
-    {0x48, 0, ~0u, 4},                     // CNTB
-    {0x4c, 0, ~0u, 4},                     // GPICTL
-    {0x50, 0, ~0u, 4},                     // DEVRESD
-    {0x54, 0, ~0u, 4},                     // DEVACTA
-    {kDevactB, 0x02000000, 0xfdffffff, 4}, // APMC_EN reads as set: there is no SMM for firmware to prepare
-    {kPmRegMisc, 0, 1, 1},
-    {kSmbBase, 1, 0x0000fff0, 4},
-    {kSmbHostCfg, 0, 0x0f, 1},
-    {0xd3, 0, 0xff, 1}, // SMBSLVC
-    {0xd4, 0, 0xff, 1}, // SMBSHDW1
-    {0xd5, 0, 0xff, 1}, // SMBSHDW2
+    {kPciCommand, 0, 0x0001, 2}, {kPciStatus, 0x0280, 0, 2}, {kPmBase, 1, 0x0000ffc0, 4},
+    {0x44, 0, ~0u, 4}, // CNTA
+    {0x48, 0, ~0u, 4}, // CNTB
+    {0x4c, 0, ~0u, 4}, // GPICTL
+    {0x50, 0, ~0u, 4}, // DEVRESD
+    {0x54, 0, ~0u, 4}, // DEVACTA
+    {kDevactB, 0, ~0u, 4},       {kPmRegMisc, 0, 1, 1},      {kSmbBase, 1, 0x0000fff0, 4},
+    {kSmbHostCfg, 0, 0x0f, 1},   {0xd3, 0, 0xff, 1}, // SMBSLVC
+    {0xd4, 0, 0xff, 1},                              // SMBSHDW1
+    {0xd5, 0, 0xff, 1},                              // SMBSHDW2
 };
 
 u8 byte_of(u64 value, unsigned n) {
@@ -64,12 +60,11 @@ u8 byte_of(u64 value, unsigned n) {
 
 } // namespace
 
-Piix4Pm::Piix4Pm(IoBus& ports, Scheduler& scheduler, IrqLine& sci, Log& log, std::function<void()> power_off,
-                 Presence presence)
+Piix4Pm::Piix4Pm(IoBus& ports, Scheduler& scheduler, IrqLine& sci, Log& log, Pins pins, Presence presence)
     : PciFunction(
           "piix4_pm",
           {.vendor = 0x8086, .device = 0x7113, .revision = 3, .class_code = 0x068000, .interrupt_pin = 1}),
-      ports_(ports), scheduler_(scheduler), sci_(sci), log_(log), power_off_(std::move(power_off)),
+      ports_(ports), scheduler_(scheduler), sci_(sci), log_(log), pins_(std::move(pins)),
       overflow_(scheduler, [this] {
           update_timer();
           update_sci();
@@ -155,7 +150,7 @@ void Piix4Pm::update_timer() {
 
 void Piix4Pm::update_sci() {
     update_timer();
-    // With SCI_EN clear these events would raise an SMI, which nothing here handles.
+    // With SCI_EN clear these events would raise an SMI: none of the firmware at hand asks for that.
     const bool acpi =
         (s_.pmcntrl & kSciEn) && ((s_.pmsts & s_.pmen & kEnableBits) || (s_.gpe_sts & s_.gpe_en));
     // SMB_INTRSEL 4 = IRQ 9
@@ -196,6 +191,9 @@ u8 Piix4Pm::pm_read(unsigned offset, u64 ticks_now) const {
     case 0x0e: return byte_of(s_.gpen, offset & 1);
     case 0x10:
     case 0x12: return byte_of(s_.pcntrl, offset & 3);
+    case 0x18: return byte_of(s_.glbsts, offset & 1);
+    case 0x28:
+    case 0x2a: return byte_of(s_.glbctl, offset & 3);
     default: return 0;
     }
 }
@@ -216,6 +214,9 @@ void Piix4Pm::pm_write(unsigned offset, unsigned size, u16 value) {
     case 0x0e: s_.gpen = merge(s_.gpen); break;
     case 0x10: s_.pcntrl = (s_.pcntrl & 0xffff0000) | merge(u16(s_.pcntrl)); break;
     case 0x12: s_.pcntrl = (s_.pcntrl & 0xffff) | u32(merge(u16(s_.pcntrl >> 16))) << 16; break;
+    case 0x18: s_.glbsts &= u16(~placed); break;
+    case 0x28: s_.glbctl = (s_.glbctl & 0xffff0000) | merge(u16(s_.glbctl)); break;
+    case 0x2a: s_.glbctl = (s_.glbctl & 0xffff) | u32(merge(u16(s_.glbctl >> 16))) << 16; break;
     case 0x08:
     case 0x0a: break; // PMTMR is read-only
     default: log_.once("piix4_pm: write of PM register 0x%02x is not emulated", offset); break;
@@ -225,7 +226,7 @@ void Piix4Pm::pm_write(unsigned offset, unsigned size, u16 value) {
 void Piix4Pm::sleep(u8 type) {
     // SUS_TYP (7.2.3) as the firmware's _S5 and _S4 packages use it; to disk means the power goes, too.
     if (type == 0 || type == 2) {
-        if (power_off_) power_off_();
+        if (pins_.power_off) pins_.power_off();
         return;
     }
     log_.once("piix4_pm: suspend type %u is not emulated; the guest wakes at once", type);
@@ -255,7 +256,11 @@ void Piix4Pm::apm_write(unsigned offset, u8 value) {
         return;
     }
     s_.apmc = value;
-    // What the firmware's SMI handler would do for the FADT's ACPI_ENABLE and ACPI_DISABLE.
+    if ((config_[kDevactB + 3] & kApmcEn) && (s_.glbctl & kSmiEn)) {
+        s_.glbsts |= kApmStatus;
+        if (pins_.smi) pins_.smi();
+    }
+    // For the FADT's ACPI_ENABLE and ACPI_DISABLE, which firmware leaves to us.
     if (value == 0xf1) s_.pmcntrl |= kSciEn;
     if (value == 0xf0) s_.pmcntrl &= u16(~kSciEn);
     update_sci();

@@ -23,10 +23,12 @@ class Piix4Pm final : public PciFunction {
         bool lpt = true, com1 = true, com2 = true;
     };
 
+    struct Pins { // called inside guest accesses: only take note
+        std::function<void()> power_off, smi;
+    };
     // `ports` is where PMBASE, SMBBA, GPE0 and the APM ports appear. `sci` is the level-triggered line to ISA
-    // IRQ 9. `power_off` is called inside a guest access: only take note. All borrowed.
-    Piix4Pm(IoBus& ports, Scheduler& scheduler, IrqLine& sci, Log& log, std::function<void()> power_off,
-            Presence presence);
+    // IRQ 9. All borrowed.
+    Piix4Pm(IoBus& ports, Scheduler& scheduler, IrqLine& sci, Log& log, Pins pins, Presence presence);
     ~Piix4Pm() override;
 
     // The user pressed the button: PWRBTN_STS, and an SCI if the guest wants one.
@@ -72,14 +74,16 @@ class Piix4Pm final : public PciFunction {
     struct State {             // without padding: it is saved as it is
         u64 next_overflow = 0; // PM timer tick at which bit 23 next changes
         u32 pcntrl = 0;        // kept without effect, as GPSTS and GPEN
+        u32 glbctl = 0;        // SMI_EN; the rest is kept without effect
         u16 gpsts = 0, gpen = 0;
         u16 pmsts = 0, pmen = 0, pmcntrl = 0;
         u16 gpe_sts = 0, gpe_en = 0;
         u16 slvevt = 0;
+        u16 glbsts = 0; // APM_STS
         u8 apmc = 0, apms = 0;
         // SMBus host
         u8 hststs = 0, hstcnt = 0, hstcmd = 0, hstadd = 0, hstdat0 = 0, hstdat1 = 0, block_index = 0;
-        u8 slvcnt = 0, shdwcmd = 0, unused = 0;
+        u8 slvcnt = 0, shdwcmd = 0, unused[3] = {};
         u8 block[32] = {};
     };
 
@@ -103,7 +107,7 @@ class Piix4Pm final : public PciFunction {
     Scheduler& scheduler_;
     IrqLine& sci_;
     Log& log_;
-    std::function<void()> power_off_;
+    Pins pins_;
     State s_;
     Timer overflow_;
     PmPorts pm_ports_{*this};

@@ -89,6 +89,10 @@ Status Emulator::open_all() {
         vcpu_->cpu().nmi_pending = true;
         vcpu_->kick();
     };
+    pins.smi = [this] {
+        vcpu_->cpu().smi_pending = true;
+        vcpu_->kick();
+    };
     pins.init = [this] { take(Request::Init); };
     pins.reset = [this] { take(Request::Reset); };
     pins.power_off = [this] { take(Request::PowerOff); };

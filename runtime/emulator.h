@@ -75,6 +75,7 @@ class Emulator final : private x86::Platform {
     u64 tsc_hz() override { return 1'000'000'000; }
     bool random(u64& value) override;
     u8 apic_tpr() override { return pc_->lapic().tpr(); }
+    void system_management(bool active) override { pc_->system_management(active); }
     void set_apic_tpr(u8 value) override { pc_->lapic().set_tpr(value); }
     bool apic_read_msr(u32 msr, u64& value) override;
     bool apic_write_msr(u32 msr, u64 value) override;

@@ -6,6 +6,7 @@
 #include "frontend/x86/listing.h"
 #include "frontend/x86/machine_check.h"
 #include "frontend/x86/mode.h"
+#include "frontend/x86/smm.h"
 #include "frontend/x86/system_registers.h"
 #include "ir/interpreter.h"
 #include "runtime/registers_text.h"
@@ -110,7 +111,9 @@ bool Vcpu::take_interrupt() {
         return true;
     }
     if (c.interrupt_shadow) return false;
-    if (c.nmi_pending && !c.nmi_blocked) {
+    if (c.smi_pending && !c.smm) {
+        x86::enter_smm(c);
+    } else if (c.nmi_pending && !c.nmi_blocked) {
         c.nmi_pending = false;
         c.nmi_blocked = true;
         x86::deliver_interrupt(c, x86::kNMI, x86::EventKind::Nmi);

@@ -107,6 +107,9 @@ struct Cpu : ir::Context {
     bool irrevocable = false; // the instruction in progress cannot be begun again any more (task switch)
 
     bool nmi_pending = false, nmi_blocked = false;
+    // System management mode (frontend/x86/smm.h). nmi_blocked_outside: what RSM brings back.
+    bool smi_pending = false, smm = false, nmi_blocked_outside = false;
+    u32 smbase = 0x30000;
     bool halted = false;
 
     // MONITOR and MWAIT. A store to the line by a device happens while the run loop serves events, so that each of

@@ -46,7 +46,7 @@ enum InstructionAttribute : u8 {
     kEndsBlock = 1, // always ends a block
     kSensitive =
         2, // depends on or changes what a virtual machine must virtualize (design: sensitive instructions)
-    kFpuOp = 4,          // #NM by Mode::fpu_traps
+    kFpuOp = 4,          // #NM by Mode::fpu_traps()
     kMmxOp = 8,          // #UD by CR0.EM, #NM by CR0.TS
     kSseOp = 16,         // #UD by Mode::sse_undefined, #NM by Mode::sse_traps
     kNo64 = 32,          // #UD in 64-bit mode (Zydis refuses most already)

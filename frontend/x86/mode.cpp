@@ -49,7 +49,7 @@ u32 pack(const Mode& m) {
         put(f, 1);
     for (bool f : m.fs_gs_flat)
         put(f, 1);
-    put(m.fpu_traps, 1);
+    put(m.emulation, 1);
     put(m.sse_undefined, 1);
     put(m.sse_traps, 1);
     put(m.wait_traps, 1);
@@ -79,7 +79,7 @@ Mode unpack(u32 packed) {
         f = get(1);
     for (bool& f : m.fs_gs_flat)
         f = get(1);
-    m.fpu_traps = get(1);
+    m.emulation = get(1);
     m.sse_undefined = get(1);
     m.sse_traps = get(1);
     m.wait_traps = get(1);
@@ -110,7 +110,7 @@ Mode current_mode(const Cpu& cpu) {
         for (unsigned i = 0; i < 2; ++i)
             m.fs_gs_flat[i] = flat_data(cpu.seg[4 + i]);
     }
-    m.fpu_traps = cpu.cr0 & (kCr0EM | kCr0TS);
+    m.emulation = cpu.cr0 & kCr0EM;
     m.sse_undefined = (cpu.cr0 & kCr0EM) || !(cpu.cr4 & kCr4OSFXSR);
     m.sse_traps = cpu.cr0 & kCr0TS;
     m.wait_traps = (cpu.cr0 & kCr0MP) && (cpu.cr0 & kCr0TS);

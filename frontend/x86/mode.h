@@ -15,9 +15,9 @@ struct Mode {
     u8 view = 0;               // softmmu::View of data accesses
     bool flat[4] = {};         // ES, CS, SS, DS: base 0, limit 4 GiB - 1, usable for what such a segment is used for
     bool fs_gs_flat[2] = {};
-    bool fpu_traps = false;    // CR0.EM or CR0.TS: x87 instructions raise #NM
+    bool emulation = false;    // CR0.EM: MMX raises #UD
     bool sse_undefined = false; // CR0.EM or not CR4.OSFXSR: SSE raises #UD
-    bool sse_traps = false;    // CR0.TS: SSE raises #NM
+    bool sse_traps = false;    // CR0.TS: SSE and MMX raise #NM
     bool wait_traps = false;   // CR0.MP and CR0.TS: WAIT raises #NM
     bool single_step = false;  // EFLAGS.TF, or a shadow, a debugger's step: one instruction per block
     bool alignment_check = false; // CPL 3, CR0.AM and EFLAGS.AC
@@ -26,6 +26,7 @@ struct Mode {
     bool fpu_pending = false;   // an unmasked x87 exception waits (status word, ES): waiting instructions report it
 
     bool long64() const { return code_bits == 64; }
+    bool fpu_traps() const { return emulation || sse_traps; } // x87 instructions raise #NM
 };
 
 // Packed into 32 bits, of which 25 are in use.

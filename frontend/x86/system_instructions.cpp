@@ -5,6 +5,7 @@
 #include "frontend/x86/debug.h"
 #include "frontend/x86/msr.h"
 #include "frontend/x86/platform.h"
+#include "frontend/x86/smm.h"
 #include "frontend/x86/xsave_layout.h"
 
 namespace dragoman::x86 {
@@ -433,8 +434,18 @@ bool CLAC(Translation& t, const Instruction& insn) {
     return change_ac(t, insn, false);
 }
 
+u64 rsm_helper(ir::Context& ctx, u64, u64, u64) {
+    Cpu& cpu = cpu_of(ctx);
+    if (cpu.smm)
+        leave_smm(cpu);
+    else
+        raise(ctx, kUD);
+    return 0;
+}
+constexpr ir::Helper rsm_info{"rsm", rsm_helper};
+
 bool RSM(Translation& t, const Instruction&) {
-    return t.raise(kUD);
-} // outside system management mode
+    return call_and_leave(t, rsm_info);
+}
 
 } // namespace dragoman::x86

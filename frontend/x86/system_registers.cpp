@@ -146,8 +146,12 @@ bool write_cr3(Cpu& cpu, u64 value) {
     return true;
 }
 
+bool cr4_valid(const Cpu& cpu, u64 value) {
+    return !(value & ~cr4_offered(cpu));
+}
+
 bool write_cr4(Cpu& cpu, u64 value) {
-    if (value & ~cr4_offered(cpu)) return fail(cpu);
+    if (!cr4_valid(cpu, value)) return fail(cpu);
     const u64 changed = cpu.cr4 ^ value;
     if (cpu.long_mode() && (!(value & kCr4PAE) || (changed & kCr4LA57))) return fail(cpu);
     if (changed & value & kCr4PCIDE && (!cpu.long_mode() || (cpu.cr3 & 0xfff))) return fail(cpu);

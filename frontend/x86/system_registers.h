@@ -29,6 +29,8 @@ void flush_translations(Cpu& cpu, bool keep_global);
 bool write_cr0(Cpu& cpu, u64 value);
 bool write_cr3(Cpu& cpu, u64 value);
 bool write_cr4(Cpu& cpu, u64 value);
+// Are only bits set that the processor offers?
+bool cr4_valid(const Cpu& cpu, u64 value);
 bool write_efer(Cpu& cpu, u64 value);
 // PKRU and IA32_PKRS: the rights that protection keys leave to user and supervisor pages.
 void write_protection_keys(Cpu& cpu, u32 pkru, u32 pkrs);

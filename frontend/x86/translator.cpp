@@ -100,14 +100,15 @@ int forbidden(const Mode& mode, const CpuModel& model, const InstructionInfo& in
     if (insn.lock() && std::none_of(insn.operands, insn.operands + insn.zydis.operand_count_visible,
                                     [](const auto& op) { return op.type == ZYDIS_OPERAND_TYPE_MEMORY; }))
         return kUD;
-    if ((info.attributes & kFpuOp) && mode.fpu_traps) return kNM;
+    if ((info.attributes & kFpuOp) && mode.fpu_traps()) return kNM;
     const bool both = (info.attributes & (kMmxOp | kSseOp)) == (kMmxOp | kSseOp);
     const bool sse = both ? names_xmm(insn) : bool(info.attributes & kSseOp);
     if (sse) {
         if (mode.sse_undefined) return kUD;
         if (mode.sse_traps) return kNM;
-    } else if ((info.attributes & kMmxOp) && mode.fpu_traps) {
-        return mode.sse_traps ? kNM : kUD; // TS, or EM alone
+    } else if (info.attributes & kMmxOp) { // SDM vol. 3, table 12-1
+        if (mode.emulation) return kUD;
+        if (mode.sse_traps) return kNM;
     }
     return -1;
 }

@@ -44,7 +44,7 @@ std::vector<std::unique_ptr<IrqLine>> make_isa_lines(PicPair& pic, Ioapic& ioapi
 
 Lapic::Pins lapic_pins(const PcPins& pins, PicPair& pic) {
     return {.nmi = pins.nmi,
-            .smi = {},
+            .smi = pins.smi,
             .init = pins.init,
             .startup = {},
             .extint = [&pic] { return pic.acknowledge(); },
@@ -64,7 +64,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
       port92_(a20_, pins_.init),
       piix3_(pointers(isa_lines_), [this](bool hard) { hard ? pins_.reset() : pins_.init(); }),
       fpu_irq_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
-      pm_(ports_, scheduler, piix3_.isa(9), log, pins_.power_off, {.lpt = false}),
+      pm_(ports_, scheduler, piix3_.isa(9), log, {.power_off = pins_.power_off, .smi = pins_.smi}, {.lpt = false}),
       ide_(piix3_.isa(14), piix3_.isa(15), log), keyboard_(log), mouse_(log),
       i8042_(scheduler, keyboard_, mouse_,
              {.irq1 = piix3_.isa(1),

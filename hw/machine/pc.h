@@ -77,6 +77,7 @@ struct PcConfig {
 struct PcPins {
     IrqLine* intr = nullptr;
     std::function<void()> nmi;
+    std::function<void()> smi;
     std::function<void()> init;      // INIT#, and the processor reset by the keyboard controller or port 0x92
     std::function<void()> reset;     // the whole machine
     std::function<void()> power_off; // S5
@@ -102,6 +103,7 @@ class Pc {
     void port_out(u16 port, unsigned size, u32 value) { ports_.out(port, size, value); }
     int acknowledge_interrupt() { return lapic_.acknowledge(); }
     void fpu_error(bool level) { fpu_irq_.set(level); }
+    void system_management(bool active) { host_bridge_.set_smiact(active); }
     Lapic& lapic() { return lapic_; }
 
     // The user's side.

@@ -52,6 +52,7 @@ class FakePlatform final : public Platform {
     u8 apic_id() override { return 0; }
     int acknowledge_interrupt() override { return -1; }
     void fpu_error(bool) override {}
+    void system_management(bool) override {}
 
     struct Access {
         u16 port;

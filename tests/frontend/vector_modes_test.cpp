@@ -33,6 +33,7 @@ class FakePlatform final : public Platform {
     bool random(u64&) override { return false; }
     u8 apic_tpr() override { return 0; }
     void set_apic_tpr(u8) override {}
+    void system_management(bool) override {}
     bool apic_read_msr(u32, u64&) override { return false; }
     bool apic_write_msr(u32, u64) override { return false; }
     u8 apic_id() override { return 0; }

@@ -92,6 +92,8 @@ TEST_F(I440fxTest, SmramOpensAndLocks) {
         u64 read(u64, unsigned) override { return 0x99; }
         void write(u64, unsigned, u64) override {}
     } vga;
+    ram[0xa0000] = 0x11;
+    EXPECT_EQ(memory.load(0xa0000), 0xff) << "the RAM there shows as SMRAM only";
     memory.map_io(0xa0000, 0x20000, vga, 20);
     EXPECT_EQ(memory.load(0xa0000), 0x99);
     bridge.config_write(0x72, 1, 0x4a); // D_OPEN, G_SMRAME
@@ -108,6 +110,20 @@ TEST_F(I440fxTest, SmramOpensAndLocks) {
     EXPECT_EQ(bridge.config_read(0x72, 1), 2u);
     bridge.config_write(0x72, 1, 0x4a);
     EXPECT_EQ(memory.load(0xbffff), 5);
+}
+
+// The processor's SMIACT# opens SMRAM, locked or not, if G_SMRAME is set.
+TEST_F(I440fxTest, SmramInSystemManagementMode) {
+    ram[0xa8000] = 0x42;
+    bridge.set_smiact(true);
+    EXPECT_EQ(memory.load(0xa8000), 0xff);
+    bridge.config_write(0x72, 1, 0x1a); // D_LCK, G_SMRAME
+    EXPECT_EQ(memory.load(0xa8000), 0x42);
+    bridge.set_smiact(false);
+    EXPECT_EQ(memory.load(0xa8000), 0xff);
+    bridge.set_smiact(true);
+    bridge.reset();
+    EXPECT_EQ(memory.load(0xa8000), 0xff);
 }
 
 TEST_F(I440fxTest, RoundTrip) {

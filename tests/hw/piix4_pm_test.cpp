@@ -23,17 +23,34 @@ class Piix4PmTest : public ::testing::Test, protected Bench {
 
     RecordingLine sci;
     Log log;
-    unsigned power_offs = 0;
-    Piix4Pm pm{bus, scheduler, sci, log, [this] { power_offs++; }, {}};
+    unsigned power_offs = 0, smis = 0;
+    Piix4Pm pm{bus, scheduler, sci, log, {[this] { power_offs++; }, [this] { smis++; }}, {}};
 };
 
 TEST_F(Piix4PmTest, Identity) {
     EXPECT_EQ(pm.config_read(0, 4), 0x71138086u);
     EXPECT_EQ(pm.config_read(8, 4), 0x06800003u);
     EXPECT_EQ(pm.config_read(0x40, 4), kPm | 1u);
-    EXPECT_TRUE(bit(pm.config_read(0x58, 4), 25)) << "APMC_EN reads as set";
+    EXPECT_FALSE(bit(pm.config_read(0x58, 4), 25)) << "APMC_EN: firmware prepares system management mode if clear";
+}
+
+// A write to APMC raises an SMI if APMC_EN (DEVACTB) and SMI_EN (GLBCTL) are set; GLBSTS tells.
+TEST_F(Piix4PmTest, ApmcRaisesSmi) {
+    bus.out(0xb2, 1, 0x12);
+    pm.config_write(0x58, 4, 1u << 25);
+    bus.out(0xb2, 1, 0x12);
+    EXPECT_EQ(smis, 0u);
+    bus.out(kPm + 0x28, 4, 0x00010001);
+    EXPECT_EQ(bus.in(kPm + 0x28, 4), 0x00010001u);
+    bus.out(0xb2, 1, 0x34);
+    EXPECT_EQ(smis, 1u);
+    EXPECT_EQ(bus.in(0xb2, 1), 0x34u);
+    EXPECT_EQ(in16(kPm + 0x18), 1u << 5);
+    out16(kPm + 0x18, 1u << 5);
+    EXPECT_EQ(in16(kPm + 0x18), 0u);
     pm.config_write(0x58, 4, 0);
-    EXPECT_TRUE(bit(pm.config_read(0x58, 4), 25));
+    bus.out(0xb2, 1, 0x34);
+    EXPECT_EQ(smis, 1u);
 }
 
 TEST_F(Piix4PmTest, PmBaseMovesAndCloses) {
@@ -96,7 +113,7 @@ TEST(Piix4PmMovingClock, TimerReadsAreWhole) {
     IoBus bus;
     RecordingLine sci;
     Log log;
-    Piix4Pm pm(bus, scheduler, sci, log, {}, {});
+    Piix4Pm pm(bus, scheduler, sci, log, Piix4Pm::Pins{}, {});
     pm.config_write(0x40, 4, kPm);
     pm.config_write(0x80, 1, 1);
     u32 last = bus.in(kPm + 8, 4);

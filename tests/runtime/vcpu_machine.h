@@ -37,6 +37,7 @@ class NoChips final : public x86::Platform {
         return vector;
     }
     void fpu_error(bool) override {}
+    void system_management(bool) override {}
 
     std::function<void(u16, unsigned, u32)> on_out;
     u64 tsc = 0;
