@@ -234,9 +234,8 @@ def canonical():
     for text, sp_ in (("push rax", hole + 0x1000), ("pop rax", hole), ("ret", hole), ("call rdi", hole + 0x1000), ("enter 8, 0", hole + 0x1000)):
         yield Case("SDM vol. 2 " + text.split()[0].upper(), f"{text} on a stack that is not canonical", L64, 3, text, fault(SS, 0),
                    [gpr(ESP, sp_), gpr(EDI, LANDING)])
-    # Base registers take what the processor's widest paging mode could use: 57 bits with LA57.
     for m, text in (("FS_BASE", 0xc0000100), ("GS_BASE", 0xc0000101), ("KERNEL_GS_BASE", 0xc0000102), ("LSTAR", 0xc0000082), ("CSTAR", 0xc0000083)):
-        yield Case("SDM vol. 2 WRMSR", f"WRMSR of {m}, not canonical", L64, 0, f"mov ecx, {text}; xor eax, eax; mov edx, 0x1000000; wrmsr", fault(GP, 0, -1))
+        yield Case("SDM vol. 2 WRMSR", f"WRMSR of {m}, not canonical", L64, 0, f"mov ecx, {text}; xor eax, eax; mov edx, 0x40000000; wrmsr", fault(GP, 0, -1))  # nor in 57 bits
 
 
 def pdpte():

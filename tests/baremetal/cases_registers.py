@@ -65,8 +65,8 @@ def msrs():
             yield Case("SDM vol. 2 WRMSR", f"WRMSR of {n:#x}, which is nothing", mode, 0, wr(n, 0), fault(GP, 0, -1))
         bad = [("EFER bit 1", EFER, efer | 2, "LM"), ("EFER bit 9", EFER, efer | 0x200, "LM"), ("EFER bit 32", EFER, efer | 1 << 32, "LM"), ("EFER bit 63", EFER, efer | 1 << 63, "LM"),
                ("PAT, type 2", PAT, 2, None), ("PAT, type 3 in PA7", PAT, 3 << 56, None), ("PAT, bit 3", PAT, 8, None), ("APIC_BASE bit 0", APIC_BASE, 0xfee00901, None),
-               ("APIC_BASE bit 9", APIC_BASE, 0xfee00b00, None), ("SYSENTER_EIP, not canonical", 0x176, 1 << 47, "LM"), ("SYSENTER_ESP, not canonical", 0x175, 1 << 63, "LM"),
-               ("FS_BASE, not canonical", FSBASE, 1 << 47, "LM"), ("KERNEL_GS_BASE, not canonical", KGSBASE, 0xffff << 47 & ~(1 << 48), "LM"),
+               ("APIC_BASE bit 9", APIC_BASE, 0xfee00b00, None), ("SYSENTER_EIP, not canonical", 0x176, 1 << 62, "LM"), ("SYSENTER_ESP, not canonical", 0x175, 1 << 63, "LM"),
+               ("FS_BASE, not canonical", FSBASE, 1 << 62, "LM"), ("KERNEL_GS_BASE, not canonical", KGSBASE, 0xbfff << 48, "LM"),
                ("LSTAR, not canonical", LSTAR, 1 << 62, "LM"), ("CSTAR, not canonical", CSTAR, 1 << 62, "LM"), ("FMASK, upper half", FMASK, 1 << 32, "LM"), ("TSC_AUX, upper half", TSC_AUX, 1 << 32, "RDTSCP"),
                ("MTRR_DEF_TYPE, type 2", 0x2ff, 2, None), ("MTRR_DEF_TYPE bit 8", 0x2ff, 0x100, None), ("MTRR_FIX64K, type 7", 0x250, 7, None), ("MTRRcap", 0xfe, 0, None)]
         if mode.long:
@@ -91,7 +91,7 @@ def msrs():
             yield Case("SDM vol. 2 RDFSBASE", f"RD{name}BASE with CR4.FSGSBASE clear", L64, ring, f"rd{base}base rax", fault(UD, None, 0), (), "FSGSBASE")
             yield Case("SDM vol. 2 WRFSBASE", f"WR{name}BASE", L64, ring, f"wr{base}base rax", done(msr(n, 0x123456789ab)), [msr(n, 0), gpr(EAX, 0x123456789ab), cr(4, 1 << 16, 1 << 16)], "FSGSBASE")
             yield Case("SDM vol. 2 WRFSBASE", f"WR{name}BASE r32", L64, ring, f"wr{base}base eax", done(msr(n, 0x456789ab)), [msr(n, 0), gpr(EAX, 0x123456789ab), cr(4, 1 << 16, 1 << 16)], "FSGSBASE")
-            yield Case("SDM vol. 2 WRFSBASE", f"WR{name}BASE, not canonical", L64, ring, f"wr{base}base rax", fault(GP, 0, 0), [msr(n, 0), gpr(EAX, 1 << 47), cr(4, 1 << 16, 1 << 16)], "FSGSBASE")
+            yield Case("SDM vol. 2 WRFSBASE", f"WR{name}BASE, not canonical", L64, ring, f"wr{base}base rax", fault(GP, 0, 0), [msr(n, 0), gpr(EAX, 1 << 62), cr(4, 1 << 16, 1 << 16)], "FSGSBASE")
     for ring in (0, 3):
         yield Case("SDM vol. 2 RDFSBASE", "RDFSBASE in compatibility mode", C32, ring, b"\xf3\x0f\xae\xc0", fault(UD, None, 0), [cr(4, 1 << 16, 1 << 16)], "FSGSBASE")
     yield Case("SDM vol. 2 SWAPGS", "SWAPGS swaps", L64, 0, "swapgs", done(msr(GSBASE, 0x1111), msr(KGSBASE, 0x2222)), [msr(GSBASE, 0x2222), msr(KGSBASE, 0x1111)])

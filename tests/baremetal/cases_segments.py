@@ -95,9 +95,9 @@ def system_registers():
                 yield Case("SDM vol. 2 " + name.upper(), f"{name} of a selector that is {what}", mode, 0, f"{name} ax", out, [gpr(EAX, selector)])
         if wide:
             yield Case("SDM vol. 2 LLDT", "lldt of a base that is not canonical", mode, 0, "lldt ax", fault(GP, FREE, 0),
-                       descriptor(FREE, segment(0, 0x3f, 2, system=1), 0x1000000) + [gpr(EAX, FREE)])
+                       descriptor(FREE, segment(0, 0x3f, 2, system=1), 0x40000000) + [gpr(EAX, FREE)])
             yield Case("SDM vol. 2 LTR", "ltr of a base that is not canonical", mode, 0, "ltr ax", fault(GP, FREE, 0),
-                       descriptor(FREE, segment(0, 0x67, 9, system=1), 0x1000000) + [gpr(EAX, FREE)])
+                       descriptor(FREE, segment(0, 0x67, 9, system=1), 0x40000000) + [gpr(EAX, FREE)])
 
 
 def limits():

@@ -23,7 +23,7 @@ enum Kind { kGpr, kSeg, kFlags, kRip, kMem, kMsr, kCr, kDr, kXcr0, kVector, kErr
 struct Case {
     u16 bytes; // of the whole record: this, code, sets, expects, name
     u8 mode, cpl, code_bytes, sets, expects;
-    u8 known; // listed as failing: not counted, but must fail
+    u8 known; // listed as failing
     // The feature it is about: skipped unless CPUID.leaf(subleaf).reg[bit] = want.
     u32 leaf, subleaf;
     u8 reg, bit, want, uses_feature;
@@ -41,7 +41,7 @@ struct Outcome {
 
 // Lives through a reset of the machine: a case that is expected to end in one comes back by it.
 struct Progress {
-    u32 magic, running, next, passed, failed, known, skipped;
+    u32 magic, running, next, passed, failed, known, fixed, skipped;
 };
 extern struct Progress progress;
 extern struct Outcome outcome;

@@ -1,5 +1,7 @@
 #include "native.h"
 
+#include "coverage_log.h"
+
 #include <csignal>
 #include <cstring>
 #include <iterator>
@@ -114,7 +116,7 @@ bool map_at(u64 address, u64 bytes, int protection) {
 
 } // namespace
 
-Native::Native() {
+Native::Native() : coverage_(CoverageLog::open("native")) {
     available_ = map_at(code_base, code_bytes, PROT_READ | PROT_WRITE | PROT_EXEC) &&
                  map_at(data_base, data_bytes, PROT_READ | PROT_WRITE);
     if (!available_) return;
@@ -148,6 +150,7 @@ NativeResult Native::run(std::span<const u8> code, UserState& state) {
     ended = {};
     dragoman_native_enter(&entry);
     std::memset(at, 0xcc, code.size());
+    if (coverage_) coverage_->add("long64", 64, 3, code, ended.faulted ? ended.vector : CoverageLog::kDone);
     return ended;
 }
 

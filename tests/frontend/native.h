@@ -3,6 +3,7 @@
 
 #include "base/types.h"
 
+#include <memory>
 #include <span>
 
 namespace dragoman::test {
@@ -22,6 +23,8 @@ struct NativeResult {
     bool faulted = false;
     unsigned vector = 0;
 };
+
+class CoverageLog; // coverage_log.h
 
 // Two fixed areas of this process: code, filled with INT3 around the instruction, and data. One object at a
 // time.
@@ -45,6 +48,7 @@ class Native {
 
   private:
     bool available_ = false;
+    std::unique_ptr<CoverageLog> coverage_;
 };
 
 } // namespace dragoman::test

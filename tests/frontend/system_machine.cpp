@@ -126,6 +126,34 @@ void SystemMachine::paging32() {
     EXPECT_TRUE(write_cr0(cpu, cpu.cr0 | kCr0PG | kCr0WP));
 }
 
+SystemMachine::CodeAt SystemMachine::code_at(const Cpu& c) {
+    const unsigned bits = c.code64() ? 64 : c.seg[1].attributes & kSegDB ? 32 : 16;
+    const bool protected_mode = c.protected_mode() && !c.v86();
+    const char* const mode = bits == 64        ? "long64"
+                             : c.v86()         ? "v86"
+                             : !protected_mode ? "real"
+                             : c.long_mode()   ? (bits == 32 ? "compat32" : "compat16")
+                             : bits == 32      ? "pm32"
+                                               : "pm16";
+    return {mode, bits, c.cpl, c.seg[1].base + c.rip};
+}
+
+// The instructions of a block ended well but for the one that faulted. Tests that give code another place
+// than its linear address are not recorded.
+void SystemMachine::record(const CodeAt& at, const ir::Block& block) {
+    const bool fault = cpu.exit == ir::Exit::Fault;
+    u64 from = at.linear;
+    for (unsigned n = 0; n < block.guest_instructions && from + 15 < map->ram_bytes(); ++n) {
+        const std::span<const u8> code(map->ram() + from, 15);
+        unsigned length = 0;
+        if (instruction_form(at.bits, code, length).empty()) return;
+        const bool last = fault && n == cpu.interpreted_instruction;
+        coverage_->add(at.mode, at.bits, at.cpl, code, last ? cpu.fault.vector : CoverageLog::kDone);
+        if (last) return;
+        from += length;
+    }
+}
+
 ir::Exit SystemMachine::run(unsigned blocks, bool deliver) {
     for (unsigned i = 0; i < blocks; ++i) {
         cpu.poll = 0;
@@ -135,7 +163,9 @@ ir::Exit SystemMachine::run(unsigned blocks, bool deliver) {
         ir::Block block;
         Translator::Source source;
         const bool shadowed = cpu.interrupt_shadow;
+        const CodeAt begun = code_at(cpu);
         if (translator->translate(cpu, block, source)) ir::interpret(cpu, block);
+        if (coverage_) record(begun, block);
         if (shadowed) cpu.interrupt_shadow = 0;
         if (cpu.exit != ir::Exit::Fault) end_instruction(cpu, source.branch, block.pc + block.guest_bytes);
         switch (cpu.exit) {

@@ -1,6 +1,8 @@
 // A processor with RAM and a platform that is only variables, for the tests of the system side.
 #pragma once
 
+#include "coverage_log.h"
+
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
 #include "frontend/x86/debug.h"
@@ -136,6 +138,14 @@ class SystemMachine {
 
   private:
     void load(ir::Seg which, u16 selector);
+    struct CodeAt {
+        const char* mode;
+        unsigned bits, cpl;
+        u64 linear;
+    };
+    static CodeAt code_at(const Cpu& cpu);
+    void record(const CodeAt& at, const ir::Block& block);
+    std::unique_ptr<CoverageLog> coverage_ = CoverageLog::open("system");
 };
 
 // The fault raised by a helper, or none.
