@@ -118,13 +118,19 @@ bool call_same(Cpu& cpu, Descriptor& code, u64 rip, Stack& stack, unsigned size,
     return true;
 }
 
-} // namespace
-
-bool read_gate_target(Cpu& cpu, u16 selector, Descriptor& code) {
+// The checks of a gate's code segment but for its presence, which comes last.
+bool read_gate_code(Cpu& cpu, u16 selector, Descriptor& code) {
     if (is_null(selector)) return fail(cpu, kGP, 0);
     if (!read_descriptor(cpu, selector, code, kGP)) return false;
     if (!code.is_code() || code.dpl() > cpu.cpl) return fail(cpu, kGP, selector);
     if (cpu.long_mode() && (!code.long_code() || code.default_big())) return fail(cpu, kGP, selector);
+    return true;
+}
+
+} // namespace
+
+bool read_gate_target(Cpu& cpu, u16 selector, Descriptor& code) {
+    if (!read_gate_code(cpu, selector, code)) return false;
     return code.present() || fail(cpu, kNP, selector);
 }
 
@@ -200,8 +206,9 @@ bool far_jump(Cpu& cpu, u16 selector, u64 offset, unsigned size, u64 next_rip) {
     case Way::CallGate: {
         Descriptor code;
         if (!sane_wide_gate(cpu, d)) return fail(cpu, kGP, selector);
-        if (!check_gate(cpu, d) || !read_gate_target(cpu, d.gate_selector(), code)) return false;
+        if (!check_gate(cpu, d) || !read_gate_code(cpu, d.gate_selector(), code)) return false;
         if (!code.conforming() && code.dpl() != cpu.cpl) return fail(cpu, kGP, code.selector);
+        if (!code.present()) return fail(cpu, kNP, code.selector);
         if (!check_target(cpu, code, gate_target(cpu, d)) || !set_accessed(cpu, code)) return false;
         enter(cpu, code, cpu.cpl, gate_target(cpu, d));
         return true;
