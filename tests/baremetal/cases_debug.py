@@ -97,8 +97,7 @@ def alignment():
             for text, size in ((f"mov ax, [{r}]", 2), (f"mov eax, [{r}]", 4), (f"mov [{r}], eax", 4), (f"add [{r}], ax", 2), (f"fld qword ptr [{r}]", 8), (f"mov al, [{r}]", 1), (f"movq mm0, [{r}]", 8)):
                 for off in (1, 2, 4):
                     bad = off % size and ring == 3
-                    yield Case("SDM vol. 3, 6.15 Alignment Check", f"{text} at {off} off", mode, ring, text, fault(AC, 0, 0) if bad else done(), on + [gpr(EDI, DATA + off)],
-                               known=bad)  # listed: no #AC yet
+                    yield Case("SDM vol. 3, 6.15 Alignment Check", f"{text} at {off} off", mode, ring, text, fault(AC, 0, 0) if bad else done(), on + [gpr(EDI, DATA + off)])
             for what, sets in (("AM clear", on[1:]), ("AC clear", on[:1])):
                 yield Case("SDM vol. 3, 6.15 Alignment Check", f"not with {what}", mode, ring, f"mov eax, [{r}]", done(), sets + [gpr(EDI, DATA + 1)])
 
