@@ -259,12 +259,24 @@ TEST(Interpreter, PollIntr) {
     }
 }
 
-TEST(Interpreter, RipWrapsAtTheModesWidth) {
-    Machine m;
-    m.memory.faults = [](u64, Access) { return true; };
-    m.run("block pc=0xfffe mode=16\n0000 nop\n0003 load.1 al, [bx]\n0004 jump 0x10\n");
-    EXPECT_EQ(m.ctx.exit, Exit::Fault);
-    EXPECT_EQ(m.ctx.rip, 1u);
+// A 16-bit block runs on past 0xffff: its segment's limit decides whether it may, not a wrap.
+TEST(Interpreter, RipWrapsAt32BitsOutsideLongMode) {
+    struct {
+        const char* header;
+        u64 rip;
+    } const cases[] = {
+        {"block pc=0xfffe mode=16\n", 0x10001},
+        {"block pc=0xfffffffe mode=16\n", 1},
+        {"block pc=0xfffffffe mode=32\n", 1},
+        {"block pc=0xfffffffe mode=64\n", 0x1'0000'0001},
+    };
+    for (const auto& c : cases) {
+        Machine m;
+        m.memory.faults = [](u64, Access) { return true; };
+        m.run(std::string(c.header) + "0000 nop\n0003 load.1 al, [rbx]\n0004 jump 0x10\n");
+        EXPECT_EQ(m.ctx.exit, Exit::Fault) << c.header;
+        EXPECT_EQ(m.ctx.rip, c.rip) << c.header;
+    }
 }
 
 TEST(Interpreter, AHelperMayLeave) {

@@ -50,6 +50,7 @@ std::string text(const char* format, auto... values) {
 // The walk as the manual's sections tell it, one function for each paging mode; memory is a copy.
 struct PagingScenario::Reference {
     std::vector<u8> ram = std::vector<u8>(kRam);
+    std::vector<bool> holds_entries = std::vector<bool>(kPages); // a walk has read an entry there
     PagingState p;
     struct Fault {
         bool raised = false;
@@ -138,7 +139,13 @@ struct PagingScenario::Reference {
         page.key = unsigned(entry >> 59 & 15);
     }
 
-    Page walk(u64 linear) const {
+    Page walk(u64 linear) {
+        Page page = walk_in_mode(linear);
+        for (const u64 at : page.used)
+            if (at < kRam) holds_entries[at / 4096] = true;
+        return page;
+    }
+    Page walk_in_mode(u64 linear) const {
         Page page;
         if (!p.paging) {
             page.present = true;
@@ -364,8 +371,8 @@ std::string PagingScenario::play(std::span<const u8> bytes) {
                 if (address < kRam) {
                     ref.ram[address] = value;
                     onto_code |= translated_[address / 4096];
+                    tables_written |= ref.holds_entries[address / 4096];
                 }
-                tables_written |= address < kTables * 4096;
             }
             watcher_.notified = false;
             mmu_->commit();
