@@ -1,6 +1,7 @@
 #include "ir/inst.h"
 
 #include "ir/vec.h"
+#include "ir/vex.h"
 
 namespace dragoman::ir {
 
@@ -10,6 +11,7 @@ Flags flags_written(const Inst& inst) {
     switch (inst.op) {
     case Op::Rmw: return info(inst.sub).writes;
     case Op::Vec: return vec_op(inst.vec).flags;
+    case Op::Vex: return vex_op(inst.vec).flags;
     default: return inst.helper ? inst.helper->writes : kAllFlags;
     }
 }
@@ -25,6 +27,7 @@ Flags flags_read(const Inst& inst) {
 bool may_leave(const Inst& inst) {
     switch (inst.op) {
     case Op::Vec: return inst.from_memory || vec_op(inst.vec).numeric;
+    case Op::Vex: return inst.from_memory || vex_op(inst.vec).numeric;
     case Op::PollIntr: return true;
     default: return info(inst.op).effects & (kTouchesMemory | kMayFault);
     }

@@ -63,19 +63,19 @@ struct Helper {
 
 struct Inst {
     Op op = Op::Insn;
-    u8 size = 8;       // bytes: 1, 2, 4, 8 (16 for vectors)
-    u8 size2 = 8;      // destination bytes of Zext, Sext, LoadZx, LoadSx
+    u8 size = 8;       // bytes: 1, 2, 4, 8 (16 or 32 for vectors)
+    u8 size2 = 8;      // destination bytes of Zext, Sext, LoadZx, LoadSx; of a general register in a Vex
     Op sub = Op::Count; // of Rmw
     Cond cond = Cond::O;
     bool lock = false;        // of Rmw
-    bool from_memory = false; // of Vec
+    bool from_memory = false; // of Vec and Vex
     Ref d, a, b, c;
     Flags live = kAllFlags; // flags written that somebody may see: the dead-flags pass clears the others
     Address mem;
     i64 imm = 0, imm2 = 0;
     union {
         const Helper* helper = nullptr; // of Call
-        u16 vec;                        // of Vec: index into the table of ir/vec.h
+        u16 vec;                        // of Vec and Vex: index into the table of ir/vec.h, ir/vex.h
     };
 };
 

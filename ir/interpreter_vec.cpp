@@ -1,14 +1,12 @@
 // Vector ops: operands, memory sources, MXCSR and the MMX registers. What each instruction computes is in
 // ir/vec.cpp.
 #include "ir/memory.h"
+#include "ir/numeric.h"
 #include "ir/operands.h"
 #include "ir/vec.h"
 
 #include <algorithm>
 #include <cstring>
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
 
 namespace dragoman::ir {
 
@@ -49,37 +47,6 @@ void write_vec(Context& ctx, Ref d, const Vec128& v, unsigned size) {
         std::memcpy(&value, v.bytes, 8);
         write(ctx, d, size == 8 ? 8 : 4, value);
     }
-}
-
-// Runs a row under the guest's MXCSR with all exceptions masked, so that the host never traps. False: an
-// exception that the guest does not mask came up; its flag is set and `d` is to be dropped.
-bool run_numeric(Context& ctx, VecFn fn, Vec128& d, const Vec128& s, u8 imm, u8 size) {
-#if defined(__x86_64__)
-    constexpr u32 flags = 0x3f, masks = 0x1f80, flush_to_zero = 1u << 15;
-    constexpr u32 underflow = 0x10, before_computing = 0x07; // UE; IE DE ZE
-    const u32 host = _mm_getcsr();
-    const auto run = [&](u32 mxcsr, Vec128& result) {
-        _mm_setcsr((mxcsr | masks) & ~flags);
-        fn(ctx, result, s, imm, size);
-        const u32 raised = _mm_getcsr() & flags;
-        _mm_setcsr(host);
-        return raised;
-    };
-    const u32 unmasked = ~(ctx.mxcsr >> 7) & flags;
-    // Unmasked, an underflow need not be inexact, and nothing is flushed: a second run that flushes shows
-    // whether a result is tiny (SDM vol. 1, 4.9.1.5 and 10.2.3.3).
-    const bool tiny_counts = unmasked & underflow;
-    Vec128 flushed = d;
-    u32 raised = run(tiny_counts ? ctx.mxcsr & ~flush_to_zero : ctx.mxcsr, d);
-    if (tiny_counts) raised |= run(ctx.mxcsr | flush_to_zero, flushed) & underflow;
-    // What is found before computing keeps the rest from being computed (SDM vol. 1, 11.5.2).
-    if (raised & unmasked & before_computing) raised &= before_computing;
-    ctx.mxcsr |= raised;
-    return !(raised & unmasked);
-#else
-    fn(ctx, d, s, imm, size);
-    return true;
-#endif
 }
 
 // The value of the source. False: its access faulted.
@@ -141,7 +108,12 @@ bool run_Vec(Context& ctx, const Inst& inst) {
         fn(ctx, d, s, u8(inst.imm), inst.size);
     } else {
         const Flags before = ctx.flags;
-        if (!run_numeric(ctx, fn, d, s, u8(inst.imm), inst.size)) {
+        const Vec128 old = d;
+        const auto compute = [&] {
+            d = old;
+            fn(ctx, d, s, u8(inst.imm), inst.size);
+        };
+        if (!run_numeric(ctx, compute)) {
             ctx.flags = before;
             return raise_fault(ctx, kVectorXM, false);
         }

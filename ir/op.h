@@ -32,7 +32,9 @@ enum class Form : u8 {
     Imm,    // imm
     Branch, // cond or a, imm, imm2
     Rmw,    // not an op of its own
+    ImmSize, // imm
     Vec,    // d, a, mem, imm: see ir/vec.h
+    Vex,    // d, a, b, c, mem, imm: see ir/vex.h
     Call,   // d, a, b, imm, helper
 };
 

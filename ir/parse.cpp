@@ -3,6 +3,7 @@
 #include "ir/state_names.h"
 #include "ir/text.h"
 #include "ir/vec.h"
+#include "ir/vex.h"
 
 #include <cctype>
 #include <charconv>
@@ -138,6 +139,14 @@ class InstParser {
             i_.vec = u16(row);
             if (!m.empty()) i_.size = u8(small_number(cut(m)));
         }
+        if (i_.op == Op::Vex) {
+            const std::string_view vex = cut(m);
+            const int row = find_vex_op(vex);
+            if (row < 0) fail("no such VEX instruction: " + std::string(vex));
+            i_.vec = u16(row);
+            i_.size = u8(small_number(cut(m)));
+            if (!m.empty()) i_.size2 = u8(small_number(cut(m)));
+        }
         if (text::has_cond(i_.op)) {
             const std::string_view cond = cut(m);
             unsigned n = 0;
@@ -272,7 +281,9 @@ class InstParser {
             i_.imm = number(), i_.imm2 = number();
             break;
         case Form::Rmw: fail("not an op of its own"); break;
+        case Form::ImmSize: i_.imm = number(); break;
         case Form::Vec: vector(); break;
+        case Form::Vex: vex(); break;
         case Form::Call: call(); break;
         }
     }
@@ -311,6 +322,24 @@ class InstParser {
                 i_.a = ref(i_.imm);
         }
         if (op.has_imm) i_.imm = number();
+    }
+    void vex() {
+        const VexOp& op = vex_op(i_.vec);
+        Ref* const operands[] = {&i_.d, &i_.a, &i_.b, &i_.c};
+        for (unsigned n = 0; n < 4; ++n) {
+            if (op.operands[n] == VexOperand::None) continue;
+            const std::string_view rest = line_.rest();
+            const std::size_t start = rest.find_first_not_of(", ");
+            const bool is_address =
+                start != std::string_view::npos &&
+                rest.substr(start, rest.find(',', start) - start).find('[') != std::string_view::npos;
+            if (op.operands[n] == VexOperand::Imm)
+                i_.imm = number();
+            else if (is_address)
+                i_.from_memory = true, memory();
+            else
+                *operands[n] = ref();
+        }
     }
     void source() {
         const std::size_t bracket = line_.rest().find('[');
@@ -397,6 +426,8 @@ void header(Line& line, Block& block, bool& counted) {
             block.view = u8(v);
         else if (key == "vectors")
             block.vector_bytes = u8(v);
+        else if (key == "unmasked")
+            block.simd_unmasked = v != 0;
         else
             fail("not a field of a block: " + std::string(key));
     }

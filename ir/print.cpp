@@ -4,6 +4,7 @@
 #include "ir/state_names.h"
 #include "ir/text.h"
 #include "ir/vec.h"
+#include "ir/vex.h"
 
 #include <cinttypes>
 #include <cstdio>
@@ -72,6 +73,9 @@ class Printer {
             s += vec_op(inst_.vec).mnemonic;
             if (inst_.size != 8) s += "." + std::to_string(inst_.size);
         }
+        if (inst_.op == Op::Vex)
+            s += "." + std::string(vex_op(inst_.vec).row) + "." + std::to_string(inst_.size) +
+                 (inst_.size2 == 8 ? "" : "." + std::to_string(inst_.size2));
         if (text::has_cond(inst_.op)) s += "." + std::string(text::cond_names[u8(inst_.cond)]);
         if (text::has_size(inst_.op)) s += "." + std::to_string(inst_.size);
         if (text::has_size2(inst_.op)) s += "." + std::to_string(inst_.size2);
@@ -141,7 +145,9 @@ class Printer {
             item(hex(u64(i.imm))), item(hex(u64(i.imm2)));
             break;
         case Form::Rmw: break;
+        case Form::ImmSize: item(hex(u64(i.imm))); break;
         case Form::Vec: vector(); break;
+        case Form::Vex: vex(); break;
         case Form::Call: call(); break;
         }
     }
@@ -152,6 +158,17 @@ class Printer {
         else if (!inst_.a.is_none())
             ref(inst_.a, inst_.size, inst_.imm);
         if (vec_op(inst_.vec).has_imm) item(hex(u8(inst_.imm)));
+    }
+    void vex() {
+        const VexOp& op = vex_op(inst_.vec);
+        const Ref operands[] = {inst_.d, inst_.a, inst_.b, inst_.c};
+        for (unsigned n = 0; n < 4; ++n)
+            if (op.operands[n] == VexOperand::Imm)
+                item(hex(u8(inst_.imm)));
+            else if (inst_.from_memory && n == (op.stores() ? 0 : 2))
+                memory();
+            else if (op.operands[n] != VexOperand::None)
+                ref(operands[n], inst_.size2, 0);
     }
     void call() {
         if (!inst_.d.is_none()) line_ += ref_name(inst_.d, 8) + " = ";
@@ -201,6 +218,7 @@ std::string print(const Block& block) {
                   unsigned(block.mode_bits), unsigned(block.view));
     std::string s = line;
     if (block.vector_bytes != 16) s.insert(s.size() - 1, " vectors=" + std::to_string(block.vector_bytes));
+    if (block.simd_unmasked) s.insert(s.size() - 1, " unmasked=1");
     bool open = false; // an instruction's offset was printed, none of its ops yet
     for (const Inst& inst : block.insts) {
         if (inst.op == Op::Insn) {

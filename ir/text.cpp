@@ -79,6 +79,7 @@ bool has_size(Op op) {
     case Op::CheckAc:
     case Op::Branch:
     case Op::Vec:
+    case Op::Vex:
     case Op::Call: return false;
     default: return info(op).form != Form::None && info(op).form != Form::Imm;
     }

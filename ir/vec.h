@@ -31,7 +31,7 @@ struct VecOp {
     u8 source_bytes;           // what a memory source reads in the xmm form: 1, 2, 4, 8 or 16
     bool has_imm;
     bool aligned; // a memory source of the xmm form must be aligned to 16 bytes; the op checks it (#GP)
-    bool implicit_registers; // reads or writes XMM0, RAX, RCX or RDX without naming them: no direct emission
+    bool implicit_registers; // reads or writes RAX, RCX or RDX without naming them: no direct emission
     bool numeric;            // may set MXCSR's exception flags, and raise #XM where they are not masked
     bool writes_d;           // false: d is only read (COMISS, PTEST, PCMPISTRI ...)
     bool sized;              // a memory source is as wide as Inst::size (CVTSI2SD)

@@ -207,6 +207,7 @@ COMPARE(ptest)
 BLEND(blendvps)
 BLEND(blendvpd)
 BLEND(pblendvb)
+BLEND(sha256rnds2) // whose two words of message and constants are in XMM0
 #undef BLEND
 
 namespace {

@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "ir/text.h"
 #include "ir/vec.h"
+#include "ir/vex.h"
 
 namespace dragoman::ir {
 
@@ -40,6 +41,7 @@ u8 allowed_sizes(Op op) {
     case Op::Adox:
     case Op::Mulx: return D | Q;
     case Op::VLoad: return D | Q | X;
+    case Op::ClearUpper: return Q | X;
     case Op::VStore: return B | W | D | Q | X;
     default: return B | W | D | Q;
     }
@@ -213,7 +215,9 @@ class Verifier {
             check(rip_ok(i.imm) && rip_ok(i.imm2), "rip is wider than the mode");
             break;
         case Form::Rmw: check(false, "is not an op of its own"); break;
+        case Form::ImmSize: check(i.size <= 16 && i.imm >= 0 && i.imm < 64, "imm or size"); break;
         case Form::Vec: vec(i); break;
+        case Form::Vex: vex(i); break;
         case Form::Call: call(i); break;
         }
     }
@@ -269,6 +273,33 @@ class Verifier {
         check(!i.a.is_imm() || !vec_op(i.vec).has_imm, "a and the imm8 are both immediates");
         if (i.d.is_reg()) destination(i.d);
         check(!i.d.is_imm(), "d is an immediate");
+        check(i.imm >= -128 && i.imm <= 255, "imm is wider than a byte");
+    }
+    void vex(const Inst& i) {
+        check(i.vec < vex_op_count(), "no such VEX instruction");
+        if (i.vec >= vex_op_count()) return;
+        const VexOp& op = vex_op(i.vec);
+        check((i.size == 16 && op.xmm) || (i.size == 32 && op.ymm), "vector length");
+        check(i.size2 == 4 || i.size2 == 8, "width of a general register");
+        check(op.memory || !i.from_memory, "has no memory operand");
+        if (i.from_memory) memory(i);
+        const Ref operands[] = {i.d, i.a, i.b, i.c};
+        for (unsigned n = 0; n < 4; ++n) {
+            const bool in_memory = i.from_memory && n == (op.stores() ? 0 : 2);
+            switch (in_memory ? VexOperand::Memory : op.operands[n]) {
+            case VexOperand::None:
+            case VexOperand::Imm:
+                check(operands[n].is_none(), "an operand that the row does not have");
+                break;
+            case VexOperand::Memory:
+                check(in_memory && operands[n].is_none(), "needs a memory operand");
+                break;
+            case VexOperand::Vector:
+            case VexOperand::Half:
+            case VexOperand::Xmm: check(operands[n].is_xmm(), "not a vector register"); break;
+            default: n == 0 ? destination(operands[n]) : source(operands[n]);
+            }
+        }
         check(i.imm >= -128 && i.imm <= 255, "imm is wider than a byte");
     }
     void call(const Inst& i) {

@@ -38,6 +38,8 @@ Operand Emitter::vector_source(const Inst& inst, unsigned size) {
 
 void Emitter::emit_Vec(const Inst& inst) {
     const ir::VecOp& op = ir::vec_op(inst.vec);
+    if (op.numeric && block_->simd_unmasked)
+        return interpret(inst); // which raises #XM before anything changes
     const InstId id = inst.vec < vec_ids_.size() ? vec_ids_[inst.vec] : InstId(0);
     const bool operands = (inst.d.is_xmm() || inst.d.is_reg()) &&
                           (inst.from_memory || inst.a.is_xmm() || inst.a.is_reg() || inst.a.is_imm());

@@ -2,6 +2,7 @@
 #include "backend/x64/emitter.h"
 
 #include "ir/vec.h"
+#include "ir/vex.h"
 
 #include <algorithm>
 #include <cstring>
@@ -29,6 +30,10 @@ Emitter::Emitter(const Options& options, const HostFeatures& features, const Stu
         vec_ids_.push_back(host_has && !op.implicit_registers && (!op.flags || op.flags == ir::kAllFlags)
                                ? InstAPI::stringToInstId(Arch::kX64, name.data(), name.size())
                                : InstId(x86::Inst::kIdNone));
+    }
+    for (unsigned i = 0; i < ir::vex_op_count(); ++i) {
+        const std::string_view name = ir::vex_op(u16(i)).mnemonic;
+        vex_ids_.push_back(InstAPI::stringToInstId(Arch::kX64, name.data(), name.size()));
     }
 }
 

@@ -179,6 +179,9 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- vectors (emit_vector.cpp)
     asmjit::Operand vector_source(const Inst& inst, unsigned size);
+    // ---- VEX (emit_vex.cpp)
+    void vex_op(const Inst& inst, const Mem* memory);
+    void vex_store(const Inst& inst, const Mem& m);
 
     void jump_to(const u8* stub) {
         a.jmp(asmjit::imm(reinterpret_cast<u64>(stub)));
@@ -199,6 +202,7 @@ class Emitter final : private asmjit::ErrorHandler {
     Stubs stubs_; // of the block being compiled
     bool bmi2_;
     std::vector<InstId> vec_ids_; // by Inst::vec; 0: not emitted directly
+    std::vector<InstId> vex_ids_;
 
     asmjit::CodeHolder code_;
     asmjit::x86::Assembler a;

@@ -128,6 +128,8 @@ bool host_reports(const FeatureInfo& f) {
     u32 r[4] = {};
     if (!__get_cpuid_count(f.leaf, f.subleaf, &r[0], &r[1], &r[2], &r[3])) return false;
     if (!(r[f.reg] >> f.bit & 1)) return false;
+    // The meanings of AVX's instructions need AVX2's: what is broadcast comes from a register.
+    if (f.feature == Feature::Avx && !__builtin_cpu_supports("avx2")) return false;
     const u64 state = f.feature == Feature::Avx ? 0x6 : f.feature == Feature::Avx512f ? 0xe6 : 0;
     if (!state) return true;
     u32 xcr0 = 0, high = 0;

@@ -50,6 +50,7 @@ enum InstructionAttribute : u8 {
     kMmxOp = 8,          // #UD by CR0.EM, #NM by CR0.TS
     kSseOp = 16,         // #UD by Mode::sse_undefined, #NM by Mode::sse_traps
     kNo64 = 32,          // #UD in 64-bit mode (Zydis refuses most already)
+    kAvxOp = 128,        // VEX-encoded: #UD unless Mode::avx in protected mode, #NM by Mode::sse_traps
     kOnlyProtected = 64, // #UD in real and virtual-8086 mode
 };
 

@@ -100,6 +100,10 @@ int forbidden(const Mode& mode, const CpuModel& model, const InstructionInfo& in
     if (insn.lock() && std::none_of(insn.operands, insn.operands + insn.zydis.operand_count_visible,
                                     [](const auto& op) { return op.type == ZYDIS_OPERAND_TYPE_MEMORY; }))
         return kUD;
+    if (info.attributes & kAvxOp) {
+        if (!mode.avx || !mode.protected_mode) return kUD;
+        if (mode.sse_traps) return kNM;
+    }
     if ((info.attributes & kFpuOp) && mode.fpu_traps()) return kNM;
     const bool both = (info.attributes & (kMmxOp | kSseOp)) == (kMmxOp | kSseOp);
     const bool sse = both ? names_xmm(insn) : bool(info.attributes & kSseOp);
@@ -172,6 +176,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     block.mode_bits = mode.code_bits;
     block.view = mode.view;
     block.vector_bytes = cpu.vector_bytes;
+    block.simd_unmasked = mode.simd_unmasked;
     source = {};
 
     if ((mode.long64() && !canonical(cpu, linear)) || start > cs_limit) {

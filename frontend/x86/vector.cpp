@@ -2,7 +2,6 @@
 #include "frontend/x86/translate.h"
 #include "frontend/x86/vector_common.h"
 #include "frontend/x86/x87_ops.h"
-#include "ir/interpreter.h"
 
 #include <algorithm>
 #include <array>
@@ -33,38 +32,13 @@ using Rows = std::array<i16, ZYDIS_MNEMONIC_MAX_VALUE + 1>;
 
 Rows make_rows() {
     Rows rows;
-    for (unsigned m = 0; m < rows.size(); ++m)
-        rows[m] = i16(ir::find_vec_op(ZydisMnemonicGetString(ZydisMnemonic(m))));
+    for (unsigned m = 0; m < rows.size(); ++m) {
+        std::string_view name = ZydisMnemonicGetString(ZydisMnemonic(m));
+        if (name.starts_with("vpcmpestr") || name.starts_with("vpcmpistr")) name.remove_prefix(1);
+        rows[m] = i16(ir::find_vec_op(name));
+    }
     return rows;
 }
-
-// A Vec as one number, for a helper to run it: the memory source's address comes beside it.
-u64 packed(u16 row, const Inst& i) {
-    return row | u64{i.d.id()} << 16 | u64{i.a.id()} << 24 | u64(u8(i.imm)) << 32 | u64{i.size} << 40 |
-           u64{i.from_memory} << 48;
-}
-Ref unpacked_ref(u64 id) {
-    return id < 16                 ? Ref::gpr(unsigned(id))
-           : id < 48               ? Ref::xmm(unsigned(id - 32))
-           : id < 56               ? Ref::mm(unsigned(id - 48))
-           : id == Ref::imm().id() ? Ref::imm()
-                                   : Ref::none();
-}
-
-u64 run_numeric(ir::Context& ctx, u64 linear, u64, u64 imm) {
-    Inst inst{.op = Op::Vec,
-              .size = u8(imm >> 40),
-              .from_memory = bool(imm >> 48 & 1),
-              .d = unpacked_ref(imm >> 16 & 0xff),
-              .a = unpacked_ref(imm >> 24 & 0xff),
-              .mem = {.disp = i64(linear)},
-              .imm = i64(imm >> 32 & 0xff)};
-    inst.vec = u16(imm);
-    ir::execute(ctx, inst);
-    return 0;
-}
-constexpr ir::Helper numeric{"simd_unmasked", run_numeric};
-constexpr ir::Helper numeric_compare{"simd_unmasked_compare", run_numeric, ir::kAllFlags};
 
 u64 emms(ir::Context& ctx, u64, u64, u64) {
     enter_mmx(ctx.fpu);
@@ -78,6 +52,7 @@ constexpr ir::Helper emms_info{"emms", emms};
 Ref vector_register(const Instruction& insn, unsigned n) {
     const ZydisRegister r = insn.operands[n].reg.value;
     if (is_xmm(r)) return Ref::xmm(r - ZYDIS_REGISTER_XMM0);
+    if (r >= ZYDIS_REGISTER_YMM0 && r <= ZYDIS_REGISTER_YMM15) return Ref::xmm(r - ZYDIS_REGISTER_YMM0);
     if (is_mm(r)) return Ref::mm(r - ZYDIS_REGISTER_MM0);
     return Translation::gpr(r);
 }
@@ -97,15 +72,9 @@ bool begin_vector(Translation& t, const Instruction& insn) {
 }
 
 void emit_vector(Translation& t, u16 row, Inst inst) {
-    const ir::VecOp& op = ir::vec_op(row);
     inst.op = Op::Vec;
     inst.vec = row;
-    if (!op.numeric || !t.mode.simd_unmasked) {
-        t.ir.add(inst);
-        return;
-    }
-    const Ref linear = inst.from_memory ? t.linear(inst.mem) : Ref::none();
-    t.ir.call(op.flags ? numeric_compare : numeric, {}, linear, {}, i64(packed(row, inst)));
+    t.ir.add(inst);
 }
 
 void emit_vector(Translation& t, const Instruction& insn, unsigned size) {

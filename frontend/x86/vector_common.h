@@ -6,7 +6,7 @@
 
 namespace dragoman::x86 {
 
-// The XMM, MMX or general register of operand n.
+// The XMM (also for YMM), MMX or general register of operand n.
 ir::Ref vector_register(const Instruction& insn, unsigned n);
 
 // The row of ir/vec_ops.inc that an instruction is, or -1.
@@ -17,9 +17,7 @@ int vector_row(const Instruction& insn);
 // an instruction on MMX registers (SDM vol. 1, 9.6.2).
 bool begin_vector(Translation& t, const Instruction& insn);
 
-// Emits a Vec. `inst` has what is specific to it: d, a or mem with from_memory, imm, size. Where the guest
-// unmasks SIMD exceptions a numeric one goes through the interpreter, which can raise #XM before anything
-// changes.
+// Emits a Vec. `inst` has what is specific to it: d, a or mem with from_memory, imm, size.
 void emit_vector(Translation& t, u16 row, ir::Inst inst);
 
 // Emits a Vec with d = operand 0 and the source operand 1: register, memory, immediate or missing. `size`:

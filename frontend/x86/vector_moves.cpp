@@ -1,4 +1,5 @@
 // MMX and SSE data transfer (SDM vol. 1, 5.4.1, 5.5.1.1, 5.6.1.1).
+#include "frontend/x86/guest_memory.h"
 #include "frontend/x86/system_helpers.h"
 #include "frontend/x86/system_memory.h"
 #include "frontend/x86/translate_common.h"
@@ -32,7 +33,8 @@ u64 masked_store(ir::Context& ctx, u64 linear, u64, u64 imm) {
     const u8 *data = source(imm & 15), *mask = source(imm >> 4 & 15);
     const auto view = softmmu::View(cpu.view);
     const auto chosen = [&](unsigned n) { return n < size && (mask[n] & 0x80); };
-    // All bytes are checked before the first is stored.
+    // The address must be one even if no byte is stored; all are checked before the first is stored.
+    if (!canonical(cpu.mmu->paging(), linear, size)) return raise(cpu, kGP, 0), 0;
     for (const bool store : {false, true})
         for (unsigned first = 0; first < size; ++first) {
             if (!chosen(first)) continue;

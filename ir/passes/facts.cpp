@@ -48,6 +48,7 @@ unsigned written_bytes(const Inst& inst) {
     case Op::SegAddr:
     case Op::Call: return 8;
     case Op::Vec: return inst.size == 8 ? 8 : 4;
+    case Op::Vex: return inst.size2 == 8 ? 8 : 4;
     default: return inst.size;
     }
 }

@@ -17,6 +17,7 @@ void dragoman_native_enter(const dragoman::test::UserState* state);
 void dragoman_native_leave();
 dragoman::u64 dragoman_native_host_rsp;
 dragoman::u64 dragoman_native_target;
+dragoman::u32 dragoman_native_avx; // the upper halves of YMM registers are in use
 }
 
 asm(R"(
@@ -36,6 +37,15 @@ dragoman_native_enter:
     test %rax, %rax
     jz 1f
     fxrstor64 (%rax)
+1:
+    mov 152(%rdi), %rax
+    test %rax, %rax
+    jz 1f
+)"
+#define UPPER_HALF(n) "vinsertf128 $1, " #n "*16(%rax), %ymm" #n ", %ymm" #n "\n"
+    UPPER_HALF(0) UPPER_HALF(1) UPPER_HALF(2) UPPER_HALF(3) UPPER_HALF(4) UPPER_HALF(5) UPPER_HALF(6)
+        UPPER_HALF(7) UPPER_HALF(8) UPPER_HALF(9) UPPER_HALF(10) UPPER_HALF(11) UPPER_HALF(12) UPPER_HALF(13)
+            UPPER_HALF(14) UPPER_HALF(15) R"(
 1:
     push 136(%rdi)
     popfq
@@ -58,6 +68,10 @@ dragoman_native_enter:
     jmp *dragoman_native_target(%rip)
 .globl dragoman_native_leave
 dragoman_native_leave:
+    cmpl $0, dragoman_native_avx(%rip)
+    je 1f
+    vzeroupper
+1:
     pop %r15
     pop %r14
     pop %r13
@@ -98,6 +112,13 @@ void handler(int signal, siginfo_t*, void* raw) {
     running->rip = u64(g[REG_RIP]) - (ended.faulted ? 0 : 1);
     UserState* const state = std::exchange(running, nullptr);
     auto* fx = reinterpret_cast<u8*>(static_cast<ucontext_t*>(raw)->uc_mcontext.fpregs);
+    if (state->ymm_high) { // component 2 of the frame's XSAVE area (SDM vol. 1, 13.4.2 and 13.5.3)
+        constexpr unsigned components_at = 512, ymm_at = 576, ymm_bytes = 256;
+        if (fx[components_at] & 4)
+            std::memcpy(state->ymm_high, fx + ymm_at, ymm_bytes);
+        else
+            std::memset(state->ymm_high, 0, ymm_bytes);
+    }
     if (state->fx) {
         std::memcpy(state->fx, fx, fx_bytes);
         std::memcpy(fx, clean_fx, fx_bytes);
@@ -146,6 +167,7 @@ NativeResult Native::run(std::span<const u8> code, UserState& state) {
     std::memcpy(at, code.data(), code.size());
     UserState entry = state;
     asm volatile("fxsave64 %0" : "=m"(clean_fx));
+    dragoman_native_avx = state.ymm_high != nullptr;
     running = &state;
     ended = {};
     dragoman_native_enter(&entry);

@@ -13,9 +13,11 @@ struct UserState {
     u64 gpr[16] = {};
     u64 rip = 0;
     u64 flags = 0x202; // RFLAGS
-    // An area of FXSAVE (512 bytes, aligned to 16) with the x87, MMX and SSE state, in 64-bit format, or null: the
-    // state is of no interest.
+    // An area of FXSAVE (512 bytes, aligned to 16) with the x87, MMX and SSE state, in 64-bit format, or
+    // null: the state is of no interest.
     u8* fx = nullptr;
+    // 16 bytes of each YMM register's upper half, or null; only with fx, and where the host has AVX.
+    u8* ymm_high = nullptr;
 };
 
 // How it ended: at the next instruction, or with the exception of this vector.

@@ -2,6 +2,7 @@
 
 #include "frontend/x86/instruction.h"
 #include "frontend/x86/listing.h"
+#include "frontend/x86/mode.h"
 #include "frontend/x86/x87_ops.h"
 
 #include <algorithm>
@@ -158,7 +159,19 @@ const std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1>& group_table(VectorGroup gr
             set[m] = moves_state(ZydisMnemonic(m));
         return set;
     }();
-    return group == VectorGroup::X87 ? x87 : group == VectorGroup::State ? state : vectors;
+    static const auto vex = [] {
+        std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
+#define INSN(mnemonic, ...) set[ZYDIS_MNEMONIC_##mnemonic] = true;
+#include "frontend/x86/instructions_vex.inc"
+#undef INSN
+        return set;
+    }();
+    switch (group) {
+    case VectorGroup::X87: return x87;
+    case VectorGroup::State: return state;
+    case VectorGroup::Vex: return vex;
+    default: return vectors;
+    }
 }
 
 class VectorMaker {
@@ -170,8 +183,10 @@ class VectorMaker {
     bool make(VectorCase& c, const std::function<bool(ZydisMnemonic)>& wanted) {
         std::vector<u8> code = group_ == VectorGroup::X87     ? x87_bytes()
                                : group_ == VectorGroup::State ? state_bytes()
+                               : group_ == VectorGroup::Vex   ? vex_bytes()
                                                               : vector_bytes();
         if (!decode(code)) return false;
+        if (group_ == VectorGroup::Vex && insn_.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) return false;
         code.resize(insn_.length);
         if (!group_table(group_)[insn_.mnemonic] || (wanted && !wanted(insn_.mnemonic))) return false;
         if (group_ == VectorGroup::Vector && insn_.meta.category == ZYDIS_CATEGORY_STRINGOP) return false;
@@ -195,7 +210,7 @@ class VectorMaker {
             const ZydisRegister base =
                 ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op.mem.base);
             return (base == ZYDIS_REGISTER_RDI || base == ZYDIS_REGISTER_R15) && !op.mem.disp.value &&
-                   op.mem.index == ZYDIS_REGISTER_NONE;
+                   (op.mem.index == ZYDIS_REGISTER_NONE || op.mem.type == ZYDIS_MEMOP_TYPE_VSIB);
         });
     }
     // A ModRM byte whose memory operand is [RDI] or, with REX.B, [R15].
@@ -219,6 +234,24 @@ class VectorMaker {
         code.push_back(u8(random_()));
         code.push_back(modrm());
         code.push_back(u8(rnd(2) ? random_() : rnd(20)));
+        while (code.size() < 15)
+            code.push_back(u8(random_()));
+        return code;
+    }
+    // Half of the instructions have no second source: VEX.vvvv is then 1111. A gather has a SIB byte with RDI
+    // or R15.
+    std::vector<u8> vex_bytes() {
+        const u8 vvvv = u8(rnd(2) ? 0x78 : random_() & 0x78), length_and_prefix = u8(random_() & 7);
+        std::vector<u8> code;
+        if (rnd(4))
+            code = {0xc4, u8((random_() & 0xe0) | (1 + rnd(3))),
+                    u8((rnd(3) ? 0 : 0x80) | vvvv | length_and_prefix)};
+        else
+            code = {0xc5, u8((random_() & 0x80) | vvvv | length_and_prefix)};
+        const bool gather = rnd(10) == 0 && code[0] == 0xc4;
+        code.push_back(gather ? u8(0x90 | rnd(4)) : u8(random_()));
+        code.push_back(gather ? u8((random_() & 0x38) | 4) : modrm());
+        if (gather) code.push_back(u8((random_() & 0xf8) | 7));
         while (code.size() < 15)
             code.push_back(u8(random_()));
         return code;
@@ -308,7 +341,27 @@ class VectorMaker {
         if (insn_.mnemonic == ZYDIS_MNEMONIC_LDMXCSR && rnd(8)) bytes[2] = bytes[3] = 0;
 
         fill_state(c.fx);
+        for (auto& x : c.ymm_high)
+            fill_vector(random_, x);
         if (group_ == VectorGroup::State) place_area(c);
+        if (group_ == VectorGroup::Vex) place_vex(c);
+    }
+
+    // Masks and indices that lead into the data area, or to an address that is not canonical.
+    void place_vex(VectorCase& c) {
+        const auto reg = [&](unsigned n, unsigned byte) -> u8& {
+            return byte < 16 ? c.fx.xmm[n][byte] : c.ymm_high[n][byte - 16];
+        };
+        if (rnd(40) == 0) c.plain.before.gpr[7] = c.plain.before.gpr[15] = u64{1} << (48 + rnd(15));
+        if (operands_[1].type != ZYDIS_OPERAND_TYPE_MEMORY || operands_[1].mem.type != ZYDIS_MEMOP_TYPE_VSIB)
+            return;
+        const bool wide = (insn_.opcode & 1) != 0;
+        const unsigned index = unsigned(ZydisRegisterGetId(operands_[1].mem.index)), bytes = wide ? 8 : 4;
+        for (unsigned n = 0; n < 32; n += bytes) {
+            const i64 offset = wide && rnd(20) == 0 ? i64(u64{1} << (rnd(10) + 48)) : i64(rnd(128)) - 32;
+            for (unsigned k = 0; k < bytes; ++k)
+                reg(index, n + k) = u8(u64(offset) >> (8 * k));
+        }
     }
 
     Random& random_;
@@ -319,10 +372,12 @@ class VectorMaker {
 };
 
 // ---- between the area and the guest's state
-void load(Cpu& cpu, const FxArea& fx) {
+void load(Cpu& cpu, const FxArea& fx, const u8 (&ymm_high)[16][16]) {
     cpu.mxcsr = fx.mxcsr;
-    for (unsigned i = 0; i < 16; ++i)
+    for (unsigned i = 0; i < 16; ++i) {
         std::memcpy(cpu.vec[i], fx.xmm[i], 16);
+        std::memcpy(cpu.vec[i] + 16, ymm_high[i], 16);
+    }
     cpu.fpu = {};
     cpu.fpu.control = fx.control;
     cpu.fpu.tag = fx.tag;
@@ -396,6 +451,10 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     UserState host = c.plain.before;
     FxArea host_fx = c.fx;
     host.fx = reinterpret_cast<u8*>(&host_fx);
+    u8 host_high[16][16];
+    std::memcpy(host_high, c.ymm_high, sizeof host_high);
+    static const bool host_has_avx = __builtin_cpu_supports("avx");
+    if (host_has_avx) host.ymm_high = host_high[0];
     std::memcpy(native.data(), c.plain.data.data(), c.plain.data.size());
     const NativeResult result = native.run(c.plain.code, host);
 
@@ -406,9 +465,10 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     cpu.rip = c.plain.before.rip;
     cpu.flags = ir::Flags(c.plain.before.flags) & ir::kAllFlags;
     cpu.direction_flag = 0;
-    load(cpu, c.fx);
+    load(cpu, c.fx, c.ymm_high);
     cpu.cr4 |= kCr4OSXSAVE;
-    cpu.xcr0 = 3;
+    cpu.xcr0 = kX87State | kSseState | kAvxState;
+    update_key(cpu);
     const ir::Exit exit = machine.run(c.plain.code);
     if (c.stops_midway && result.faulted && exit == ir::Exit::Fault && result.vector == cpu.fault.vector)
         return "";
@@ -419,8 +479,7 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     if (result.vector == kXM && (host_fx.mxcsr & ~(host_fx.mxcsr >> 7) & overflow_underflow))
         our_fx.mxcsr = (our_fx.mxcsr & ~precision) | (host_fx.mxcsr & precision);
     // Those of several steps stop at the first that raises.
-    if (result.vector == kXM && (c.plain.text.find(" dpp") != std::string::npos))
-        our_fx.mxcsr = host_fx.mxcsr;
+    if (result.vector == kXM && (c.plain.text.find("dpp") != std::string::npos)) our_fx.mxcsr = host_fx.mxcsr;
 
     Report r;
     const unsigned host_end = result.faulted ? result.vector : ~0u;
@@ -440,8 +499,10 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
         r.line("st", i, c.fx.st[i], host_fx.st[i], our_fx.st[i], 10);
     for (unsigned i = 0; i < 16; ++i)
         r.line("xmm", i, c.fx.xmm[i], host_fx.xmm[i], our_fx.xmm[i], 16);
+    for (unsigned i = 0; i < 16; ++i)
+        r.line("ymm high", i, c.ymm_high[i], host_high[i], cpu.vec[i] + 16, 16);
     const u64 at = (c.plain.before.gpr[7] - Native::data_base) & ~u64{15};
-    for (unsigned n = 0; n < 9; ++n)
+    for (unsigned n = 0; n < 9 && at < Native::data_bytes; ++n)
         r.line("memory", n, &c.plain.data[at + 16 * n], native.data() + at + 16 * n, guest_data + at + 16 * n,
                16);
     if (!r.differs && std::memcmp(native.data(), guest_data, c.plain.data.size())) {

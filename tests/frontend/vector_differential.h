@@ -18,12 +18,13 @@ struct alignas(16) FxArea {
 };
 static_assert(sizeof(FxArea) == 512);
 
-enum class VectorGroup { Vector, X87, State /* FXSAVE, XRSTOR and their kin */ };
+enum class VectorGroup { Vector, X87, State /* FXSAVE, XRSTOR and their kin */, Vex };
 
 struct VectorCase {
     Case plain;
     FxArea fx;
     bool stops_midway = false; // where it faults some processors have loaded a part
+    u8 ymm_high[16][16] = {}; // the upper halves of YMM registers, where the host has AVX
 };
 VectorCase random_vector_case(std::mt19937_64& random, VectorGroup group,
                               const std::function<bool(ZydisMnemonic)>& wanted = nullptr);

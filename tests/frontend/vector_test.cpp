@@ -46,6 +46,11 @@ TEST(Vector, AgreesWithTheHost) {
     run_cases(VectorGroup::Vector, 100'000);
 }
 
+TEST(Vex, AgreesWithTheHost) {
+    if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the host has no AVX2";
+    run_cases(VectorGroup::Vex, 100'000);
+}
+
 TEST(X87, AgreesWithTheHost) {
     run_cases(VectorGroup::X87, 100'000);
 }
