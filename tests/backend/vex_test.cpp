@@ -1,7 +1,8 @@
-// Every row of ir/vex_ops.inc: from registers, also the same one twice, and from memory (aligned or not, hit or miss, with
-// elements masked off), generated code against the interpreter; and what of it is emitted.
+// Every row of ir/vex_ops.inc: from registers, also the same one twice, and from memory (aligned or not, hit
+// or miss, with elements masked off), generated code against the interpreter; and what of it is emitted.
 #include "machine.h"
 
+#include "ir/parse.h"
 #include "ir/verify.h"
 #include "ir/vex.h"
 
@@ -121,6 +122,9 @@ TEST_P(VexRow, CodeAgreesWithTheInterpreter) {
                 const Block b = random_block(row, length, memory, rng);
                 for (const std::string& problem : verify(b))
                     FAIL() << problem << "\n" << print(b);
+                Result<Block> parsed = parse(print(b));
+                ASSERT_TRUE(parsed) << parsed.error().message << "\n" << print(b);
+                ASSERT_EQ(print(parsed.value()), print(b));
                 randomize(reference, seed);
                 randomize(machine, seed);
                 machine.next = start;
@@ -131,7 +135,8 @@ TEST_P(VexRow, CodeAgreesWithTheInterpreter) {
                 ASSERT_TRUE(what.empty()) << "DRAGOMAN_SEED=" << seed << ": different:" << what << "\n"
                                           << print(b) << machine.list(code);
                 if (b.simd_unmasked) continue;
-                const bool by_interpreter = op.masked || op.aligned || (op.stores() && op.numeric); // those are kept for it out of line
+                const bool by_interpreter = op.masked || op.aligned ||
+                                            (op.stores() && op.numeric); // those are kept for it out of line
                 ASSERT_EQ(code.compiled.kept.empty(), !(memory && by_interpreter)) << print(b);
             }
         }
@@ -166,10 +171,11 @@ TEST(Vex, ClearUpper) {
 // What the instruction reads and writes survives a call into C++ and back.
 TEST(Vex, UpperHalvesLiveThroughCalls) {
     if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the host has no AVX2";
-    static const Helper dirty{"dirty", [](Context&, u64, u64, u64) -> u64 {
-                                  asm volatile("pxor %%xmm3, %%xmm3\npxor %%xmm15, %%xmm15" ::: "xmm3", "xmm15");
-                                  return 0;
-                              }};
+    static const Helper dirty{
+        "dirty", [](Context&, u64, u64, u64) -> u64 {
+            asm volatile("pxor %%xmm3, %%xmm3\npxor %%xmm15, %%xmm15" ::: "xmm3", "xmm15");
+            return 0;
+        }};
     Machine machine;
     Block b;
     b.guest_instructions = 1;

@@ -129,7 +129,11 @@ def use_checked_programs(test, shell):
     """The same program must print the same on the host and in the guest."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return
-    for program, argument in (("integer", "5"), ("floating", "")):
+    programs = [("integer", "5"), ("floating", "")]
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
+        if {"avx2", "fma", "f16c"} <= set(cpuinfo.read().split()):
+            programs.append(("vectors", ""))
+    for program, argument in programs:
         wanted, got = (re.findall(r"^(?:kernel (\w+) [\d.]+|float (\S+)) ([0-9a-f]+)$", text, re.MULTILINE) for text in (
             subprocess.run([test.guest(program), argument], stdout=subprocess.PIPE, check=True).stdout.decode(),
             shell.run(f"{program} {argument}")[0]))
