@@ -238,18 +238,49 @@ class VectorMaker {
             code.push_back(u8(random_()));
         return code;
     }
+    // Map, VEX.pp and opcode of the VEX instructions in the table.
+    struct VexOpcode {
+        u8 map, pp, opcode;
+    };
+    const std::vector<VexOpcode>& vex_opcodes() {
+        static const std::vector<VexOpcode> all = [this] {
+            std::vector<VexOpcode> found;
+            for (unsigned n = 0; n < 3 * 4 * 256; ++n) {
+                const VexOpcode v{u8(1 + n / 1024), u8(n / 256 % 4), u8(n)};
+                for (unsigned rest = 0; rest < 16;
+                     ++rest) { // VEX.W, VEX.L, VEX.vvvv and the kinds of ModRM bytes
+                    const u8 w_vvvv_l = u8((rest & 1) << 7 | (rest & 2 ? 0x78 : 0x30) | (rest & 4));
+                    const std::vector<u8> code = {0xc4,
+                                                  u8(0xe0 | v.map),
+                                                  u8(w_vvvv_l | v.pp),
+                                                  v.opcode,
+                                                  u8(rest & 8 ? 0xcf : 0x04),
+                                                  0x0f,
+                                                  0,
+                                                  0,
+                                                  0,
+                                                  0};
+                    if (!decode(code) || !group_table(VectorGroup::Vex)[insn_.mnemonic]) continue;
+                    found.push_back(v);
+                    break;
+                }
+            }
+            return found;
+        }();
+        return all;
+    }
     // Half of the instructions have no second source: VEX.vvvv is then 1111. A gather has a SIB byte with RDI
     // or R15.
     std::vector<u8> vex_bytes() {
-        const u8 vvvv = u8(rnd(2) ? 0x78 : random_() & 0x78), length_and_prefix = u8(random_() & 7);
+        const VexOpcode v = vex_opcodes()[rnd(vex_opcodes().size())];
+        const u8 low = u8((rnd(2) ? 0x78 : random_() & 0x78) | (random_() & 4) | v.pp);
         std::vector<u8> code;
-        if (rnd(4))
-            code = {0xc4, u8((random_() & 0xe0) | (1 + rnd(3))),
-                    u8((rnd(3) ? 0 : 0x80) | vvvv | length_and_prefix)};
+        if (v.map != 1 || rnd(2))
+            code = {0xc4, u8((random_() & 0xe0) | v.map), u8((rnd(2) ? 0 : 0x80) | low)};
         else
-            code = {0xc5, u8((random_() & 0x80) | vvvv | length_and_prefix)};
-        const bool gather = rnd(10) == 0 && code[0] == 0xc4;
-        code.push_back(gather ? u8(0x90 | rnd(4)) : u8(random_()));
+            code = {0xc5, u8((random_() & 0x80) | low)};
+        code.push_back(v.opcode);
+        const bool gather = v.map == 2 && v.opcode >= 0x90 && v.opcode <= 0x93;
         code.push_back(gather ? u8((random_() & 0x38) | 4) : modrm());
         if (gather) code.push_back(u8((random_() & 0xf8) | 7));
         while (code.size() < 15)
