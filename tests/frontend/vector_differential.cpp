@@ -247,19 +247,13 @@ class VectorMaker {
             std::vector<VexOpcode> found;
             for (unsigned n = 0; n < 3 * 4 * 256; ++n) {
                 const VexOpcode v{u8(1 + n / 1024), u8(n / 256 % 4), u8(n)};
-                for (unsigned rest = 0; rest < 16;
-                     ++rest) { // VEX.W, VEX.L, VEX.vvvv and the kinds of ModRM bytes
+                // VEX.W, VEX.L, VEX.vvvv and the kinds of ModRM bytes
+                for (unsigned rest = 0; rest < 8 * 17; ++rest) {
                     const u8 w_vvvv_l = u8((rest & 1) << 7 | (rest & 2 ? 0x78 : 0x30) | (rest & 4));
-                    const std::vector<u8> code = {0xc4,
-                                                  u8(0xe0 | v.map),
-                                                  u8(w_vvvv_l | v.pp),
-                                                  v.opcode,
-                                                  u8(rest & 8 ? 0xcf : 0x04),
-                                                  0x0f,
-                                                  0,
-                                                  0,
-                                                  0,
-                                                  0};
+                    const unsigned kind = rest / 8;
+                    const u8 modrm = u8(kind == 16 ? 0x04 : (kind & 7) << 3 | (kind & 8 ? 0xc7 : 0x07));
+                    const std::vector<u8> code = {
+                        0xc4, u8(0xe0 | v.map), u8(w_vvvv_l | v.pp), v.opcode, modrm, 0x0f, 0, 0, 0, 0};
                     if (!decode(code) || !group_table(VectorGroup::Vex)[insn_.mnemonic]) continue;
                     found.push_back(v);
                     break;
