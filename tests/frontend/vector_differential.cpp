@@ -322,7 +322,9 @@ class VectorMaker {
         UserState& s = c.plain.before;
         s.gpr[7] =
             Native::data_base + 0x400 + 64 * rnd(20) + (rnd(8) ? 0 : 16 * rnd(4)) + (rnd(8) ? 0 : rnd(16));
-        s.gpr[0] = rnd(4); // x87 and SSE; the host may have others
+        // x87, SSE and AVX; the host may have others.
+        static const u64 states = __builtin_cpu_supports("avx2") ? 8 : 4;
+        s.gpr[0] = rnd(states);
         s.gpr[2] = 0;
         FxArea area;
         fill_state(area);
@@ -331,15 +333,17 @@ class VectorMaker {
         area.dp = random_() & 0x0000ffff0000ffff;
         if (rnd(8) == 0) area.mxcsr |= 1u << (16 + rnd(16));
         if (rnd(8) == 0) area.control = u16(random_()); // reserved bits, too
-        u64 header[8] = {rnd(4)};
+        u64 header[8] = {rnd(states)};
         if (rnd(3) == 0) { // compacted
-            header[1] = u64{1} << 63 | (rnd(4) ? header[0] | rnd(4) : rnd(4));
+            header[1] = u64{1} << 63 | (rnd(4) ? header[0] | rnd(states) : rnd(states));
             c.stops_midway = true;
         }
         if (rnd(10) == 0) header[1 + rnd(7)] |= 1; // reserved
         u8* at = &c.plain.data[s.gpr[7] - Native::data_base];
         std::memcpy(at, &area, sizeof area);
         std::memcpy(at + sizeof area, header, sizeof header);
+        for (unsigned n = 0; n < 16; ++n) // upper halves of YMM registers
+            fill_vector(random_, at + sizeof area + sizeof header + 16 * n);
     }
 
     void place(VectorCase& c) {
