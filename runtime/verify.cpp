@@ -105,6 +105,8 @@ constexpr Traits traits_of(ir::Op op) {
     switch (op) {
     case ir::Op::Call: return {.calls = true};
     case ir::Op::Vec:
+    case ir::Op::Vex:
+    case ir::Op::ClearUpper:
     case ir::Op::VLoad:
     case ir::Op::VStore: return {.vectors = true};
     case ir::Op::Rol:

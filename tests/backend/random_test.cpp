@@ -4,6 +4,7 @@
 #include "machine.h"
 
 #include "ir/vec.h"
+#include "ir/vex.h"
 
 #include <gtest/gtest.h>
 
@@ -34,6 +35,11 @@ u64 meddle(Context& ctx, u64 a, u64 b, u64 imm) {
 }
 constexpr Helper kMeddle{"meddle", meddle, kAllFlags, kAllFlags};
 
+bool host_has_avx() {
+    static const bool has = __builtin_cpu_supports("avx2");
+    return has;
+}
+
 class Generator {
   public:
     explicit Generator(u64 seed) : rng_(seed) {}
@@ -58,6 +64,7 @@ class Generator {
         Block b;
         b.pc = pc;
         b.linear_pc = b.pc;
+        b.vector_bytes = host_has_avx() ? 32 : 16;
         Builder builder(b);
         const unsigned instructions = 1 + below(8);
         for (unsigned i = 0; i < instructions; ++i) {
@@ -260,7 +267,7 @@ class Generator {
             if (chance(30)) {
                 state(b, i, d);
             } else if (chance(60)) {
-                vec(i, d);
+                host_has_avx() && chance(50) ? vex(i) : vec(i, d);
             } else if (chance(50)) {
                 i.op = Op::SegAddr, i.d = d, i.mem = address(), i.mem.seg = Seg(below(6));
                 if (i.mem.size == 8) i.mem.size = 4, i.mem.linear_size = 4;
@@ -351,6 +358,30 @@ class Generator {
             i.from_memory = true, i.a = Ref::none(), i.mem = address();
     }
 
+    // Rows with general registers have a test of their own.
+    void vex(Inst& i) {
+        const auto general = [](VexOperand k) {
+            return k == VexOperand::Reg32 || k == VexOperand::Reg64 || k == VexOperand::RegSized;
+        };
+        u16 row;
+        do
+            row = u16(below(vex_op_count()));
+        while (std::any_of(vex_op(row).operands, vex_op(row).operands + 4, general));
+        const VexOp& op = vex_op(row);
+        pending_ = 0;
+        i = {.op = Op::Vex, .size = u8(op.xmm && (!op.ymm || chance(50)) ? 16 : 32)};
+        i.vec = row;
+        i.imm = op.has_imm() ? i64(below(256)) : 0;
+        Ref* const refs[] = {&i.d, &i.a, &i.b, &i.c};
+        for (unsigned n = 0; n < 4; ++n) {
+            const VexOperand kind = op.operands[n];
+            if (kind == VexOperand::Memory || (n == 2 && !op.stores() && op.memory && chance(40)))
+                i.from_memory = true, i.mem = address();
+            else if (kind != VexOperand::None && kind != VexOperand::Imm)
+                *refs[n] = Ref::xmm(below(16));
+        }
+    }
+
     void end(Builder& b) {
         const u64 near = kFirst + below(3) * 0x800; // the last is in another page
         switch (below(6)) {
@@ -387,6 +418,7 @@ void randomize(Machine& m, u64 seed) {
     ir::Context& c = m.ctx();
     for (u64& r : c.gpr)
         r = g.value();
+    c.vector_bytes = host_has_avx() ? 32 : 16;
     for (auto& v : c.vec)
         for (u8& byte : v)
             byte = u8(g.bits(8));
@@ -437,7 +469,7 @@ std::string differences(ir::Context& want, ir::Context& have) {
         compare("address", want.fault.address, have.fault.address);
     }
     for (unsigned i = 0; i < 16; ++i)
-        for (unsigned k = 0; k < 2; ++k) {
+        for (unsigned k = 0; k < 4; ++k) {
             u64 w, h;
             std::memcpy(&w, want.vec[i] + 8 * k, 8);
             std::memcpy(&h, have.vec[i] + 8 * k, 8);
