@@ -16,7 +16,8 @@ constexpr Feature k486[] = {I486, Fpu, Vme};
 constexpr Feature kPentium[] = {I486, Fpu, Vme, De, Pse, Tsc, Msr, Mce, Cx8, Apic, Mmx};
 constexpr Feature kPentium2[] = {Nopl, Pae, Sep, Mtrr, Pge, Mca, Cmov, Pat, Pse36, Fxsr};
 constexpr Feature kPentium3[] = {Sse};
-constexpr Feature kCore[] = {Clflush, Sse2, Ss, Sse3, Nx, Acpi, ThermalMonitor, Pbe, Monitor};
+// Without MONITOR: systems that know these processors take MWAIT for more of them, MSRs that are not here.
+constexpr Feature kCore[] = {Clflush, Sse2, Ss, Sse3, Nx, Acpi, ThermalMonitor, Pbe};
 constexpr Feature kCore2[] = {LongMode, Syscall, LahfLm, Ssse3, Cx16, Dtes64, DsCpl};
 constexpr Feature kPenryn[] = {Sse41};
 constexpr Feature kNehalem[] = {Sse42, Popcnt, Rdtscp, InvariantTsc};
