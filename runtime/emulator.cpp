@@ -65,7 +65,7 @@ Status Emulator::open_all() {
     model_ = *model;
     model_.tsc_hz = tsc_hz();
 
-    auto map = softmmu::PhysicalMap::create(options_.memory_bytes, log_);
+    auto map = softmmu::PhysicalMap::create(options_.memory_bytes);
     if (!map) return Error{"-m: " + map.error().message};
     map_ = std::move(*map);
 

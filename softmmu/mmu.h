@@ -1,6 +1,7 @@
 // Linear to physical: page walks by the SDM (vol. 3, ch. 4), TLB fill, and the slow path of every access.
 #pragma once
 
+#include "base/log.h"
 #include "softmmu/address_spaces.h"
 #include "softmmu/epochs.h"
 #include "softmmu/physical_map.h"
@@ -90,9 +91,9 @@ class Mmu final : public MapListener {
     };
     Fetched fetch(u64 linear, View view);
 
-    // Watchpoints of a debugger, or of the guest's debug registers. Accesses to their pages always take the slow
-    // path; one that touches a watched byte in the watched way asks `hit` before it happens. Where that returns
-    // false the access is refused (Acquired::restart).
+    // Watchpoints of a debugger, or of the guest's debug registers. Accesses to their pages always take the
+    // slow path; one that touches a watched byte in the watched way asks `hit` before it happens. Where that
+    // returns false the access is refused (Acquired::restart).
     struct Watch {
         u64 linear = 0, bytes = 1;
         bool on_read = false, on_write = true;

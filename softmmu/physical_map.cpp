@@ -51,18 +51,17 @@ struct PhysicalMap::Region {
     u64& lines(u64 at) const { return code[(at - gpa) / page_size]; }
 };
 
-Result<std::unique_ptr<PhysicalMap>> PhysicalMap::create(u64 bytes, Log& log) {
+Result<std::unique_ptr<PhysicalMap>> PhysicalMap::create(u64 bytes) {
     void* ram =
         mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (ram == MAP_FAILED)
         return Error{"cannot reserve " + std::to_string(bytes / MiB) +
                      " MiB for guest RAM: " + std::strerror(errno)};
-    return std::unique_ptr<PhysicalMap>(new PhysicalMap(static_cast<u8*>(ram), bytes, log));
+    return std::unique_ptr<PhysicalMap>(new PhysicalMap(static_cast<u8*>(ram), bytes));
 }
 
-PhysicalMap::PhysicalMap(u8* ram, u64 bytes, Log& log)
-    : log_(log), ram_(ram), ram_bytes_(bytes), ram_below_4g_(below_4g(bytes)),
-      low_pages_(kLowLimit / page_size) {
+PhysicalMap::PhysicalMap(u8* ram, u64 bytes)
+    : ram_(ram), ram_bytes_(bytes), ram_below_4g_(below_4g(bytes)), low_pages_(kLowLimit / page_size) {
     constexpr int kRamPriority =
         -1000; // over PCI BARs, under everything the chip set decodes (hw/core/map_priority.h)
     map_memory(0, ram_below_4g_, ram, false, kRamPriority);

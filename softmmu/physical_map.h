@@ -3,7 +3,6 @@
 #pragma once
 
 #include "base/io.h"
-#include "base/log.h"
 #include "base/result.h"
 
 #include <memory>
@@ -42,7 +41,7 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
 
     // RAM of `bytes` bytes (a multiple of 4096), backed by anonymous memory that costs host memory only where
     // touched.
-    static Result<std::unique_ptr<PhysicalMap>> create(u64 bytes, Log& log);
+    static Result<std::unique_ptr<PhysicalMap>> create(u64 bytes);
     ~PhysicalMap() override;
 
     // RAM is mapped from 0 to `below` and from 4 GiB on for the rest.
@@ -100,13 +99,12 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
 
   private:
     struct Region;
-    PhysicalMap(u8* ram, u64 bytes, Log& log);
+    PhysicalMap(u8* ram, u64 bytes);
     Handle add(std::unique_ptr<Region> region);
     void rebuild(u64 gpa, u64 bytes);
     Region* region_of(u64 gpa) const; // null: nobody
     Region* region_named(Handle handle) const;
 
-    Log& log_;
     u8* ram_;
     u64 ram_bytes_, ram_below_4g_;
     u64 a20_mask_ = ~u64{0};

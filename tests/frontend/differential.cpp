@@ -23,7 +23,7 @@ constexpr u16 kCode = kSegP | kSegS | kSegCode | kSegReadable | kSegAccessed;
 } // namespace
 
 Machine::Machine(Executor executor) : executor_(std::move(executor)) {
-    map_ = std::move(softmmu::PhysicalMap::create(kRam, log_).value());
+    map_ = std::move(softmmu::PhysicalMap::create(kRam).value());
     mmu_ = std::make_unique<softmmu::Mmu>(*map_, tlb_, log_);
     memory_ = std::make_unique<GuestMemory>(*mmu_);
     model_.features.set();

@@ -7,7 +7,7 @@ constexpr unsigned kG = 8, kD = 4, kL = 2;
 }
 
 SystemMachine::SystemMachine(const char* cpu_spec) : cpu_storage(std::make_unique<Cpu>()), cpu(*cpu_storage) {
-    map = std::move(*softmmu::PhysicalMap::create(16 * MiB, log));
+    map = std::move(*softmmu::PhysicalMap::create(16 * MiB));
     tlb = std::make_unique<softmmu::Tlb>();
     mmu = std::make_unique<softmmu::Mmu>(*map, *tlb, log);
     memory = std::make_unique<GuestMemory>(*mmu);

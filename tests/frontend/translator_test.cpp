@@ -45,7 +45,7 @@ class Decode : public ::testing::Test {
     };
     std::FILE* out = std::tmpfile();
     Log log{out};
-    std::unique_ptr<softmmu::PhysicalMap> map = std::move(softmmu::PhysicalMap::create(4 * MiB, log).value());
+    std::unique_ptr<softmmu::PhysicalMap> map = std::move(softmmu::PhysicalMap::create(4 * MiB).value());
     Ram ram{*map};
     softmmu::Tlb tlb;
     softmmu::Mmu mmu{*map, tlb, log};

@@ -70,7 +70,7 @@ std::string header(const Golden& g) {
 class Lister {
   public:
     Lister() {
-        map_ = std::move(*softmmu::PhysicalMap::create(16 * MiB, log_));
+        map_ = std::move(*softmmu::PhysicalMap::create(16 * MiB));
         mmu_ = std::make_unique<softmmu::Mmu>(*map_, memory_->tlb, log_);
         model_ = *x86::make_model("max");
         buffer_ = std::move(*backend::CodeBuffer::create(16 * MiB));
@@ -210,13 +210,17 @@ class Lister {
 
     std::string stub(u64 address) const {
         for (const backend::Stubs& set : stubs_.sets) {
-            const std::pair<const u8*, const char*> names[] = {
-                {set.acquire[0], "acquire_read"}, {set.acquire[1], "acquire_write"},
-                {set.acquire[2], "acquire_both"}, {set.commit, "commit"},
-                {set.call, "call"},               {set.look_up, "look_up"},
-                {set.exit_link, "exit_link"},     {set.exit_lookup, "exit_lookup"},
-                {set.exit_event, "exit_event"},   {set.exit_side, "exit_side"},
-                {set.exit_here, "exit_here"}};
+            const std::pair<const u8*, const char*> names[] = {{set.acquire[0], "acquire_read"},
+                                                               {set.acquire[1], "acquire_write"},
+                                                               {set.acquire[2], "acquire_both"},
+                                                               {set.commit, "commit"},
+                                                               {set.call, "call"},
+                                                               {set.look_up, "look_up"},
+                                                               {set.exit_link, "exit_link"},
+                                                               {set.exit_lookup, "exit_lookup"},
+                                                               {set.exit_event, "exit_event"},
+                                                               {set.exit_side, "exit_side"},
+                                                               {set.exit_here, "exit_here"}};
             for (const auto& [at, name] : names)
                 if (reinterpret_cast<u64>(at) == address) return name;
         }

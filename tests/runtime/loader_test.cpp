@@ -2,7 +2,6 @@
 // more than give one line of error.
 #include "runtime/loader.h"
 
-#include "base/log.h"
 #include "runtime/elf.h"
 
 #include <gtest/gtest.h>
@@ -37,7 +36,7 @@ class Loader : public testing::Test {
     Loader() {
         char name[] = "/tmp/loader_test.XXXXXX";
         directory_ = mkdtemp(name);
-        map_ = std::move(softmmu::PhysicalMap::create(kRam, log_).value());
+        map_ = std::move(softmmu::PhysicalMap::create(kRam).value());
         board_.memory = {{0, 0x9fc00, 1},
                          {0x9fc00, 0x400, 2},
                          {0xf0000, 0x10000, 2},
@@ -84,7 +83,6 @@ class Loader : public testing::Test {
         EXPECT_EQ(get<u64>(entry.gdt + 0x18), 0x00cf93000000ffffu);
     }
 
-    Log log_;
     std::string directory_, path_;
     std::unique_ptr<softmmu::PhysicalMap> map_;
     BoardFacts board_;

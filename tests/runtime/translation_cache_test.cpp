@@ -65,7 +65,7 @@ class Cache : public ::testing::Test {
 
     Log log;
     ir::Context ctx;
-    std::unique_ptr<softmmu::PhysicalMap> map = std::move(*softmmu::PhysicalMap::create(16 * MiB, log));
+    std::unique_ptr<softmmu::PhysicalMap> map = std::move(*softmmu::PhysicalMap::create(16 * MiB));
     std::unique_ptr<backend::CodeBuffer> buffer;
     std::unique_ptr<backend::Backend> backend;
     std::unique_ptr<TranslationCache> cache;

@@ -164,7 +164,7 @@ class VcpuMachine {
     Log log;
     NoChips platform;
     x86::CpuModel model = *x86::make_model("max");
-    std::unique_ptr<softmmu::PhysicalMap> map = std::move(*softmmu::PhysicalMap::create(16 * MiB, log));
+    std::unique_ptr<softmmu::PhysicalMap> map = std::move(*softmmu::PhysicalMap::create(16 * MiB));
     std::unique_ptr<runtime::Vcpu> vcpu;
     std::function<void()> on_idle;
 };

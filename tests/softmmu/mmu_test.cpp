@@ -57,7 +57,7 @@ class SlowPath : public ::testing::Test {
     Log log;
     Chip chip;
     Watcher watcher;
-    std::unique_ptr<PhysicalMap> map = std::move(*PhysicalMap::create(16 * MiB, log));
+    std::unique_ptr<PhysicalMap> map = std::move(*PhysicalMap::create(16 * MiB));
     std::unique_ptr<Tlb> tlb = std::make_unique<Tlb>();
     Mmu mmu{*map, *tlb, log};
 };

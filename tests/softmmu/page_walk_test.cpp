@@ -53,7 +53,7 @@ class Walk : public ::testing::Test {
     }
 
     Log log;
-    std::unique_ptr<PhysicalMap> map = std::move(*PhysicalMap::create(16 * MiB, log));
+    std::unique_ptr<PhysicalMap> map = std::move(*PhysicalMap::create(16 * MiB));
     std::unique_ptr<Tlb> tlb = std::make_unique<Tlb>();
     Mmu mmu{*map, *tlb, log};
     PagingState paging;

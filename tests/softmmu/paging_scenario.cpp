@@ -199,7 +199,7 @@ struct PagingScenario::Reference {
 };
 
 PagingScenario::PagingScenario()
-    : map_(std::move(*PhysicalMap::create(kRam, log_))), tlb_(std::make_unique<Tlb>()),
+    : map_(std::move(*PhysicalMap::create(kRam))), tlb_(std::make_unique<Tlb>()),
       mmu_(std::make_unique<Mmu>(*map_, *tlb_, log_)) {
     map_->set_watcher(&watcher_);
 }

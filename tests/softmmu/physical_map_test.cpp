@@ -52,10 +52,9 @@ class Map : public ::testing::Test {
         map->remove_listener(listener);
         map->set_watcher(nullptr);
     }
-    Log log;
     Listener listener;
     Watcher watcher;
-    std::unique_ptr<PhysicalMap> map = std::move(*PhysicalMap::create(16 * MiB, log));
+    std::unique_ptr<PhysicalMap> map = std::move(*PhysicalMap::create(16 * MiB));
 };
 
 TEST_F(Map, RamAndHoles) {
@@ -73,7 +72,7 @@ TEST_F(Map, RamAndHoles) {
 }
 
 TEST_F(Map, MuchRamContinuesAbove4GiB) {
-    auto big = std::move(*PhysicalMap::create(5 * GiB, log)); // costs nothing untouched
+    auto big = std::move(*PhysicalMap::create(5 * GiB)); // costs nothing untouched
     EXPECT_EQ(big->ram_below_4g(), 3 * GiB);
     big->store(4 * GiB + 0x10, 8, 0x1234);
     EXPECT_EQ(big->gpa_of_ram(big->ram() + 3 * GiB + 0x10), 4 * GiB + 0x10);
