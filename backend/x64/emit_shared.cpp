@@ -52,7 +52,7 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
     const Mem slot_of_group = addend_slot(group.slot);
     if (!checked_[group.slot]) {
         ir::Address all = inst.mem;
-        all.disp += group.first - shared_.offset(position_);
+        all.disp = i64(u64(all.disp) + group.first - shared_.offset(position_));
         clobber(needed_before_);
         if (position_ == shared_.regions()[region_].first) {
             OutOfLine& o = out_of_line(&Emitter::region_alone, inst);

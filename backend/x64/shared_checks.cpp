@@ -38,6 +38,20 @@ bool writes(const Inst& inst) {
     return inst.op == Op::Store || inst.op == Op::VStore;
 }
 
+// The group with one more access; its span is more than kMaxSpan if that lies too far away.
+SharedGroup extend(SharedGroup group, u64 offset, u32 size) {
+    const u64 above = offset - group.first, below = group.first - offset;
+    if (above <= kMaxSpan) {
+        group.span = std::max(group.span, u32(above) + size);
+    } else if (below <= kMaxSpan) {
+        group.span = std::max(group.span + u32(below), size);
+        group.first = offset;
+    } else {
+        group.span = kMaxSpan + 1;
+    }
+    return group;
+}
+
 } // namespace
 
 // Accesses off one origin: base + (index << scale).
@@ -59,14 +73,14 @@ void SharedChecks::follow(const Inst& inst, unsigned width) {
             if (inst.a.is_reg()) result = of(inst.a);
             break;
         case Op::Add:
-            if (by_constant) result = {of(inst.a).root, of(inst.a).offset + inst.imm};
+            if (by_constant) result = {of(inst.a).root, of(inst.a).offset + u64(inst.imm)};
             break;
         case Op::Sub:
-            if (by_constant) result = {of(inst.a).root, of(inst.a).offset - inst.imm};
+            if (by_constant) result = {of(inst.a).root, of(inst.a).offset - u64(inst.imm)};
             break;
         case Op::Lea:
             if (inst.mem.size == width && inst.mem.base.is_reg() && inst.mem.index.is_none())
-                result = {of(inst.mem.base).root, of(inst.mem.base).offset + inst.mem.disp};
+                result = {of(inst.mem.base).root, of(inst.mem.base).offset + u64(inst.mem.disp)};
             break;
         default: break;
         }
@@ -95,26 +109,23 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots) {
             open.clear(); // C++ code may change mappings
         if (shares(inst, width)) {
             Candidate wanted{.scale = inst.mem.index.is_reg() ? inst.mem.scale : u8(0)};
-            i64 offset = inst.mem.disp;
+            u64 offset = u64(inst.mem.disp);
             if (inst.mem.base.is_reg())
                 wanted.base.root = of(inst.mem.base).root, offset += of(inst.mem.base).offset;
             if (inst.mem.index.is_reg()) {
                 wanted.index.root = of(inst.mem.index).root;
-                offset += i64(u64(of(inst.mem.index).offset) << inst.mem.scale);
+                offset += of(inst.mem.index).offset << inst.mem.scale;
             }
-            if (width == 4) offset = i32(offset);
-            const i64 end = offset + inst.size;
+            if (width == 4) offset = u64(i64(i32(offset)));
             const auto same = std::find_if(open.begin(), open.end(), [&](const Candidate& c) {
                 if (c.base != wanted.base || c.index != wanted.index || c.scale != wanted.scale) return false;
                 const SharedGroup& g = groups_[c.group - 1];
                 return (g.write || !writes(inst)) && at - extents_[c.group - 1].last <= kMaxGap &&
-                       std::max(end, g.first + i64(g.span)) - std::min(offset, g.first) <= kMaxSpan;
+                       extend(g, offset, inst.size).span <= kMaxSpan;
             });
             if (same != open.end()) {
                 SharedGroup& g = groups_[same->group - 1];
-                const i64 first = std::min(offset, g.first), last = std::max(end, g.first + i64(g.span));
-                g.first = first;
-                g.span = u32(last - first);
+                g = extend(g, offset, inst.size);
                 extents_[same->group - 1].last = at;
                 ++members_[same->group - 1];
                 places_[at] = {same->group, offset};

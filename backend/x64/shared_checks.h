@@ -11,7 +11,7 @@ namespace dragoman::backend {
 
 struct SharedGroup {
     bool write = false; // the check is one for writing: loads may share it, and stores
-    i64 first = 0;      // lowest byte of all, relative to the same origin as SharedChecks::Place::offset
+    u64 first = 0;      // lowest byte of all, relative to the same origin as SharedChecks::Place::offset
     u32 span = 0;       // bytes from there to the end of the highest
     u8 slot = 0;        // of frame::addend
 };
@@ -25,8 +25,8 @@ struct SharedRegion {
 class SharedChecks {
   public:
     struct Place {
-        u16 group = 0; // index + 1; 0: an access of its own
-        i64 offset = 0;
+        u16 group = 0;  // index + 1; 0: an access of its own
+        u64 offset = 0; // addresses wrap, and so do these
     };
 
     void plan(const ir::Block& block, unsigned slots);
@@ -36,13 +36,13 @@ class SharedChecks {
         const u16 number = places_[position].group;
         return number ? &groups_[number - 1] : nullptr;
     }
-    i64 offset(std::size_t position) const { return places_[position].offset; }
+    u64 offset(std::size_t position) const { return places_[position].offset; }
     const std::vector<SharedRegion>& regions() const { return regions_; }
 
   private:
     struct Value { // of a register: something unknown, plus a constant
         u32 root = 0;
-        i64 offset = 0;
+        u64 offset = 0;
         friend bool operator==(const Value&, const Value&) = default;
     };
     struct Candidate;

@@ -324,6 +324,34 @@ TEST(MemoryAccess, MissesOnceThenHits) {
     EXPECT_EQ(m.memory->commits, 1u) << "whoever acquires for writing commits";
 }
 
+// Two addresses of a block may be as far apart as addresses can be; those on both sides of 0 are close
+// together.
+TEST(MemoryAccess, SharesNoCheckAcrossTheAddressSpace) {
+    constexpr u64 kHalf = u64{1} << 63;
+    const std::pair<u64, u64> pairs[] = {
+        {kHalf - 16, kHalf + 32}, {kHalf + 16, 0},       {kHalf - 8, 0},
+        {0, kHalf + 8},           {~u64{7}, 0},          {0, ~u64{7}},
+        {8, kHalf - 8},           {~u64{7}, kHalf - 16}, {kHalf + 8, kHalf - 8},
+        {kHalf - 8, kHalf}};
+    Machine m;
+    for (const auto& [first, second] : pairs) {
+        Block b = block_at(0x1000);
+        Builder l(b);
+        l.insn(0);
+        l.load(8, kRax, {.disp = i64(first)});
+        l.load(8, kRbx, {.disp = i64(second)});
+        l.exit_to(0x1004);
+        const auto code = m.compile(b);
+        std::memcpy(m.memory->byte(first), &first, 8);
+        std::memcpy(m.memory->byte(second), &second, 8);
+        for (unsigned round = 0; round < 2; ++round) {
+            m.backend->run(m.ctx(), code.entry);
+            EXPECT_EQ(m.ctx().gpr[0], first) << m.list(code);
+            EXPECT_EQ(m.ctx().gpr[3], second) << m.list(code);
+        }
+    }
+}
+
 TEST(MemoryAccess, IsPreciseWhereItFaults) {
     Machine m;
     Block b = block_at(0x1000, 3);
