@@ -58,7 +58,7 @@ void E1000::software_reset() {
     more_to_send_.cancel();
     quiet_over_.cancel();
     word(CTRL) = 0x00000a09; // full duplex, ..., speed 1000
-    word(STATUS) = kStatusFullDuplex | kStatus1000 | (phy_.link() ? kStatusLinkUp : 0);
+    word(STATUS) = kStatusFullDuplex | kStatus1000 | (phy_.link() ? u32{kStatusLinkUp} : 0u);
     word(PBA) = 0x00100030;
     word(RXCSUM) = kRxcsumIp | kRxcsumTcp;
     word(VET) = 0x8100;
@@ -73,7 +73,7 @@ void E1000::software_reset() {
 
 void E1000::link_changed(bool up) {
     phy_.set_link(up);
-    word(STATUS) = (word(STATUS) & ~u32{kStatusLinkUp}) | (up ? kStatusLinkUp : 0);
+    word(STATUS) = (word(STATUS) & ~u32{kStatusLinkUp}) | (up ? u32{kStatusLinkUp} : 0u);
     raise(kIntLink);
 }
 
@@ -236,7 +236,7 @@ void E1000::visit(StateVisitor& visitor) {
     visitor.field("legacy_checksum", state_.legacy_checksum);
     visitor.field("asserted", state_.asserted);
     visitor.field("quiet_until", state_.quiet_until);
-    std::array<u8, max_frame_bytes> packet{};
+    std::array<u8, max_frame_bytes + 1> packet{}; // append() keeps no more
     std::copy(packet_.begin(), packet_.end(), packet.begin());
     u32 bytes = u32(packet_.size());
     visitor.field("packet_bytes", bytes);

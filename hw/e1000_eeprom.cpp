@@ -68,11 +68,7 @@ void E1000Eeprom::write_eecd(u32 value) {
     if (reading_) {
         output_ = shift_ & 0x8000;
         shift_ = u16(shift_ << 1);
-        if (++count_ == 16) { // goes on with the next word
-            count_ = 0;
-            shift_ = 0;
-        }
-        return;
+        return; // after the word: zeros
     }
     const u16 in = value & kDi ? 1 : 0;
     if (count_ == 0 && !in) return; // waiting for the start bit

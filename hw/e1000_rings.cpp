@@ -15,8 +15,10 @@ using namespace e1000;
 
 namespace {
 
-constexpr unsigned kDescriptorsAtOnce = 256; // the rest of a long ring waits for the timer
-constexpr u64 kSoon = 1000;                  // ns
+// The rest of a long ring waits for the timer.
+constexpr unsigned kDescriptorsAtOnce = 256;
+constexpr u64 kBytesAtOnce = 512 * KiB;
+constexpr u64 kSoon = 1000; // ns
 constexpr std::size_t kLeastFrame = 60, kLongestFrame = 1518, kFcs = 4;
 constexpr unsigned kLeastMss = 48;
 constexpr u8 kFin = 1, kPsh = 8;
@@ -63,22 +65,21 @@ void check_sums(std::span<const u8> frame, u32 rxcsum, u8& status, u8& errors) {
 
 void E1000::transmit() {
     const u32 size = ring_size(TDLEN);
-    if (sending_ || !(word(TCTL) & kTxEnable) || !bus_master() || size == 0) return;
+    if (sending_ || !(word(TCTL) & kTxEnable) || !bus_master() || size == 0 || word(TDH) == word(TDT)) return;
     if (word(TDT) >= size) {
         log_.print(LogItem::GuestError, "e1000: transmit tail %u of %u descriptors\n", word(TDT), size);
         return;
     }
     sending_ = true; // a frame that loops back must not bring us here again
     u32 causes = 0;
-    for (unsigned left = kDescriptorsAtOnce; word(TDH) != word(TDT) && left; --left) {
-        if (word(TDH) >= size) {
-            word(TDH) = 0;
-            continue;
-        }
+    u64 bytes = 0;
+    if (word(TDH) >= size) word(TDH) = 0;
+    for (unsigned n = 0; word(TDH) != word(TDT) && n < kDescriptorsAtOnce && bytes < kBytesAtOnce; ++n) {
         const u64 at = ring(TDBAL) + 16 * u64{word(TDH)};
         std::array<u8, 16> descriptor;
         dma().read(at, descriptor.data(), descriptor.size());
         transmit_descriptor(descriptor);
+        bytes += load<u32>(descriptor, 8) & 0xffff;
         if (descriptor[11] & kCmdRs) {
             const u8 status = descriptor[12] | kDescriptorDone;
             dma().write(at + 12, &status, 1);
@@ -314,7 +315,7 @@ void E1000::receive(std::span<const u8> bytes) {
     if (is_multicast(bytes)) count(is_broadcast(bytes) ? BPRC : MPRC);
     count64(GORCL, bytes.size() + kFcs), count64(TORL, bytes.size() + kFcs);
     const u32 minimum = size >> (bits(word(RCTL), 9, 8) + 1); // RDMTS
-    raise(kIntRxTimer | (rx_free() <= minimum ? kIntRxMinimum : 0));
+    raise(kIntRxTimer | (rx_free() <= minimum ? u32{kIntRxMinimum} : 0u));
 }
 
 } // namespace dragoman::hw
