@@ -28,7 +28,8 @@ bool may_leave(const Inst& inst) {
     switch (inst.op) {
     case Op::Vec: return inst.from_memory || vec_op(inst.vec).numeric;
     case Op::Vex: return inst.from_memory || vex_op(inst.vec).numeric;
-    case Op::PollIntr: return true;
+    case Op::PollIntr:
+    case Op::BranchOut: return true;
     default: return info(inst.op).effects & (kTouchesMemory | kMayFault);
     }
 }

@@ -266,6 +266,9 @@ bool run_Jump(Context& ctx, const Inst& inst) {
 bool run_Branch(Context& ctx, const Inst& inst) {
     return leave_direct(ctx, u64(holds(inst.cond, ctx.flags) ? inst.imm : inst.imm2));
 }
+bool run_BranchOut(Context& ctx, const Inst& inst) {
+    return !holds(inst.cond, ctx.flags) || leave_direct(ctx, u64(inst.imm));
+}
 bool run_BranchNz(Context& ctx, const Inst& inst) {
     return leave_direct(ctx, u64(read(ctx, inst.a, inst.size, 0) ? inst.imm : inst.imm2));
 }

@@ -78,6 +78,7 @@ bool has_size(Op op) {
     case Op::CheckAlign:
     case Op::CheckAc:
     case Op::Branch:
+    case Op::BranchOut:
     case Op::Vec:
     case Op::Vex:
     case Op::Call: return false;
@@ -88,7 +89,7 @@ bool has_size2(Op op) {
     return op == Op::Zext || op == Op::Sext || op == Op::LoadZx || op == Op::LoadSx;
 }
 bool has_cond(Op op) {
-    return op == Op::Cmov || op == Op::Setcc || op == Op::Branch;
+    return op == Op::Cmov || op == Op::Setcc || op == Op::Branch || op == Op::BranchOut;
 }
 
 } // namespace dragoman::ir::text

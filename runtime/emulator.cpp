@@ -110,6 +110,7 @@ Status Emulator::open_all() {
     vcpu_options.verify = options_.verify;
     vcpu_options.cache_bytes = options_.cache_bytes;
     vcpu_options.passes = options_.passes;
+    vcpu_options.side_exits = options_.side_exits;
     vcpu_options.backend = options_.emission;
     auto vcpu = Vcpu::create(*map_, model_, *this, log_, vcpu_options);
     if (!vcpu) return vcpu.error();

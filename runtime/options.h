@@ -67,6 +67,7 @@ struct Options {
     bool verify = false;
     u64 cache_bytes = 256 * MiB;
     ir::PassSwitches passes;  // -passes
+    bool side_exits = true;    // the same
     backend::Options emission; // the same: its switches
 
     std::string kernel, initrd, append;

@@ -46,8 +46,7 @@ std::string pass_names() {
         names += std::string(pass.name) + " ";
     for (const backend::Switch& s : backend::kSwitches)
         names += std::string(s.name) + " ";
-    names.pop_back();
-    return names;
+    return names + "side-exits";
 }
 
 Complaint set_passes(Options& o, const std::string& text) {
@@ -58,6 +57,7 @@ Complaint set_passes(Options& o, const std::string& text) {
             o.passes = *on ? ir::PassSwitches{} : ir::PassSwitches::none();
             known = true;
         }
+        if (on && (key == "all" || key == "side-exits")) o.side_exits = *on, known = true;
         for (const backend::Switch& s : backend::kSwitches)
             if (on && (key == "all" || key == s.name)) o.emission.*s.on = *on, known = true;
         if (!known && !(on && o.passes.set(key, *on)))

@@ -38,6 +38,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
                                            x86::Platform& platform, Log& log, const Options& options) {
     std::unique_ptr<Vcpu> vcpu(new Vcpu(map, log));
     vcpu->options_ = options;
+    vcpu->translator_.set_side_exits(options.side_exits ? x86::Translator::max_side_exits : 0);
     if (!options.interpret) {
         auto buffer = backend::CodeBuffer::create(options.cache_bytes);
         if (!buffer) return buffer.error();

@@ -33,6 +33,7 @@ class Vcpu {
         bool verify = false;    // -verify
         u64 cache_bytes = 256 * MiB;
         ir::PassSwitches passes;
+        bool side_exits = true; // blocks go on behind branches
         backend::Options backend; // tlb_offset is filled in here
     };
 

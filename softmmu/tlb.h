@@ -30,7 +30,7 @@ inline constexpr unsigned kViews = static_cast<unsigned>(View::Count);
 
 inline constexpr unsigned kPageBits = 12;
 inline constexpr u64 kPageSize = u64{1} << kPageBits;
-inline constexpr unsigned kTlbBits = 10;
+inline constexpr unsigned kTlbBits = 12;
 inline constexpr u64 kTlbEntries = u64{1} << kTlbBits;
 
 struct TlbEntry {

@@ -239,6 +239,17 @@ void Emitter::emit_Branch(const Inst& inst) {
     link_jump(inst, u64(inst.imm2));
 }
 
+// The budget was taken for the whole block.
+void Emitter::side_exit(const OutOfLine& o) {
+    a.lea(x86::r15, x86::ptr(x86::r15, i32(block_->guest_instructions - instruction_index_ - 1)));
+    link_jump(*o.inst, u64(o.inst->imm));
+}
+void Emitter::emit_BranchOut(const Inst& inst) {
+    finish_flags();
+    const Label out = out_of_line(&Emitter::side_exit, inst).entry;
+    a.j(x86::CondCode(u8(inst.cond)), out);
+}
+
 void Emitter::emit_BranchNz(const Inst& inst) {
     finish_flags();
     if (u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip())

@@ -23,7 +23,8 @@ bool Emitter::keeps_scratch(const Inst& inst) const {
     case Op::Load:
     case Op::VLoad:
     case Op::Store:
-    case Op::VStore: return true;
+    case Op::VStore:
+    case Op::BranchOut: return true;
     case Op::Lea:
         return in_register(inst.d) && inst.size >= 4 && in_register(inst.mem.base) &&
                inst.mem.index.is_none();

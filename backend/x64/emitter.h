@@ -173,6 +173,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void link_jump(const Inst& inst, u64 target);
     void link_jump_if(ir::Cond cond, const Inst& inst, u64 target);
     void link_stub(const OutOfLine& o);
+    void side_exit(const OutOfLine& o);
     void far_jump(u64 target); // to another page: through the jump cache
     void lookup_miss(const OutOfLine& o);
     void finish_flags(); // the guest's flags to EFLAGS, as every block expects them

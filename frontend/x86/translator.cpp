@@ -197,6 +197,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     u64 offset = 0; // of the next instruction in the block
     Shadow shadow = kNoShadow;
     bool open = true; // the block has no end yet
+    unsigned side_exits = 0;
     u8 cross_bytes[kMaxLength];
 
     // Decodes the instruction at `offset`.
@@ -290,6 +291,14 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         block.guest_instructions++;
 
         const Shadow was_shadowed = std::exchange(shadow, t.take_shadow());
+        // A branch forward is mostly not taken: the block goes on behind it.
+        ir::Inst& last = block.insts.back();
+        if (!go_on && !was_shadowed && last.op == ir::Op::Branch && u64(last.imm) > insn.rip &&
+            side_exits < side_exits_ && block.guest_instructions < limit) {
+            last.op = ir::Op::BranchOut;
+            side_exits++;
+            go_on = true;
+        }
         if (!go_on) {
             if (was_shadowed) end_with_exit(t.ir);
             open = false;

@@ -31,12 +31,17 @@ class Translator {
     // than at its start. Borrowed; null: none. Blocks made before keep their ends.
     void set_stops(const std::set<u64>* linear) { stops_ = linear; }
 
+    // How many conditional branches forward a block may go on behind.
+    static constexpr unsigned max_side_exits = 3;
+    void set_side_exits(unsigned most) { side_exits_ = most; }
+
   private:
     struct Decoders;
     softmmu::Mmu& mmu_;
     Log& log_;
     Decoders* decoders_;
     const std::set<u64>* stops_ = nullptr;
+    unsigned side_exits_ = max_side_exits;
 };
 
 } // namespace dragoman::x86

@@ -74,6 +74,11 @@ class Generator {
             const unsigned ops = 1 + below(4);
             for (unsigned k = 0; k < ops; ++k)
                 op(builder);
+            if (i + 1 < instructions && chance(20))
+                builder.add({.op = Op::BranchOut,
+                             .cond = Cond(below(16)),
+                             .imm = i64(b.pc + (1 + below(2)) * 0x800), // forward: nobody polls
+                             .imm2 = i64(b.pc + 4 * (i + 1))});
         }
         b.guest_instructions = instructions;
         b.guest_bytes = 4 * instructions;
@@ -390,7 +395,7 @@ class Generator {
         case 2: b.branch(Cond(below(16)), near, kSecond); break;
         case 3: b.branch_nz(size(), reg(), near, kSecond); break;
         case 4: b.jump_ind(reg()); break;
-        default: b.exit_to(near);
+        default: b.exit_to(near == kSecond ? kFirst : near); // not by a link
         }
     }
 

@@ -51,13 +51,18 @@ struct Way {
     const char* name;
     bool interpret = false, verify = false;
     ir::PassSwitches passes = {};
-    bool inline_tlb = true, inline_lookup = true, share_checks = true;
+    bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true;
 };
 inline const Way kWays[] = {
     {.name = "Generated"},
     {.name = "Interpreted", .interpret = true},
     {.name = "PassesOff", .passes = ir::PassSwitches::none()},
-    {.name = "AllOff", .passes = ir::PassSwitches::none(), .inline_tlb = false, .inline_lookup = false},
+    {.name = "AllOff",
+     .passes = ir::PassSwitches::none(),
+     .inline_tlb = false,
+     .inline_lookup = false,
+     .side_exits = false},
+    {.name = "NoSideExits", .side_exits = false},
     {.name = "NoSharedChecks", .share_checks = false},
     {.name = "Verified", .verify = true},
 };
@@ -75,6 +80,7 @@ class VcpuMachine {
         options.backend.inline_tlb = way.inline_tlb;
         options.backend.inline_lookup = way.inline_lookup;
         options.backend.share_checks = way.share_checks;
+        options.side_exits = way.side_exits;
         vcpu = std::move(*runtime::Vcpu::create(*map, model, platform, log, options));
         platform.line = &cpu().interrupt_line;
         vcpu->on_idle([this] {
