@@ -24,10 +24,12 @@ constexpr Feature kNehalem[] = {Sse42, Popcnt, Rdtscp, InvariantTsc};
 constexpr Feature kWestmere[] = {Aes, Pclmulqdq, Pcid, Arat};
 constexpr Feature kSandyBridge[] = {X2apic, TscDeadline, Xsave, Xsaveopt, Avx};
 constexpr Feature kIvyBridge[] = {F16c, Rdrand, Fsgsbase, Smep, Erms};
-constexpr Feature kHaswell[] = {Fma, Movbe, TscAdjust, Bmi1, Avx2, Bmi2, Invpcid, Lzcnt, Hle, Rtm};
+constexpr Feature kHaswell[] = {Fma,     Movbe, TscAdjust, Bmi1, Avx2,      Bmi2,
+                                Invpcid, Lzcnt, Hle,       Rtm,  ZeroFcsFds};
 constexpr Feature kBroadwell[] = {Rdseed, Adx, Smap, Prefetchw};
 constexpr Feature kSkylake[] = {Mpx, Clflushopt, Xsavec, Xgetbv1, Xsaves, Page1G};
-constexpr Feature kSkylakeServer[] = {Avx512f, Avx512dq, Avx512cd, Avx512bw, Avx512vl, Clwb, Pku};
+constexpr Feature kSkylakeServer[] = {Avx512f,  Avx512dq, Avx512cd, Avx512bw,
+                                      Avx512vl, Clwb,     Pku,      FdpExceptionOnly};
 constexpr Feature kCascadeLake[] = {Avx512vnni, ArchCapabilities, SpecCtrl, Stibp, Ssbd, MdClear};
 constexpr Feature kCooperLake[] = {Avx512bf16};
 constexpr Feature kIceLake[] = {Avx512ifma, Sha,          Avx512vbmi,      Umip, Avx512vbmi2, Gfni, Vaes,

@@ -37,9 +37,9 @@ void get_x87(Cpu& cpu, bool wide, const SaveArea& area) {
     f.tag = area.tag;
     f.opcode = area.opcode & 0x7ff;
     f.ip = wide ? area.ip : u32(area.ip);
-    f.cs = wide ? 0 : u16(area.ip >> 32);
+    f.cs = wide ? 0 : kept_selector(cpu, u16(area.ip >> 32));
     f.dp = wide ? area.dp : u32(area.dp);
-    f.ds = wide ? 0 : u16(area.dp >> 32);
+    f.ds = wide ? 0 : kept_selector(cpu, u16(area.dp >> 32));
     for (unsigned i = 0; i < 8; ++i)
         std::memcpy(f.st[i], area.st[i], 10);
     set_status_word(f, area.status);

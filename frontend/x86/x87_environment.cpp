@@ -77,9 +77,9 @@ void get_environment(Cpu& cpu, unsigned width, const Image& image, bool keep) {
     } else {
         f.ip = ip;
         f.dp = dp;
-        f.cs = u16(ip_rest);
-        f.ds = u16(dp_rest);
-        if (width == 4) f.opcode = ip_rest >> 16 & 0x7ff;
+        f.cs = kept_selector(cpu, u16(ip_rest));
+        f.ds = kept_selector(cpu, u16(dp_rest));
+        f.opcode = ip_rest >> 16 & 0x7ff; // not in the format of 16 bits
     }
 }
 

@@ -1,6 +1,7 @@
 // x87 state, and the helpers of all instructions that compute (SDM vol. 1, 8.3).
 #include "frontend/x86/x87_ops.h"
 
+#include "frontend/x86/cpuid.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_helpers.h"
@@ -9,6 +10,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 
 namespace dragoman::x86 {
 
@@ -77,6 +79,10 @@ void enter_mmx(ir::Fpu& fpu) {
     fpu.tag = 0xff;
 }
 
+u16 kept_selector(const Cpu& cpu, u16 selector) {
+    return cpu.model->has(Feature::ZeroFcsFds) ? 0 : selector;
+}
+
 namespace {
 
 // A waiting instruction met a pending exception. Without CR0.NE the PC reports it by IRQ 13; if that
@@ -93,17 +99,23 @@ u64 report(ir::Context& ctx, u64, u64, u64) {
 }
 constexpr ir::Helper report_info{"x87_report", report};
 
-// Where the last instruction was, and its operand.
-void note(const Cpu& cpu, ir::Fpu& fpu, const X87Call& call) {
-    fpu.opcode = call.opcode;
+// Where the last instruction was, its opcode and its operand (SDM vol. 1, 8.1.8 and 8.1.9). From the Pentium
+// 4 on the opcode is that of the last one which raised an unmasked exception, and CPUID tells whether so is
+// the operand.
+void note(const Cpu& cpu, ir::Fpu& fpu, const X87Call& call, bool raised, std::optional<u64> linear) {
+    const CpuModel& model = *cpu.model;
     fpu.ip = cpu.rip;
-    fpu.cs = cpu.seg[1].selector;
-}
-void note(const Cpu& cpu, ir::Fpu& fpu, const X87Call& call, u64 linear) {
-    note(cpu, fpu, call);
+    fpu.cs = kept_selector(cpu, cpu.seg[1].selector);
+    if (raised || !model.has(Feature::LongMode)) fpu.opcode = call.opcode;
+    if (!linear || !(raised || !model.has(Feature::FdpExceptionOnly))) return;
     const ir::Segment& seg = cpu.seg[call.segment];
-    fpu.dp = cpu.code64() ? linear : u32(linear - seg.base);
-    fpu.ds = seg.selector;
+    fpu.dp = cpu.code64() ? *linear : u32(*linear - seg.base);
+    fpu.ds = kept_selector(cpu, seg.selector);
+}
+
+// Did an instruction raise an unmasked exception? With one that waits already all count as masked.
+bool raised(const ir::Fpu& before, const ir::Fpu& after) {
+    return !(before.status & kX87Summary) && (after.status & kX87Summary);
 }
 
 // Takes over the state after an instruction; leaves the block if it has left an exception that waits.
@@ -115,27 +127,27 @@ void finish(Cpu& cpu, const ir::Fpu& after, const X87Call& call) {
     cpu.exit = ir::Exit::Event;
 }
 
-// Runs an instruction that stores nothing. Returns the flags after it.
-ir::Flags run(Cpu& cpu, const X87Call& call, void* operand) {
+// Runs an instruction that stores nothing; `linear` is where its operand was. Returns the flags after it.
+ir::Flags run(Cpu& cpu, const X87Call& call, void* operand, std::optional<u64> linear = {}) {
     ir::Flags flags = cpu.flags;
-    if (run_fast(cpu.fpu, call.opcode, operand, flags)) return flags;
+    if (run_fast(cpu.fpu, call.opcode, operand, flags)) {
+        note(cpu, cpu.fpu, call, false, linear);
+        return flags;
+    }
     ir::Fpu fpu = cpu.fpu;
     flags = run_on_host(fpu, call.opcode, operand, flags);
+    note(cpu, fpu, call, raised(cpu.fpu, fpu), linear);
     finish(cpu, fpu, call);
     return flags;
 }
 
 u64 register_form(ir::Context& ctx, u64, u64, u64 imm) {
-    const X87Call call = X87Call::unpack(imm);
-    note(cpu_of(ctx), ctx.fpu, call);
-    run(cpu_of(ctx), call, nullptr);
+    run(cpu_of(ctx), X87Call::unpack(imm), nullptr);
     return 0;
 }
 
 u64 compare(ir::Context& ctx, u64, u64, u64 imm) {
-    const X87Call call = X87Call::unpack(imm);
-    note(cpu_of(ctx), ctx.fpu, call);
-    ctx.flags = run(cpu_of(ctx), call, nullptr);
+    ctx.flags = run(cpu_of(ctx), X87Call::unpack(imm), nullptr);
     return 0;
 }
 
@@ -145,18 +157,15 @@ u64 load_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
     if (!host) return 0;
     alignas(16) u8 operand[16];
     std::memcpy(operand, host, call.operand);
-    note(cpu_of(ctx), ctx.fpu, call, linear);
-    run(cpu_of(ctx), call, operand);
+    run(cpu_of(ctx), call, operand, linear);
     return 0;
 }
 
 // The same with the operand in `value`.
 u64 value_form(ir::Context& ctx, u64 linear, u64 value, u64 imm) {
-    const X87Call call = X87Call::unpack(imm);
     alignas(16) u8 operand[16];
     std::memcpy(operand, &value, sizeof value);
-    note(cpu_of(ctx), ctx.fpu, call, linear);
-    run(cpu_of(ctx), call, operand);
+    run(cpu_of(ctx), X87Call::unpack(imm), operand, linear);
     return 0;
 }
 
@@ -178,7 +187,7 @@ void store_unmasked(Cpu& cpu, u64 linear, const X87Call& call) {
     const bool ignored = cpu.fpu.status & kX87Summary; // all count as masked then
     const bool stores = ignored || !(fpu.status & ~fpu.control & no_store);
     if (stores && !store_result(cpu, linear, operand, call.operand)) return;
-    note(cpu, fpu, call, linear);
+    note(cpu, fpu, call, raised(cpu.fpu, fpu), linear);
     finish(cpu, fpu, call);
 }
 
@@ -193,7 +202,7 @@ u64 store_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
     if (!run_fast(cpu.fpu, call.opcode, operand, flags)) run_on_host(cpu.fpu, call.opcode, operand, 0);
     std::memcpy(host, operand, call.operand);
     ctx.memory->commit(ctx);
-    note(cpu, cpu.fpu, call, linear);
+    note(cpu, cpu.fpu, call, false, linear);
     return 0;
 }
 

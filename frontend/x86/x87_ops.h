@@ -40,6 +40,9 @@ void initialize(ir::Fpu& fpu);
 // What an MMX instruction does to the state: TOP 0, no register empty.
 void enter_mmx(ir::Fpu& fpu);
 
+// A selector as FCS or FDS hold it: 0 on processors that have done without them (CPUID.7.0:EBX bit 13).
+u16 kept_selector(const Cpu& cpu, u16 selector);
+
 // Emits the report of an x87 exception that waits, if there is one: #MF, or FERR# without CR0.NE.
 void wait_x87(Translation& t);
 

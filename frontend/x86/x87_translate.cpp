@@ -98,9 +98,8 @@ bool FWAIT(Translation& t, const Instruction&) {
     return true;
 }
 
-// FNOP, and the 8087's and 287's FENI, FDISI, FSETPM, which do nothing any more.
-bool FNOP(Translation& t, const Instruction& insn) {
-    if (insn.mnemonic() == ZYDIS_MNEMONIC_FNOP) wait_x87(t);
+// The 8087's and 287's FENI, FDISI and FSETPM, which do nothing any more.
+bool FENI(Translation&, const Instruction&) {
     return true;
 }
 

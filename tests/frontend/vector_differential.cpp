@@ -78,13 +78,47 @@ void fill_vector(Random& random, u8* to) {
 }
 // The 80-bit format, also what no instruction makes: unnormals, pseudo-infinities.
 void fill_x87(Random& random, u8* to) {
+    // Where a conversion, a rounding or a function has its limits; each also with its neighbours.
+    static constexpr struct {
+        u16 exponent;
+        u64 mantissa;
+    } limits[] = {
+        {0x3fff, u64{1} << 63},              // 1
+        {0x3fff, u64{3} << 62},              // 1.5
+        {0x3ffe, u64{1} << 63},              // 0.5
+        {0x3ffe, 0xb504f333f9de6484},        // sqrt(2) / 2
+        {0x4000, 0xc90fdaa22168c235},        // pi
+        {0x3ffe, 0xc90fdaa22168c235},        // pi / 4
+        {0x400d, 0xffff'0000'0000'0000},     // 2^15 - 0.5
+        {0x401d, 0xffff'ffff'0000'0000},     // 2^31 - 0.5
+        {0x403d, ~u64{0}},                   // 2^63 - 0.5
+        {0x403e, u64{1} << 63},              // 2^63
+        {0x403a, 0xde0b'6b3a'7640'0000 - 1}, // what 18 decimal digits hold: 10^18
+        {0x407e, ~u64{0}},                   // the greatest single
+        {0x43fe, ~u64{0}},                   // and double
+        {0x3f81, u64{1} << 63},              // the least normal single
+        {0x3c01, u64{1} << 63},              // and double
+        {0x3f69, u64{1} << 63},              // half the least denormal
+        {0x3bcc, u64{1} << 63},
+        {0x7ffe, ~u64{0}},
+        {1, u64{1} << 63},
+        {0, u64{1} << 63}, // a pseudo-denormal
+        {0, ~u64{0} >> 1},
+    };
     u64 mantissa;
     u16 exponent;
-    switch (below(random, 8)) {
+    switch (below(random, 10)) {
     case 0:
         mantissa = random();
         exponent = u16(random());
         break;
+    case 8:
+    case 9: {
+        const auto& limit = limits[below(random, std::size(limits))];
+        mantissa = limit.mantissa + below(random, 3) - 1;
+        exponent = limit.exponent;
+        break;
+    }
     case 1:
         mantissa = u64{1} << 63;
         exponent = 0x7fff;
@@ -311,11 +345,13 @@ class VectorMaker {
         if (rnd(6) == 0) fx.mxcsr = u32(random_() & 0xffff);
         fx.control = u16((random_() & 0x0f00) | 0x7f);
         if (rnd(6) == 0) fx.control = u16((random_() & 0x0f3f) | 0x40);
-        if ((fx.control & 0x300) == 0x100) fx.control |= 0x200; // a reserved precision
         fx.status = u16(random_() & 0x7f7f);
         if (rnd(16)) fx.status &= u16(~(~fx.control & 0x3f)); // else an exception waits
         if (fx.status & ~fx.control & 0x3f) fx.status |= 0x8080;
         fx.tag = rnd(3) ? 0xff : u8(random_());
+        fx.opcode = u16(random_() & 0x7ff);
+        fx.ip = random_() & 0x0000ffff0000ffff;
+        fx.dp = random_() & 0x0000ffff0000ffff;
     }
     // A save area at RDI, with a header behind it, and the components asked for in EDX:EAX.
     void place_area(VectorCase& c) {
@@ -328,9 +364,6 @@ class VectorMaker {
         s.gpr[2] = 0;
         FxArea area;
         fill_state(area);
-        area.opcode = u16(random_() & 0x7ff);
-        area.ip = random_() & 0x0000ffff0000ffff;
-        area.dp = random_() & 0x0000ffff0000ffff;
         if (rnd(8) == 0) area.mxcsr |= 1u << (16 + rnd(16));
         if (rnd(8) == 0) area.control = u16(random_()); // reserved bits, too
         u64 header[8] = {rnd(states)};
@@ -410,6 +443,9 @@ void load(Cpu& cpu, const FxArea& fx, const u8 (&ymm_high)[16][16]) {
     cpu.fpu = {};
     cpu.fpu.control = fx.control;
     cpu.fpu.tag = fx.tag;
+    cpu.fpu.opcode = fx.opcode;
+    cpu.fpu.ip = fx.ip;
+    cpu.fpu.dp = fx.dp;
     for (unsigned i = 0; i < 8; ++i)
         std::memcpy(cpu.fpu.st[i], fx.st[i], 10);
     set_status_word(cpu.fpu, fx.status);
@@ -422,6 +458,9 @@ FxArea stored(const Cpu& cpu) {
     fx.control = cpu.fpu.control;
     fx.status = status_word(cpu.fpu);
     fx.tag = cpu.fpu.tag;
+    fx.opcode = cpu.fpu.opcode;
+    fx.ip = cpu.fpu.ip;
+    fx.dp = cpu.fpu.dp;
     for (unsigned i = 0; i < 8; ++i)
         std::memcpy(fx.st[i], cpu.fpu.st[i], 10);
     return fx;
@@ -524,6 +563,9 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     r.value("fcw", 0, c.fx.control, host_fx.control, our_fx.control);
     r.value("fsw", 0, c.fx.status, host_fx.status, our_fx.status);
     r.value("ftw", 0, c.fx.tag, host_fx.tag, our_fx.tag);
+    r.value("fop", 0, c.fx.opcode, host_fx.opcode, our_fx.opcode);
+    r.value("fip", 0, c.fx.ip, host_fx.ip, our_fx.ip);
+    r.value("fdp", 0, c.fx.dp, host_fx.dp, our_fx.dp);
     for (unsigned i = 0; i < 8; ++i)
         r.line("st", i, c.fx.st[i], host_fx.st[i], our_fx.st[i], 10);
     for (unsigned i = 0; i < 16; ++i)

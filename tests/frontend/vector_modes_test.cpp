@@ -235,6 +235,9 @@ TEST_F(VectorModes, EnvironmentFormats) {
                           store32 = {0xd9, 0x30};                             // FNSTENV [EAX], in 32-bit code
     const std::vector<u8> load16 = {0x66, 0xd9, 0x20}, load32 = {0xd9, 0x20}; // FLDENV
     cpu.gpr[0] = kData;
+    const CpuModel* const usual = cpu.model;
+    const CpuModel model = *make_model("max,-zero-fcs-fds");
+    cpu.model = &model;
     const auto same_after_load = [&](const std::vector<u8>& load, bool selectors, bool opcode) {
         cpu.fpu.ip = cpu.fpu.dp = 0;
         cpu.fpu.cs = cpu.fpu.ds = cpu.fpu.opcode = 0;
@@ -294,19 +297,48 @@ TEST_F(VectorModes, EnvironmentFormats) {
     same_after_load({0x66, 0xd9, 0x25}, false, true);
     EXPECT_EQ(cpu.fpu.ip, 0x12345u);
     EXPECT_EQ(cpu.fpu.dp, 0x56789u);
+
+    machine.set_mode(32);
+    divided_by_zero(4);
+    EXPECT_EQ(vector_of(store32), kNone);
+    cpu.model = usual; // this one keeps no selectors
+    same_after_load(load32, false, true);
 }
 
-// The last instruction's address, opcode and operand (SDM vol. 1, 8.1.8); control instructions leave them.
+// The last instruction's address, opcode and operand (SDM vol. 1, 8.1.8 and 8.1.9); control instructions
+// leave them. What is kept of them depends on the processor, and on whether the instruction raised an
+// unmasked exception.
 TEST_F(VectorModes, Pointers) {
-    machine.set_mode64();
-    initialize(cpu.fpu);
-    EXPECT_EQ(vector_of({0xdd, 0x07}), kNone); // FLD m64
-    EXPECT_EQ(cpu.fpu.ip, kCode);
-    EXPECT_EQ(cpu.fpu.dp, kData);
-    EXPECT_EQ(cpu.fpu.opcode, 0x507);
-    cpu.rip = kCode + 0x100;
-    EXPECT_EQ(machine.run(std::vector<u8>{0xd9, 0x3f}), ir::Exit::Lookup); // FNSTCW
-    EXPECT_EQ(cpu.fpu.ip, kCode);
+    const struct {
+        const char* model;
+        bool opcode, operand, selectors; // without an exception
+    } rows[] = {{"pentium3", true, true, true},
+                {"Nehalem", false, true, true},
+                {"Haswell", false, true, false},
+                {"Skylake-Server", false, false, false}};
+    const CpuModel* const usual = cpu.model;
+    for (const auto& row : rows) {
+        const CpuModel model = *make_model(row.model);
+        cpu.model = &model;
+        for (const bool raises : {false, true}) {
+            SCOPED_TRACE(std::string(row.model) + (raises ? ", unmasked" : ""));
+            machine.set_mode(32);
+            initialize(cpu.fpu);
+            if (raises) set_control_word(cpu.fpu, 0x37d);
+            put(kData, raises ? u64{1} : u64{0});      // a denormal number, or 0
+            EXPECT_EQ(vector_of({0xdd, 0x07}), kNone); // FLD m64
+            EXPECT_EQ(bool(cpu.fpu.status & kX87Summary), raises);
+            EXPECT_EQ(cpu.fpu.ip, kCode);
+            EXPECT_EQ(cpu.fpu.cs, row.selectors ? cpu.seg[1].selector : 0);
+            EXPECT_EQ(cpu.fpu.opcode, row.opcode || raises ? 0x507 : 0);
+            EXPECT_EQ(cpu.fpu.dp, row.operand || raises ? kData : 0);
+            EXPECT_EQ(cpu.fpu.ds, row.selectors ? cpu.seg[3].selector : 0);
+            cpu.rip = kCode + 0x100;
+            EXPECT_EQ(machine.run(std::vector<u8>{0xd9, 0x3f}), ir::Exit::Lookup); // FNSTCW
+            EXPECT_EQ(cpu.fpu.ip, kCode);
+        }
+        cpu.model = usual;
+    }
 }
 
 // Segments that are not flat: the last byte of an operand counts (SDM vol. 3, 5.3).
