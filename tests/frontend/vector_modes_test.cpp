@@ -323,6 +323,8 @@ TEST_F(VectorModes, Pointers) {
         for (const bool raises : {false, true}) {
             SCOPED_TRACE(std::string(row.model) + (raises ? ", unmasked" : ""));
             machine.set_mode(32);
+            cpu.seg[1].selector = 0x1b;
+            cpu.seg[3].selector = 0x23;
             initialize(cpu.fpu);
             if (raises) set_control_word(cpu.fpu, 0x37d);
             put(kData, raises ? u64{1} : u64{0});      // a denormal number, or 0
