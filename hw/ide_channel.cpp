@@ -32,7 +32,10 @@ void IdeChannel::attach(std::unique_ptr<AtaDevice> device0, std::unique_ptr<AtaD
 // --- task file
 
 u64 IdeChannel::Ports::read(u64 offset, unsigned size) {
-    if (!channel_.bus_.decodes() || channel_.empty()) return size_mask(size); // nothing pulls the lines down
+    if (!channel_.bus_.decodes()) return size_mask(size);
+    // ATA/ATAPI-6 has the host pull DD7 down: without a device BSY reads as clear, and no driver waits for
+    // it.
+    if (channel_.empty()) return size_mask(size) & ~u64{0x80};
     if (control_) return channel_.read_status(false);
     if (offset == 0 && size >= 2) {
         AtaDevice* device = channel_.selected();

@@ -15,6 +15,16 @@ TEST(Piix3Ide, Identity) {
     EXPECT_EQ(t.ide.config_read(0x20, 4), 0xc001u);
 }
 
+TEST(Piix3Ide, AChannelWithoutDevicesIsNotBusy) {
+    IdeBench t;
+    t.ide.primary().attach(nullptr, nullptr);
+    t.out(0x1f6, 0xa0);
+    t.out(0x1f7, 0x90);
+    EXPECT_EQ(t.in(0x1f7), 0x7f);
+    EXPECT_EQ(t.in(0x3f6), 0x7f);
+    EXPECT_EQ(t.bus.in(0x1f0, 2), 0xff7fu);
+}
+
 TEST(Piix3Ide, ReadDmaScatters) {
     IdeBench t;
     t.descriptors(0x1000, {{0x2000, 512}, {0x8000, 1024}, {0x10000, 512}});
