@@ -14,8 +14,10 @@ Piix3Ide::Piix3Ide(IrqLine& irq14, IrqLine& irq15, Log& log)
     : PciFunction("piix3-ide", kIdentity), channels_{IdeChannel("ide0", irq14, bus_of(0), log),
                                                      IdeChannel("ide1", irq15, bus_of(1), log)} {
     set_config(kPciStatus, 2, 0x0280); // medium DEVSEL timing, fast back-to-back
-    set_config(kIdetim, 2, 0, 0xffff);
-    set_config(kIdetim + 2, 2, 0, 0xffff);
+    // IDE Decode Enable is set at reset, where the data sheet clears it: firmware made for virtual machines
+    // (OVMF) never sets it.
+    set_config(kIdetim, 2, 0x8000, 0xffff);
+    set_config(kIdetim + 2, 2, 0x8000, 0xffff);
     set_config(kSidetim, 1, 0, 0xff);
     set_bar(4, BarKind::Io, 16, &bus_master_ports_);
 }

@@ -268,14 +268,14 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             raise(cpu, kGP, 0);
             return false;
         }
+        const InstructionInfo* info = fetched == Fetch::Ok ? find_instruction(insn.zydis) : nullptr;
+        if (!info && offset) break; // the next block speaks of it, if it is ever reached
 
         t.ir.insn(u32(offset));
         bool go_on;
-        if (fetched == Fetch::Bad) {
-            say_unsupported("undefined instruction");
-            go_on = t.raise(kUD);
-        } else if (const InstructionInfo* info = find_instruction(insn.zydis); !info) {
-            say_unsupported(ZydisMnemonicGetString(insn.mnemonic()));
+        if (!info) {
+            say_unsupported(fetched == Fetch::Bad ? "undefined instruction"
+                                                  : ZydisMnemonicGetString(insn.mnemonic()));
             go_on = t.raise(kUD);
         } else if (const int vector = forbidden(mode, *cpu.model, *info, insn); vector >= 0) {
             go_on = t.raise(Vector(vector));

@@ -15,6 +15,16 @@ TEST(Piix3Ide, Identity) {
     EXPECT_EQ(t.ide.config_read(0x20, 4), 0xc001u);
 }
 
+TEST(Piix3Ide, DecodesFromResetUntilItIsTurnedOff) {
+    IdeBench t;
+    t.ide.reset();
+    t.ide.config_write(kPciCommand, 2, 1);
+    t.out(0x1f4, 0x5a);
+    EXPECT_EQ(t.in(0x1f4), 0x5a);
+    t.ide.config_write(0x40, 2, 0);
+    EXPECT_EQ(t.in(0x1f4), 0xff);
+}
+
 TEST(Piix3Ide, AChannelWithoutDevicesIsNotBusy) {
     IdeBench t;
     t.ide.primary().attach(nullptr, nullptr);
