@@ -150,7 +150,7 @@ void E1000::load_context(std::span<const u8, 16> d) {
 
 void E1000::append(u64 gpa, u32 bytes) {
     const std::size_t before = packet_.size();
-    if (before > max_frame_bytes) return; // too long already: it will be dropped
+    if (before > max_frame_bytes || !bytes) return; // too long already: it will be dropped
     packet_.resize(std::min<std::size_t>(before + bytes, max_frame_bytes + 1));
     dma().read(gpa, packet_.data() + before, packet_.size() - before);
 }

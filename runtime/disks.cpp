@@ -106,6 +106,7 @@ Status Disks::add_devices(hw::PcConfig& config) {
             config.cards.push_back(
                 {std::make_unique<hw::VirtioPci>(
                      std::move(device), hw::VirtioPci::Options{disk.legacy, disk.modern, disk.queues + 1}),
+                 {},
                  disk.slot});
             break;
         }

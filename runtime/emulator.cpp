@@ -38,6 +38,10 @@ Emulator::Emulator(const Options& options, Log& log)
               if (vcpu_) vcpu_->kick();
           },
           [this] { stop_machine(); }),
+      networks_(waker_, scheduler_, log,
+                [this] {
+                    if (vcpu_) vcpu_->kick();
+                }),
       intr_([this](bool level) {
           if (!vcpu_) return;
           vcpu_->cpu().interrupt_line = level;
@@ -47,6 +51,7 @@ Emulator::Emulator(const Options& options, Log& log)
 Emulator::~Emulator() {
     waker_.stop();  // its thread kicks the vCPU
     disks_.close(); // and so do these, which also use the devices' memory
+    networks_.close();
 }
 
 Result<std::unique_ptr<Emulator>> Emulator::create(const Options& options, Log& log) {
@@ -80,6 +85,7 @@ Status Emulator::open_all() {
     if (options_.debug_exit)
         config.debug_exit = hw::PcConfig::DebugExit{options_.debug_exit->iobase, options_.debug_exit->iosize};
     if (auto s = open_firmware(config); !s) return s;
+    if (auto s = networks_.open(options_, config); !s) return s;
     if (auto s = disks_.open(options_, config); !s) return s;
     if (auto s = open_chardevs(config); !s) return s;
 
@@ -249,6 +255,7 @@ void Emulator::service() {
         disks_.deliver();
         scheduler_.run_due();
     }
+    networks_.service(running_);
     if (terminal_) terminal_->service();
     for (const auto& chardev : chardevs_)
         chardev->service();

@@ -8,6 +8,7 @@
 #include "runtime/clock.h"
 #include "runtime/disks.h"
 #include "runtime/loader.h"
+#include "runtime/networks.h"
 #include "runtime/options.h"
 #include "runtime/vcpu.h"
 #include "runtime/waker.h"
@@ -44,6 +45,7 @@ class Emulator final : private x86::Platform {
     hw::Pc& pc() { return *pc_; }
     softmmu::PhysicalMap& memory() { return *map_; }
     Disks& disks() { return disks_; }
+    Networks& networks() { return networks_; }
     Log& log() { return log_; }
     Waker& waker() { return waker_; }
     const Options& options() const { return options_; }
@@ -91,6 +93,7 @@ class Emulator final : private x86::Platform {
     x86::CpuModel model_;
     std::unique_ptr<softmmu::PhysicalMap> map_;
     Disks disks_;
+    Networks networks_;
     std::unique_ptr<Terminal> terminal_;
     std::vector<std::unique_ptr<Chardev>> chardevs_;
     Chardev* monitor_chardev_ = nullptr;

@@ -24,6 +24,7 @@ struct OptionRow {
 
 std::span<const OptionRow> machine_options(); // memory, processor, board, boot
 std::span<const OptionRow> drive_options();   // disks and CDs
+std::span<const OptionRow> net_options();     // networks and their cards
 std::span<const OptionRow> chardev_options(); // serial ports, monitor, screen
 std::span<const OptionRow> device_options();  // -device
 std::span<const OptionRow> host_options();    // processes, files and what has no effect
@@ -39,6 +40,16 @@ struct DeviceRow {
 
 std::span<const DeviceRow> isa_devices();
 std::span<const DeviceRow> disk_devices();
+std::span<const DeviceRow> net_devices();
+
+// "5", "5.0", "05": the slot of a PCI device; each is function 0.
+Complaint set_slot(std::optional<unsigned>& slot, std::string value);
+// After all options: no two cards want the same slot.
+Status check_slots(const Options& o);
+
+// After all options: which network each card, and each capture, means; an address for each card.
+Status place_nics(Options& o);
+Complaint add_capture(Options& o, const Properties& properties); // -object filter-dump
 
 // After all options: where each drive goes, and which drive each device means.
 Status place_disks(Options& o);
@@ -47,7 +58,7 @@ Complaint file_name(const std::string& text); // complains of none
 // A disk at an IDE place, 0..3.
 Complaint add_disk(Options& o, unsigned index, const std::string& file);
 Complaint set_accel(Options& o, const std::string& text); // -accel, and accel= of -machine
-Complaint check_chardev(const std::string& text); // a character device in short form, or chardev:ID
+Complaint check_chardev(const std::string& text);         // a character device in short form, or chardev:ID
 Complaint add_serial(Options& o, const std::string& chardev);
 // After all options: what "chardev:ID" means.
 Status resolve_chardevs(Options& o);

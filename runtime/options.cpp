@@ -11,8 +11,8 @@ namespace dragoman::runtime {
 namespace {
 
 // Every table of options, in the order of the help text; a new concern adds its name here.
-constexpr std::span<const OptionRow> (*option_tables[])() = {machine_options, drive_options, chardev_options,
-                                                             device_options,  host_options,  run_options};
+constexpr std::span<const OptionRow> (*option_tables[])() = {
+    machine_options, drive_options, net_options, chardev_options, device_options, host_options, run_options};
 
 std::vector<const OptionRow*> rows() {
     std::vector<const OptionRow*> all;
@@ -33,10 +33,11 @@ const std::map<std::string, std::string> aliases = {{"M", "machine"}, {"h", "hel
 
 Status apply(Options& options, const OptionRow& row, const std::string& value) {
     if (!row.set) return Ok{};
-    const std::size_t drives = options.drives.size();
+    const std::size_t drives = options.drives.size(), captures = options.captures.size();
     const std::string given = "-" + std::string(row.name) + (row.argument ? " " + value : "");
     if (const Complaint bad = row.set(options, value)) return Error{given + ": expected " + *bad};
     if (options.drives.size() > drives) options.drives.back().given = given;
+    if (options.captures.size() > captures) options.captures.back().given = given;
     return Ok{};
 }
 
@@ -98,8 +99,10 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         if (const auto s = apply(options, *row, value); !s) return s.error();
     }
     if (auto s = place_disks(options); !s) return s.error();
+    if (auto s = place_nics(options); !s) return s.error();
     if (auto s = resolve_chardevs(options); !s) return s.error();
     if (options.nodefaults && !options.vga_given) options.vga = false;
+    if (auto s = check_slots(options); !s) return s.error();
 
     if (options.action == Options::Action::Run && options.kernel.empty()) {
         if (!options.initrd.empty())

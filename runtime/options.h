@@ -5,6 +5,7 @@
 #include "base/types.h"
 #include "backend/x64/backend.h"
 #include "ir/passes.h"
+#include "runtime/net_options.h"
 
 #include <map>
 #include <optional>
@@ -75,6 +76,10 @@ struct Options {
     std::vector<DiskDevice> disks; // complete after parsing: those of -drive and -hda as well
     std::vector<DiskController> ahci;
     bool snapshot = false; // -snapshot: every drive
+    std::vector<NetworkOption> networks;
+    std::vector<NicOption> nics; // complete after parsing: each with its network and its address
+    std::vector<std::string> loose_networks; // ids of those of -net
+    std::vector<CaptureOption> captures;
     std::string boot_order = "cd";
     bool boot_menu = false;
     std::string bios;               // empty: SeaBIOS

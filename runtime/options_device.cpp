@@ -1,13 +1,14 @@
 #include "runtime/option_table.h"
 
 #include <algorithm>
+#include <map>
 
 namespace dragoman::runtime {
 
 namespace {
 
 // Every table of devices; a new group adds its name here.
-constexpr std::span<const DeviceRow> (*device_tables[])() = {disk_devices, isa_devices};
+constexpr std::span<const DeviceRow> (*device_tables[])() = {disk_devices, net_devices, isa_devices};
 
 Complaint add_debug_exit(Options& o, const Properties& properties) {
     Options::DebugExit exit;
@@ -109,9 +110,10 @@ Complaint set_device(Options& o, const std::string& text) {
     for (const auto table : device_tables) {
         for (const DeviceRow& row : table()) {
             if (name != row.name) continue;
-            const std::size_t disks = o.disks.size();
+            const std::size_t disks = o.disks.size(), nics = o.nics.size();
             const Complaint bad = row.add(o, properties);
             if (o.disks.size() > disks) o.disks.back().given = "-device " + text;
+            if (o.nics.size() > nics) o.nics.back().given = "-device " + text;
             return bad;
         }
     }
@@ -119,6 +121,29 @@ Complaint set_device(Options& o, const std::string& text) {
 }
 
 } // namespace
+
+Complaint set_slot(std::optional<unsigned>& slot, std::string value) {
+    if (value.size() > 2 && value.substr(value.size() - 2) == ".0") value.resize(value.size() - 2);
+    const auto n = parse_number(value, value.rfind("0x", 0) == 0 ? 0 : 16);
+    if (!n || *n < 2 || *n > 31) return "addr=SLOT, hexadecimal, from 2 to 1f";
+    slot = unsigned(*n);
+    return {};
+}
+
+Status check_slots(const Options& o) {
+    std::map<unsigned, std::string> taken;
+    if (o.vga) taken[2] = "the display";
+    const auto take = [&](std::optional<unsigned> slot, const std::string& given) -> Status {
+        if (!slot || taken.emplace(*slot, "'" + given + "'").second) return Ok{};
+        return Error{given + ": expected a PCI slot of its own; this one is taken by " + taken[*slot]};
+    };
+    for (const DiskDevice& disk : o.disks)
+        if (auto s = take(disk.slot, disk.given); !s) return s;
+    for (const NicOption& nic : o.nics)
+        if (auto s = take(nic.slot, nic.given); !s) return s;
+    if (o.disks.size() + o.nics.size() > 28) return Error{"-device: expected at most 28 PCI cards"};
+    return Ok{};
+}
 
 std::span<const DeviceRow> isa_devices() {
     static const DeviceRow rows[] = {

@@ -11,15 +11,6 @@ namespace {
 using Interface = DriveOption::Interface;
 using Model = DiskDevice::Model;
 
-// "5", "5.0", "05": the slot of a PCI device; each is function 0.
-Complaint set_slot(std::optional<unsigned>& slot, std::string value) {
-    if (value.size() > 2 && value.substr(value.size() - 2) == ".0") value.resize(value.size() - 2);
-    const auto n = parse_number(value, value.rfind("0x", 0) == 0 ? 0 : 16);
-    if (!n || *n < 2 || *n > 31) return "addr=SLOT, hexadecimal, from 2 to 1f";
-    slot = unsigned(*n);
-    return {};
-}
-
 // Properties that have no effect on what the guest of this machine can see.
 bool ignored(const std::string& key) {
     static constexpr const char* names[] = {"bootindex",

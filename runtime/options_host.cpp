@@ -20,18 +20,20 @@ auto without(const char* name, const char* what) {
     };
 }
 
-Complaint set_object(Options&, const std::string& text) {
+Complaint set_object(Options& o, const std::string& text) {
     const auto properties = properties_of(text);
     if (!properties || properties->empty()) return "TYPE,id=ID,... or a JSON object";
     std::string type = (*properties)[0].first;
     for (const auto& [key, value] : *properties)
         if (key == "qom-type") type = value;
+    if (type == "filter-dump") return add_capture(o, *properties);
     // Objects that only say how the host serves the guest.
     for (const char* known :
          {"rng-random", "rng-builtin", "rng-egd", "memory-backend-ram", "memory-backend-file",
           "memory-backend-memfd", "iothread", "secret", "throttle-group", "thread-context"})
         if (type == known) return {};
-    return "rng-random, memory-backend-ram, -file or -memfd, iothread or secret; '" + type + "' is not built";
+    return "filter-dump, rng-random, memory-backend-ram, -file or -memfd, iothread or secret; '" + type +
+           "' is not built";
 }
 
 Complaint set_action(Options& o, const std::string& text) {
@@ -118,7 +120,8 @@ std::span<const OptionRow> host_options() {
              return {};
          }},
         {"action", "EVENT=ACTION", "reboot=reset|shutdown, shutdown=poweroff|pause", set_action},
-        {"object", "TYPE,id=ID", "rng-random, memory-backend-*, iothread, secret: accepted", set_object},
+        {"object", "TYPE,id=ID",
+         "filter-dump,netdev=ID,file=FILE: what passes there, as pcap; others are accepted", set_object},
         {"uuid", "UUID", "accepted", set_uuid},
         {"parallel", "DEV", "none (there is no parallel port)", set_parallel},
         {"sandbox", "on|off", "accepted; the process is not confined", set_sandbox},

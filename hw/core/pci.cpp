@@ -123,6 +123,13 @@ void PciFunction::set_rom(u8* image, u64 bytes) {
     set_config(kPciRomBar, 4, 0, u32(~(bytes - 1)) | 1);
 }
 
+void PciFunction::install_rom(std::vector<u8> image) {
+    DRAGOMAN_ASSERT(!ports_);
+    rom_ = std::move(image);
+    rom_.resize(std::bit_ceil(std::max<std::size_t>(rom_.size(), 4096)), 0xff);
+    set_rom(rom_.data(), rom_.size());
+}
+
 u8 PciFunction::add_capability(u8 id, unsigned bytes, u8 at) {
     if (!at) at = free_;
     DRAGOMAN_ASSERT(at >= 0x40 && at % 4 == 0 && at + bytes <= config_.size());

@@ -59,6 +59,8 @@ class PciFunction : public Device {
     // Connects the function to the machine, once, before any access. Everything is borrowed; `intx` may be
     // null.
     void connect(IoBus& ports, MemoryMap& memory, DmaBus& dma, IrqLine* intx);
+    // Puts `image` (1 byte to 16 MiB) behind the expansion ROM BAR, before connect().
+    void install_rom(std::vector<u8> image);
     // Did the guest turn on bus mastering? A function without it must not do DMA.
     bool bus_master() const { return config_[kPciCommand] & 4; }
 
@@ -107,6 +109,7 @@ class PciFunction : public Device {
     void send_message(u64 address, u32 data);
 
     std::string name_;
+    std::vector<u8> rom_; // of install_rom()
     PciIdentity identity_;
     std::array<u8, 256> initial_{}, writable_{};
     std::array<Bar, 7> bars_{}; // 6 is the expansion ROM

@@ -64,7 +64,8 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
       port92_(a20_, pins_.init),
       piix3_(pointers(isa_lines_), [this](bool hard) { hard ? pins_.reset() : pins_.init(); }),
       fpu_irq_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
-      pm_(ports_, scheduler, piix3_.isa(9), log, {.power_off = pins_.power_off, .smi = pins_.smi}, {.lpt = false}),
+      pm_(ports_, scheduler, piix3_.isa(9), log, {.power_off = pins_.power_off, .smi = pins_.smi},
+          {.lpt = false}),
       ide_(piix3_.isa(14), piix3_.isa(15), log), keyboard_(log), mouse_(log),
       i8042_(scheduler, keyboard_, mouse_,
              {.irq1 = piix3_.isa(1),
@@ -148,6 +149,8 @@ AtapiCd* Pc::cd(unsigned drive) {
 
 // Cards with a place of their own first, so that the others fill what is left.
 void Pc::attach_cards() {
+    for (PcConfig::Card& card : config_.cards)
+        if (!card.rom.empty()) card.function->install_rom(std::move(card.rom));
     const auto attach = [this](PciFunction& function, unsigned slot) {
         const unsigned pin = function.config_read(kPciInterruptPin, 1);
         function.connect(ports_, memory_, pci_dma_, pin ? &piix3_.intx(slot, 0, pin) : nullptr);

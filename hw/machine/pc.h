@@ -2,11 +2,11 @@
 // place that wires chips together.
 #pragma once
 
+#include "base/block.h"
 #include "base/io.h"
 #include "base/log.h"
 #include "hw/apic_bus.h"
 #include "hw/atapi_cd.h"
-#include "base/block.h"
 #include "hw/core/chardev.h"
 #include "hw/core/io_bus.h"
 #include "hw/core/pci.h"
@@ -65,6 +65,7 @@ struct PcConfig {
     std::optional<DebugExit> debug_exit;
     struct Card {
         std::unique_ptr<PciFunction> function;
+        std::vector<u8> rom;          // its expansion ROM; empty: none
         std::optional<unsigned> slot; // 1..31; nothing: the first free one after the display's
     };
     std::vector<Card> cards;       // PCI functions besides the machine's own; each is function 0 of its slot

@@ -1,0 +1,146 @@
+#include "runtime/networks.h"
+
+#include "hw/e1000.h"
+#include "hw/virtio_net.h"
+#include "hw/virtio_pci.h"
+#include "runtime/loader.h"
+#include "runtime/net_stream.h"
+#include "runtime/net_tap.h"
+#include "runtime/net_user.h"
+#include "runtime/text.h"
+
+namespace dragoman::runtime {
+
+namespace {
+
+constexpr const char* kRomDirectory = "/usr/lib/ipxe/qemu/";
+constexpr u64 kMaxRom = 1 * MiB;
+
+template <class T> Result<std::unique_ptr<NetPort>> as_port(Result<std::unique_ptr<T>> opened) {
+    if (!opened) return opened.error();
+    return std::unique_ptr<NetPort>(std::move(*opened));
+}
+
+const char* name_of(NicOption::Model model) {
+    return model == NicOption::Model::E1000 ? "e1000" : "virtio-net-pci";
+}
+
+} // namespace
+
+Result<std::unique_ptr<NetPort>> Networks::open_network(const NetworkOption& option) {
+    if (const auto* user = std::get_if<UserNetwork>(&option.what))
+        return as_port(NetUser::open(option.id, *user, waker_, scheduler_, log_, kick_));
+    if (const auto* stream = std::get_if<StreamNetwork>(&option.what))
+        return as_port(NetStream::open(option.id, *stream, waker_, log_, kick_));
+    return as_port(NetTap::open(option.id, std::get<TapNetwork>(option.what), waker_, kick_));
+}
+
+Status Networks::open(const Options& options, hw::PcConfig& config) {
+    for (const NetworkOption& option : options.networks) {
+        auto port = open_network(option);
+        if (!port) return Error{option.given + ": " + port.error().message};
+        ports_.push_back(std::move(*port));
+    }
+    for (const CaptureOption& option : options.captures) {
+        auto capture = NetCapture::create(option.file, option.snap_bytes);
+        if (!capture) return Error{option.given + ": '" + option.file + "': " + capture.error().message};
+        for (const auto& port : ports_)
+            if (port->id() == option.network_id) port->add_capture(std::move(*capture));
+    }
+    nics_ = options.nics;
+    const bool boots = options.boot_order.find('n') != std::string::npos;
+    for (const NicOption& nic : nics_)
+        if (auto s = add_card(nic, boots, config); !s) return s;
+    return Ok{};
+}
+
+Status Networks::add_card(const NicOption& nic, bool boots_from_network, hw::PcConfig& config) {
+    hw::NetBackend* backend = nic.network ? ports_[*nic.network].get() : nullptr;
+    hw::PcConfig::Card card;
+    card.slot = nic.slot;
+    if (nic.model == NicOption::Model::E1000) {
+        card.function = std::make_unique<hw::E1000>(*nic.mac, backend, scheduler_, log_);
+    } else {
+        auto device = std::make_unique<hw::VirtioNet>(*nic.mac, backend, log_);
+        card.function = std::make_unique<hw::VirtioPci>(
+            std::move(device),
+            hw::VirtioPci::Options{nic.legacy, nic.modern, hw::VirtioNet::default_vectors});
+    }
+    // Firmware boots from a network with the help of the card's own ROM.
+    const bool virtio = nic.model == NicOption::Model::VirtioNet;
+    std::string rom = nic.romfile.value_or("");
+    if (!nic.romfile && boots_from_network)
+        rom = std::string(kRomDirectory) + (virtio ? "pxe-virtio.rom" : "pxe-e1000.rom");
+    if (!rom.empty()) {
+        if (rom.find('/') == std::string::npos) rom = kRomDirectory + rom;
+        auto image = read_file(rom, kMaxRom);
+        if (!image)
+            return Error{nic.given + ": ROM " + image.error().message +
+                         (nic.romfile ? "" : " (package ipxe-qemu, for -boot n)")};
+        if (image->empty()) return Error{nic.given + ": ROM " + rom + ": is empty"};
+        card.rom = std::move(*image);
+    }
+    config.cards.push_back(std::move(card));
+    return Ok{};
+}
+
+void Networks::close() {
+    ports_.clear();
+}
+
+void Networks::service(bool running) {
+    for (const auto& port : ports_)
+        port->service(running);
+}
+
+std::string Networks::describe() const {
+    std::string text;
+    std::vector<bool> used(ports_.size());
+    for (const NicOption& nic : nics_) {
+        const hw::MacAddress& m = *nic.mac;
+        text += format("%s %02x:%02x:%02x:%02x:%02x:%02x", name_of(nic.model), m[0], m[1], m[2], m[3], m[4],
+                       m[5]);
+        if (!nic.network) {
+            text += ": no cable\n";
+            continue;
+        }
+        used[*nic.network] = true;
+        const NetPort& port = *ports_[*nic.network];
+        text += ": " + port.id() + (port.link() ? ": " : " (link down): ") + port.describe();
+    }
+    for (std::size_t n = 0; n < ports_.size(); ++n)
+        if (!used[n]) text += "no card: " + ports_[n]->id() + ": " + ports_[n]->describe();
+    return text.empty() ? "no network\n" : text;
+}
+
+Status Networks::change_forward(const std::string& id, const std::string& what, bool add) {
+    const auto forward = parse_host_forward(what, add);
+    if (!forward)
+        return Error{"'" + what + "': expected [tcp|udp]:[HOSTADDR]:HOSTPORT" +
+                     (add ? "-[GUESTADDR]:GUESTPORT" : "")};
+    for (const auto& port : ports_) {
+        auto* user = dynamic_cast<NetUser*>(port.get());
+        if (user && (id.empty() || id == user->id()))
+            return add ? user->add_forward(*forward) : user->remove_forward(*forward);
+    }
+    return Error{id.empty() ? std::string("there is no user network") : "'" + id + "' is no user network"};
+}
+
+Status Networks::add_forward(const std::string& id, const std::string& what) {
+    return change_forward(id, what, true);
+}
+
+Status Networks::remove_forward(const std::string& id, const std::string& what) {
+    return change_forward(id, what, false);
+}
+
+Status Networks::plug(const std::string& id, bool in) {
+    for (const auto& port : ports_) {
+        if (port->id() != id) continue;
+        port->plug(in);
+        return Ok{};
+    }
+    return Error{"there is no network '" + id + "' (info network lists them)"};
+}
+
+} // namespace dragoman::runtime
