@@ -113,6 +113,11 @@ constexpr MonitorCommand commands[] = {
     {"eject", "", "[-f] DRIVE", 1, 2, "take the disc out of a CD drive; -f: even if the guest locked it",
      eject},
     {"change", "", "DRIVE FILE", 2, 2, "put another disc into a CD drive", change},
+    {"hostfwd_add", "", "[NETWORK] [tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT", 1, 2,
+     "a port of the host leads into the guest", monitor_hostfwd_add},
+    {"hostfwd_remove", "", "[NETWORK] [tcp|udp]:[HOSTADDR]:HOSTPORT", 1, 2, "it does not any more",
+     monitor_hostfwd_remove},
+    {"set_link", "", "NETWORK on|off", 2, 2, "put the cable in, or pull it", monitor_set_link},
     {"log", "", "WORDS", 1, 1, "choose what is logged, as -d does; none: nothing", log},
     {"quit", "q", "", 0, 0, "end the emulator", quit},
 };

@@ -30,6 +30,12 @@ std::span<const MonitorCommand> monitor_info_topics(); // `info TOPIC`; monitor_
 
 std::string monitor_machine_check(const MonitorCall& call); // monitor_machine_check.cpp
 
+// monitor_network.cpp
+std::string monitor_info_network(const MonitorCall& call);
+std::string monitor_hostfwd_add(const MonitorCall& call);
+std::string monitor_hostfwd_remove(const MonitorCall& call);
+std::string monitor_set_link(const MonitorCall& call);
+
 // monitor_memory.cpp
 std::string monitor_examine_linear(const MonitorCall& call);
 std::string monitor_examine_physical(const MonitorCall& call);

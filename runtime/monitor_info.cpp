@@ -125,6 +125,7 @@ constexpr MonitorCommand topics[] = {
     {"mtree", "", "", 0, 0, "who answers at which physical addresses", info_mtree},
     {"pci", "", "", 0, 0, "the PCI functions", info_pci},
     {"block", "", "", 0, 0, "the drives", info_block},
+    {"network", "", "", 0, 0, "the network cards and what they are connected to", monitor_info_network},
     {"status", "", "", 0, 0, "does the machine run?", info_status},
     {"version", "", "", 0, 0, "of the emulator", info_version},
 };

@@ -75,6 +75,15 @@ const Key<UserNetwork> user_keys[] = {
      }},
 };
 
+Complaint check_addresses(const UserNetwork& n) {
+    const std::pair<const char*, std::optional<u32>> addresses[] = {
+        {"host", n.host}, {"dhcpstart", n.dhcp_start}, {"dns", n.name_server}};
+    for (const auto& [name, address] : addresses)
+        if (address && (*address & n.mask) != n.network)
+            return std::string(name) + "= in the network of net=";
+    return {};
+}
+
 bool set_tcp(StreamNetwork& n, const std::string& value, bool server) {
     n.tcp = parse_tcp_address(value);
     n.server = server;
@@ -152,6 +161,7 @@ Complaint add_network(Options& o, const std::string& kind, const std::string& id
     Complaint bad;
     if (kind == "user") {
         bad = fill<UserNetwork>(network, user_keys, properties);
+        if (!bad) bad = check_addresses(std::get<UserNetwork>(network.what));
     } else if (kind == "socket" || kind == "stream") {
         const bool socket = kind == "socket";
         bad = fill<StreamNetwork>(

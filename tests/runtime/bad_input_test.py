@@ -100,6 +100,22 @@ class BadInput(unittest.TestCase):
         self.refused("-serial", "unix:" + os.path.join(self.directory, "a", "b") + ",server,nowait", saying=("-serial unix:",))
         self.refused("-serial", "stdio", "-monitor", "stdio", saying=("stdio", "expected"))
 
+    def test_networks(self):
+        with socket.socket() as busy:
+            busy.bind(("127.0.0.1", 0))
+            busy.listen()
+            port = busy.getsockname()[1]
+            forward = f"tcp:127.0.0.1:{port}-:22"
+            self.refused("-nic", f"user,hostfwd={forward}", saying=("-nic user", forward, "in use"))
+            self.refused("-nic", f"socket,listen=127.0.0.1:{port}", saying=(str(port), "in use"))
+        self.refused("-nic", f"socket,connect=127.0.0.1:{port}", saying=("cannot connect", "refused"))
+        missing = os.path.join(self.directory, "missing", "x")
+        self.refused("-nic", f"stream,addr.type=unix,addr.path={missing}", saying=(missing, "o such file"))
+        self.refused("-nic", f"user,romfile={missing}", saying=("ROM", missing, "o such file"))
+        self.refused("-nic", "user,id=n", "-object", f"filter-dump,id=f,netdev=n,file={missing}", saying=(missing, "o such file"))
+        self.refused("-nic", "user,model=nosuch", saying=("model=", "nearest"))
+        self.refused("-nic", "user,net=10.0.2.0/24,dhcpstart=192.168.7.7", saying=("dhcpstart",))
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
