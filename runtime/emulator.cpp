@@ -140,6 +140,7 @@ Status Emulator::open_all() {
         if (!entry) return entry.error();
         enter_flat(vcpu_->cpu(), *entry);
     }
+    vcpu_->kick(); // for input that came before there was anybody to tell
     return Ok{};
 }
 
