@@ -54,6 +54,7 @@ bool inside_limit(const Segment& seg, u64 first, u64 last) {
 // By the descriptor's type (SDM vol. 3, 3.4.5.1): data is readable and writable by bit 1, code is never
 // writable and readable by bit 1.
 bool allowed_by_type(const Segment& seg, Access access) {
+    if (access == Access::Any) return true;
     const bool code = seg.attributes & 0x08, bit1 = seg.attributes & 0x02;
     const bool readable = !code || bit1, writable = !code && bit1;
     return access == Access::Read ? readable : writable && (access == Access::Write || readable);

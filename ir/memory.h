@@ -6,7 +6,7 @@
 
 namespace dragoman::ir {
 
-enum class Access : u8 { Read, Write, ReadWrite };
+enum class Access : u8 { Read, Write, ReadWrite, Any /* only of SegAddr: whatever the segment's type */ };
 
 class Memory {
   public:

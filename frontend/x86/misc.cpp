@@ -47,9 +47,10 @@ bool HINT(Translation& t, const Instruction& insn) {
     return there || t.raise(kUD);
 }
 
-// Faults as a read of a byte does (SDM vol. 2, CLFLUSH); there is no cache to flush.
+// Faults as a read of a byte does, but code that cannot be read may be flushed, too (SDM vol. 2, CLFLUSH);
+// there is no cache to flush.
 bool CLFLUSH(Translation& t, const Instruction& insn) {
-    const ir::Address a = t.address(insn, 0, 1, ir::Access::Read);
+    const ir::Address a = t.address(insn, 0, 1, ir::Access::Any);
     t.ir.load(1, t.ir.temp(), a);
     return true;
 }

@@ -26,6 +26,9 @@ struct Mode {
     bool fpu_pending = false;   // an unmasked x87 exception waits (status word, ES): waiting instructions report it
 
     bool long64() const { return code_bits == 64; }
+    bool is_flat(ir::Seg s) const { // not in 64-bit mode
+        return s < ir::Seg::FS ? flat[unsigned(s)] : fs_gs_flat[unsigned(s) - unsigned(ir::Seg::FS)];
+    }
     bool fpu_traps() const { return emulation || sse_traps; } // x87 instructions raise #NM
 };
 

@@ -23,10 +23,6 @@ Seg seg_of(ZydisRegister reg) {
     }
 }
 
-bool flat(const Mode& mode, Seg seg) {
-    return seg <= Seg::DS ? mode.flat[unsigned(seg)] : mode.fs_gs_flat[unsigned(seg) - unsigned(Seg::FS)];
-}
-
 // What must be aligned of an access of that many bytes (SDM vol. 3, table 6-7).
 unsigned natural_alignment(unsigned size) {
     switch (size) {
@@ -98,7 +94,7 @@ ir::Address Translation::in_segment(ir::Address a, ir::Seg seg, unsigned size, i
         a.seg = seg >= Seg::FS ? seg : Seg::None; // SDM vol. 1, 3.4.2.1
     } else {
         a.linear_size = 4;
-        if (seg != Seg::None && !flat(mode, seg)) {
+        if (seg != Seg::None && !mode.is_flat(seg)) {
             a.seg = seg;
             const Ref linear = ir.temp();
             ir.add({.op = ir::Op::SegAddr, .size = u8(size), .d = linear, .mem = a, .imm = i64(access)});

@@ -43,7 +43,10 @@ u64 masked_store(ir::Context& ctx, u64 linear, u64, u64 imm) {
                 ++end;
             const bool ok = store ? write_memory(cpu, linear + first, data + first, end - first, view)
                                   : check_write(cpu, linear + first, end - first, view);
-            if (!ok) return 0;
+            if (!ok) { // processors report the whole operand
+                if ((cpu.fault.address ^ linear) < softmmu::kPageSize) cpu.fault.address = linear;
+                return 0;
+            }
             first = end;
         }
     if (mmx) enter_mmx(cpu.fpu);
@@ -116,7 +119,7 @@ bool MASKMOV(Translation& t, const Instruction& insn) {
     if (!begin_vector(t, insn)) return false;
     const Ref data = vector_register(insn, 0), mask = vector_register(insn, 1);
     const unsigned size = data.is_mm() ? 8 : 16;
-    const Ref linear = t.linear(t.address(insn, 2, size, ir::Access::Write));
+    const Ref linear = t.linear(t.address(insn, 2, size, ir::Access::Write, 0, 8));
     t.ir.call(masked_store_info, {}, linear, {},
               i64(data.index() | mask.index() << 4 | unsigned{data.is_mm()} << 8));
     return true;

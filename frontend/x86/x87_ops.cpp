@@ -177,18 +177,34 @@ bool store_result(ir::Context& ctx, u64 linear, const u8* operand, u32 bytes) {
     return true;
 }
 
+// Unmasked exceptions other than of precision keep a result from being stored (SDM vol. 1, 8.5).
+bool stores(const ir::Fpu& before, const ir::Fpu& after) {
+    constexpr u16 no_store = kX87Exceptions & ~0x20;
+    const bool ignored = before.status & kX87Summary; // all count as masked then
+    return ignored || !(after.status & ~after.control & no_store);
+}
+
 // Where some exception is unmasked: the result need not be stored.
 void store_unmasked(Cpu& cpu, u64 linear, const X87Call& call) {
     alignas(16) u8 operand[16];
     ir::Fpu fpu = cpu.fpu;
     run_on_host(fpu, call.opcode, operand, 0);
-    // Unmasked exceptions other than of precision keep it from being stored (SDM vol. 1, 8.5).
-    constexpr u16 no_store = kX87Exceptions & ~0x20;
-    const bool ignored = cpu.fpu.status & kX87Summary; // all count as masked then
-    const bool stores = ignored || !(fpu.status & ~fpu.control & no_store);
-    if (stores && !store_result(cpu, linear, operand, call.operand)) return;
+    if (stores(cpu.fpu, fpu) && !store_result(cpu, linear, operand, call.operand)) return;
     note(cpu, fpu, call, raised(cpu.fpu, fpu), linear);
     finish(cpu, fpu, call);
+}
+
+u64 store_raises(ir::Context& ctx, u64 offset, u64, u64 imm) {
+    Cpu& cpu = cpu_of(ctx);
+    if (!(~cpu.fpu.control & kX87Exceptions)) return 0;
+    const X87Call call = X87Call::unpack(imm);
+    alignas(16) u8 operand[16];
+    ir::Fpu fpu = cpu.fpu;
+    run_on_host(fpu, call.opcode, operand, 0);
+    if (stores(cpu.fpu, fpu)) return 0;
+    note(cpu, fpu, call, true, offset + cpu.seg[call.segment].base);
+    finish(cpu, fpu, call);
+    return 0;
 }
 
 u64 store_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
@@ -215,6 +231,7 @@ const ir::Helper x87_conditional_move{"x87_fcmov", register_form, 0, ir::kCF | i
 const ir::Helper x87_load_form{"x87_load", load_form};
 const ir::Helper x87_value_form{"x87_value", value_form};
 const ir::Helper x87_store_form{"x87_store", store_form};
+const ir::Helper x87_store_raises{"x87_store_raises", store_raises};
 
 void wait_x87(Translation& t) {
     if (t.mode.fpu_pending) t.ir.call(report_info);

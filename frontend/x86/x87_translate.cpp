@@ -34,11 +34,25 @@ X87Call describe_memory(const Instruction& insn, unsigned operand) {
     return call;
 }
 
+// `align`: what of the operand must be aligned where that is checked; 0: all of it.
 bool memory_call(Translation& t, const Instruction& insn, const ir::Helper& helper, unsigned bytes,
-                 unsigned operand, ir::Access access) {
-    const Ref linear = t.linear(t.address(insn, 0, bytes, access));
+                 unsigned operand, ir::Access access, unsigned align = 0) {
+    const Ref linear = t.linear(t.address(insn, 0, bytes, access, 0, align));
     t.ir.call(helper, {}, linear, {}, describe_memory(insn, operand).pack());
     return true;
+}
+
+// Stores. An unmasked exception comes before any fault of the access, and keeps it from happening: the helper
+// sees to it; where the access is checked by translated code, before that.
+bool store_call(Translation& t, const Instruction& insn, unsigned bytes) {
+    if (t.mode.alignment_check || !(t.mode.long64() || t.mode.is_flat(Translation::segment(insn, 0)))) {
+        const ir::Address offset = Translation::effective(insn, 0);
+        const Ref a = t.ir.temp();
+        t.ir.lea(offset.size, a, offset);
+        if (offset.size == 2) t.ir.extend(ir::Op::Zext, 2, 8, a, a);
+        t.ir.call(x87_store_raises, {}, a, {}, describe_memory(insn, bytes).pack());
+    }
+    return memory_call(t, insn, x87_store_form, bytes, bytes, ir::Access::Write);
 }
 
 // The operand is loaded by translated code.
@@ -77,7 +91,7 @@ bool X87(Translation& t, const Instruction& insn) {
     if (!has_memory(insn)) return register_call(t, insn, x87_register_form);
     const bool store = insn.operands[0].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
     const unsigned bytes = operand_bytes(insn, 0);
-    if (store) return memory_call(t, insn, x87_store_form, bytes, bytes, ir::Access::Write);
+    if (store) return store_call(t, insn, bytes);
     if (bytes <= 8) return load_call(t, insn, bytes);
     return memory_call(t, insn, x87_load_form, bytes, bytes, ir::Access::Read);
 }
@@ -132,18 +146,22 @@ bool FNSTSW(Translation& t, const Instruction& insn) {
 }
 
 bool FNSTENV(Translation& t, const Instruction& insn) {
-    return memory_call(t, insn, x87_store_environment, 7 * format(insn), format(insn), ir::Access::Write);
+    return memory_call(t, insn, x87_store_environment, 7 * format(insn), format(insn), ir::Access::Write,
+                       format(insn));
 }
 bool FLDENV(Translation& t, const Instruction& insn) {
     wait_x87(t);
-    return memory_call(t, insn, x87_load_environment, 7 * format(insn), format(insn), ir::Access::Read);
+    return memory_call(t, insn, x87_load_environment, 7 * format(insn), format(insn), ir::Access::Read,
+                       format(insn));
 }
 bool FNSAVE(Translation& t, const Instruction& insn) {
-    return memory_call(t, insn, x87_save, 7 * format(insn) + 80, format(insn), ir::Access::Write);
+    return memory_call(t, insn, x87_save, 7 * format(insn) + 80, format(insn), ir::Access::Write,
+                       format(insn));
 }
 bool FRSTOR(Translation& t, const Instruction& insn) {
     wait_x87(t);
-    return memory_call(t, insn, x87_restore, 7 * format(insn) + 80, format(insn), ir::Access::Read);
+    return memory_call(t, insn, x87_restore, 7 * format(insn) + 80, format(insn), ir::Access::Read,
+                       format(insn));
 }
 
 } // namespace dragoman::x86

@@ -21,6 +21,7 @@ void dragoman_segments_signal(int, siginfo_t*, void*);
 void dragoman_segments_ended(int, siginfo_t*, void*);
 dragoman::u64 dragoman_segments_host_rsp;
 dragoman::u64 dragoman_segments_fs_base;
+void* dragoman_segments_fx;
 dragoman::u16 dragoman_segments_left[4]; // ES DS FS GS
 struct {
     dragoman::u32 offset;
@@ -39,6 +40,8 @@ dragoman_segments_enter:
     push %r14
     push %r15
     mov %rsp, dragoman_segments_host_rsp(%rip)
+    mov dragoman_segments_fx(%rip), %rax
+    fxrstor64 (%rax)
     ljmp *dragoman_segments_target(%rip)
 .globl dragoman_segments_leave
 dragoman_segments_leave:
@@ -98,6 +101,8 @@ struct Values {
 
 SegmentState* running = nullptr; // one at a time
 SegmentResult ended;
+constexpr std::size_t fx_bytes = 416; // what FXSAVE defines
+alignas(16) u8 clean_fx[512];
 struct sigaction previous[std::size(kSignals)];
 alignas(16) u8 handler_stack[64 * 1024];
 
@@ -159,6 +164,9 @@ extern "C" void dragoman_segments_ended(int signal, siginfo_t*, void* raw) {
     const u16* const left = dragoman_segments_left;
     const u16 now[6] = {left[0], u16(selectors), u16(selectors >> 48), left[1], left[2], left[3]};
     std::memcpy(running->selector, now, sizeof now);
+    auto* fx = reinterpret_cast<u8*>(static_cast<ucontext_t*>(raw)->uc_mcontext.fpregs);
+    std::memcpy(&running->fx, fx, fx_bytes);
+    std::memcpy(fx, clean_fx, fx_bytes);
     ended = {unsigned(g[REG_TRAPNO]), u32(g[REG_ERR]), u64(g[REG_CR2])};
     running = nullptr;
     g[REG_RSP] = i64(dragoman_segments_host_rsp);
@@ -258,6 +266,9 @@ SegmentResult NativeSegments::run(SegmentState& state) {
         *selector[i] = state.selector[i];
     v.eip = state.eip;
     std::memcpy(alias_ + 4 * part_bytes + (kValues - entry_area), &v, sizeof v);
+    SegmentState entry = state;
+    dragoman_segments_fx = &entry.fx;
+    asm volatile("fxsave64 %0" : "=m"(clean_fx));
     running = &state;
     dragoman_segments_enter();
     return ended;

@@ -2,7 +2,7 @@
 // the oracle for segmentation.
 #pragma once
 
-#include "base/types.h"
+#include "frontend/x86/save_area.h"
 
 #include <span>
 #include <vector>
@@ -31,6 +31,7 @@ struct SegmentState {
     u16 selector[6] = {}; // ES CS SS DS FS GS
     u32 eip = 0;
     u32 eflags = 0x202;
+    alignas(16) x86::SaveArea fx{.control = 0x37f, .mxcsr = 0x1f80}; // with 64-bit pointers
 };
 
 // How it ended: with the exception of this vector.

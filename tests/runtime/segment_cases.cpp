@@ -1,5 +1,7 @@
 #include "segment_cases.h"
 
+#include "segment_fpu.h"
+
 #include "frontend/x86/cpu.h"
 #include "frontend/x86/instruction.h"
 #include "frontend/x86/listing.h"
@@ -67,6 +69,8 @@ constexpr u8 kTwoByte[] = {0x00, 0x00, 0x00, 0x02, 0x02, 0x03, 0x03, 0x06, 0x08,
                            0x45, 0x4c, 0x84, 0x85, 0x8f, 0x94, 0x9d, 0xa0, 0xa1, 0xa3, 0xa4, 0xa5, 0xa8,
                            0xa9, 0xab, 0xac, 0xad, 0xaf, 0xb0, 0xb1, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7,
                            0xba, 0xbb, 0xbc, 0xbd, 0xbe, 0xbf, 0xc0, 0xc1, 0xc7, 0xc8, 0xb2, 0xb4, 0xb5};
+// Two-byte opcodes of MMX, SSE and the instructions that save their state.
+constexpr u8 kVector[] = {0x10, 0x11, 0x28, 0x29, 0x58, 0x6f, 0x77, 0x7f, 0xae, 0xae, 0xae, 0xd6, 0xf7};
 // Opcodes that are about segments, stacks and transfers: chosen more often.
 constexpr u8 kSegmentOpcodes[] = {0x06, 0x07, 0x0e, 0x16, 0x17, 0x1e, 0x1f, 0x60, 0x61, 0x62, 0x63,
                                   0x8c, 0x8e, 0x8e, 0x8e, 0x8f, 0x9a, 0x9c, 0x9d, 0xa4, 0xa5, 0xc2,
@@ -78,16 +82,23 @@ bool allowed(const ZydisDecodedInstruction& insn, const ZydisDecodedOperand* ope
         std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
 #define INSN(mnemonic, ...) set[ZYDIS_MNEMONIC_##mnemonic] = true;
 #include "frontend/x86/instructions_integer.inc"
+#include "frontend/x86/instructions_x87.inc"
 #undef INSN
-        for (const auto m :
-             {ZYDIS_MNEMONIC_LAR,   ZYDIS_MNEMONIC_LSL,    ZYDIS_MNEMONIC_VERR,  ZYDIS_MNEMONIC_VERW,
-              ZYDIS_MNEMONIC_ARPL,  ZYDIS_MNEMONIC_LDS,    ZYDIS_MNEMONIC_LES,   ZYDIS_MNEMONIC_LSS,
-              ZYDIS_MNEMONIC_LFS,   ZYDIS_MNEMONIC_LGS,    ZYDIS_MNEMONIC_CLI,   ZYDIS_MNEMONIC_STI,
-              ZYDIS_MNEMONIC_PUSHF, ZYDIS_MNEMONIC_PUSHFD, ZYDIS_MNEMONIC_POPF,  ZYDIS_MNEMONIC_POPFD,
-              ZYDIS_MNEMONIC_IN,    ZYDIS_MNEMONIC_OUT,    ZYDIS_MNEMONIC_INSB,  ZYDIS_MNEMONIC_INSW,
-              ZYDIS_MNEMONIC_INSD,  ZYDIS_MNEMONIC_OUTSB,  ZYDIS_MNEMONIC_OUTSW, ZYDIS_MNEMONIC_OUTSD,
-              ZYDIS_MNEMONIC_INT,   ZYDIS_MNEMONIC_INT3,   ZYDIS_MNEMONIC_INTO,  ZYDIS_MNEMONIC_IRET,
-              ZYDIS_MNEMONIC_IRETD, ZYDIS_MNEMONIC_HLT,    ZYDIS_MNEMONIC_CLTS,  ZYDIS_MNEMONIC_INVD})
+        for (const auto m : {ZYDIS_MNEMONIC_LAR,        ZYDIS_MNEMONIC_LSL,     ZYDIS_MNEMONIC_VERR,
+                             ZYDIS_MNEMONIC_VERW,       ZYDIS_MNEMONIC_ARPL,    ZYDIS_MNEMONIC_LDS,
+                             ZYDIS_MNEMONIC_LES,        ZYDIS_MNEMONIC_LSS,     ZYDIS_MNEMONIC_LFS,
+                             ZYDIS_MNEMONIC_LGS,        ZYDIS_MNEMONIC_CLI,     ZYDIS_MNEMONIC_STI,
+                             ZYDIS_MNEMONIC_PUSHF,      ZYDIS_MNEMONIC_PUSHFD,  ZYDIS_MNEMONIC_POPF,
+                             ZYDIS_MNEMONIC_POPFD,      ZYDIS_MNEMONIC_IN,      ZYDIS_MNEMONIC_OUT,
+                             ZYDIS_MNEMONIC_INSB,       ZYDIS_MNEMONIC_INSW,    ZYDIS_MNEMONIC_INSD,
+                             ZYDIS_MNEMONIC_OUTSB,      ZYDIS_MNEMONIC_OUTSW,   ZYDIS_MNEMONIC_OUTSD,
+                             ZYDIS_MNEMONIC_INT,        ZYDIS_MNEMONIC_INT3,    ZYDIS_MNEMONIC_INTO,
+                             ZYDIS_MNEMONIC_IRET,       ZYDIS_MNEMONIC_IRETD,   ZYDIS_MNEMONIC_HLT,
+                             ZYDIS_MNEMONIC_CLTS,       ZYDIS_MNEMONIC_INVD,    ZYDIS_MNEMONIC_FXSAVE,
+                             ZYDIS_MNEMONIC_FXRSTOR,    ZYDIS_MNEMONIC_LDMXCSR, ZYDIS_MNEMONIC_STMXCSR,
+                             ZYDIS_MNEMONIC_MOVUPS,     ZYDIS_MNEMONIC_MOVAPS,  ZYDIS_MNEMONIC_ADDPS,
+                             ZYDIS_MNEMONIC_ADDSS,      ZYDIS_MNEMONIC_MOVQ,    ZYDIS_MNEMONIC_MASKMOVQ,
+                             ZYDIS_MNEMONIC_MASKMOVDQU, ZYDIS_MNEMONIC_EMMS})
             set[m] = true;
         return set;
     }();
@@ -203,7 +214,9 @@ struct SegmentCases::Maker {
         if (one_in(5)) code.push_back(0x67);
         if (one_in(3)) code.push_back(std::array<u8, 6>{0x26, 0x2e, 0x36, 0x3e, 0x64, 0x65}[rnd(6)]);
         if (one_in(8)) code.push_back(std::array<u8, 3>{0xf2, 0xf3, 0xf0}[rnd(3)]);
-        switch (rnd(8)) {
+        switch (rnd(10)) {
+        case 8: code.push_back(u8(0xd8 | rnd(8))); break;
+        case 9: code.insert(code.end(), {0x0f, kVector[rnd(std::size(kVector))]}); break;
         case 0:
         case 1:
             code.push_back(0x0f);
@@ -235,6 +248,13 @@ struct SegmentCases::Maker {
         if (r >= ZYDIS_REGISTER_EAX && r <= ZYDIS_REGISTER_EDI) return unsigned(r - ZYDIS_REGISTER_EAX);
         if (r >= ZYDIS_REGISTER_AX && r <= ZYDIS_REGISTER_DI) return unsigned(r - ZYDIS_REGISTER_AX);
         return std::nullopt;
+    }
+    // The effective address of 16-bit addressing.
+    u32 offset_of(const ZydisDecodedOperand& op) const {
+        u32 offset = u32(op.mem.disp.value);
+        for (const ZydisRegister r : {op.mem.base, op.mem.index})
+            if (const auto n = number(r)) offset += c.before.gpr[*n];
+        return offset & 0xffff;
     }
     const LdtEntry* segment_of(const ZydisDecodedOperand& op) const {
         const auto r = op.mem.segment;
@@ -281,6 +301,7 @@ struct SegmentCases::Maker {
         if (!stack->big) s.gpr[Esp] = (s.gpr[Esp] & 0xffff) | u32((*random)()) << 16;
         s.eflags = 0x202 | (u32((*random)()) & ir::kAllFlags) | (one_in(4) ? x86::kDF : 0u) |
                    (one_in(4) ? u32(x86::kAC) : 0u) | (one_in(16) ? u32(x86::kNT) : 0u);
+        random_fpu(*random, s.fx);
     }
 
     void place_memory(const ZydisDecodedOperand& op) {
@@ -427,6 +448,17 @@ struct SegmentCases::Maker {
         if (const x86::InstructionInfo* row = x86::find_instruction(insn))
             c.compare_flags = ~u32{row->undefined};
         c.mnemonic = ZydisMnemonicGetString(insn.mnemonic);
+        for (unsigned n = 0; n < insn.operand_count; ++n) {
+            const ZydisDecodedOperand& op = operands[n];
+            const bool mmx = op.type == ZYDIS_OPERAND_TYPE_REGISTER && op.reg.value >= ZYDIS_REGISTER_MM0 &&
+                             op.reg.value <= ZYDIS_REGISTER_MM7;
+            if (mmx && !(op.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) c.stores_mmx = true;
+            if (op.type != ZYDIS_OPERAND_TYPE_MEMORY || insn.mnemonic == ZYDIS_MNEMONIC_LEA) continue;
+            c.access_bytes = op.size / 8;
+            // Whose parts wrap one by one.
+            if (c.access_bytes > 8 && insn.address_width == 16 && offset_of(op) + c.access_bytes > 0x10000)
+                return false;
+        }
         c.text = x86::list_guest(c.code, c.before.eip, big ? 32 : 16);
         return true;
     }

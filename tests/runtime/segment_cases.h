@@ -28,6 +28,8 @@ struct SegmentCase {
     u32 code_linear = 0;
     std::vector<u8> data;
     u32 compare_flags = ~u32{0}; // of EFLAGS
+    unsigned access_bytes = 0;   // of the memory operand, if there is one
+    bool stores_mmx = false;     // its source is an MMX register
     std::string text, mnemonic;
 };
 class SegmentCases {
