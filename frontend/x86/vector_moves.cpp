@@ -43,10 +43,7 @@ u64 masked_store(ir::Context& ctx, u64 linear, u64, u64 imm) {
                 ++end;
             const bool ok = store ? write_memory(cpu, linear + first, data + first, end - first, view)
                                   : check_write(cpu, linear + first, end - first, view);
-            if (!ok) { // processors report the whole operand
-                if ((cpu.fault.address ^ linear) < softmmu::kPageSize) cpu.fault.address = linear;
-                return 0;
-            }
+            if (!ok) return 0;
             first = end;
         }
     if (mmx) enter_mmx(cpu.fpu);
