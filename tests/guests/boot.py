@@ -18,6 +18,7 @@ import time
 
 import display
 import memtest
+import network
 import storage
 import userland
 from console import Console, Failure, Shell, report
@@ -273,6 +274,8 @@ SCENARIOS = {
     "escape-key": escape_key,
     "disk": disk,
     "cd": cd,
+    "network": network.user,
+    "cable": network.cable,
     "images": storage.images,
     "kill": lambda test: storage.kill(test, 20),
     "screendump": display.screendump,

@@ -1,0 +1,169 @@
+"""Networks in real use: a guest on the user network, and two guests on a cable between them."""
+
+import hashlib
+import http.server
+import os
+import random
+import re
+import socket
+import threading
+import time
+
+from console import Failure, Shell
+
+BYTES = 8 << 20
+PORT = 7777  # in the guest
+LEASE = ("printf '#!/bin/sh\\n[ \"$1\" = bound ] && ip addr add $ip/$mask dev $interface && echo BOUND $ip $router $dns\\nexit 0\\n' "
+         "> /lease; chmod +x /lease")
+TAKE = (f"echo 'cat > /tmp/in; md5sum /tmp/in > /tmp/sum.new; mv /tmp/sum.new /tmp/sum' > /take; "
+        f"{{ nc -l -p {PORT} -e sh /take & }}")
+
+
+class Quiet(http.server.BaseHTTPRequestHandler):
+    content = b""
+
+    def do_GET(self):  # the name is the library's
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(self.content)))
+        self.end_headers()
+        self.wfile.write(self.content)
+
+    def log_message(self, *_):
+        pass
+
+
+def random_bytes():
+    seed = random.randrange(1 << 32)
+    print(f"seed {seed}", flush=True)
+    return random.Random(seed).randbytes(BYTES)
+
+
+def md5(data):
+    return hashlib.md5(data).hexdigest()
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def start(test, *options):
+    initrd = os.path.join(test.scratch.name, "initrd")
+    with open(initrd, "wb") as joined:
+        for part in ("initrd-amd64.cpio", "modules-net-amd64.cpio"):
+            with open(test.guest(part), "rb") as source:
+                joined.write(source.read())
+    console = test.start("-kernel", test.guest("vmlinuz-amd64"), "-initrd", initrd, "-append",
+                         "console=ttyS0 quiet dragoman.load=e1000,virtio_pci,virtio_net", *options, memory="128")
+    console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    return Shell(console)
+
+
+def connect(port):
+    """To a guest that may not listen yet: its side of a forward ends the connection at once then."""
+    end = time.monotonic() + 30
+    while time.monotonic() < end:
+        s = socket.create_connection(("127.0.0.1", port), timeout=60)
+        s.setblocking(False)
+        time.sleep(0.2)
+        try:
+            if s.recv(1, socket.MSG_PEEK) == b"":
+                s.close()
+                continue
+        except BlockingIOError:
+            pass
+        except ConnectionResetError:
+            s.close()
+            continue
+        s.settimeout(60)
+        return s
+    raise Failure(f"nobody in the guest listens behind port {port}")
+
+
+def exchange(shell, port, data):
+    """Through a forward, both ways."""
+    shell.run(TAKE)
+    with connect(port) as s:
+        s.sendall(data)
+    shell.check("for i in $(seq 100); do [ -s /tmp/sum ] && break; sleep 0.1; done; cat /tmp/sum", f"^{md5(data)} ")
+    shell.run(f"{{ nc -l -p {PORT} -e cat /tmp/in & }}")
+    with connect(port) as s:
+        got = bytearray()
+        while len(got) < len(data):
+            part = s.recv(1 << 16)
+            if not part:
+                break
+            got += part
+    if got != data:
+        raise Failure(f"{len(got)} of {len(data)} bytes came from the guest" +
+                      (", and they are others" if len(got) == len(data) else ""))
+    shell.console.say(f"ok: {len(got)} bytes each way through the forward")
+
+
+def no_complaints(shell):
+    output, _ = shell.run("dmesg | grep -E 'Oops|BUG:|Call Trace|NETDEV WATCHDOG|Unit Hang|hw csum failure|eth[01].*[Ee]rror'")
+    if output.strip():
+        raise Failure(f"the kernel complains:\n{output}")
+
+
+def user(test):
+    """Both cards, each on a user network of its own: DHCP, a page from the host's loopback, ports that lead in."""
+    data = random_bytes()
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Page", (Quiet,), {"content": data}))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    capture = os.path.join(test.scratch.name, "net.pcap")
+    ports = free_port(), free_port()
+    try:
+        shell = start(test, "-netdev", f"user,id=a,hostfwd=tcp:127.0.0.1:{ports[0]}-:{PORT}", "-device", "e1000,netdev=a",
+                      "-nic", f"user,id=b,model=virtio-net-pci,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:{ports[1]}-:{PORT}",
+                      "-object", f"filter-dump,id=f,netdev=b,file={capture},maxlen=128")
+        shell.run(LEASE)
+        for card, network, port in (("eth0", "10.0.2", ports[0]), ("eth1", "10.0.3", ports[1])):
+            shell.check(f"ip link set {card} up; udhcpc -i {card} -s /lease -n -q -f 2>&1", f"^BOUND {network}.15 {network}.2 {network}.3$")
+            shell.check(f"wget -q -O /tmp/page http://{network}.2:{server.server_port}/; md5sum /tmp/page", f"^{md5(data)} ")
+            shell.run(f"rm -f /tmp/*; ip route add default via {network}.2 dev {card}")
+            exchange(shell, port, data)
+            shell.run(f"ip route del default; ip link set {card} down")
+        no_complaints(shell)
+    finally:
+        server.shutdown()
+        server.server_close()
+    test.console.send("poweroff -f\n")
+    test.ends()
+    with open(capture, "rb") as f:
+        captured = f.read()
+    if captured[:4] != b"\xd4\xc3\xb2\xa1" or captured.count(b"GET / HTTP/1.1") != 1:
+        raise Failure(f"the capture of {len(captured)} bytes does not show the request for the page")
+
+
+def cable(test):
+    """Two emulators on a cable, with a card of each kind."""
+    path = os.path.join(test.scratch.name, "cable")
+    address = f"addr.type=unix,addr.path={path}"
+    one = start(test, "-nic", f"stream,server=on,{address},model=e1000")
+    first = test.console
+    try:
+        two = start(test, "-nic", f"stream,{address},model=virtio-net-pci,mac=52:54:00:12:34:99")
+        for shell, number in ((one, 1), (two, 2)):
+            shell.run(f"ip link set eth0 up; ip addr add 192.168.7.{number}/24 dev eth0")
+        two.check("for i in $(seq 10); do ping -c 1 -W 1 192.168.7.1 > /dev/null && break; done; ping -c 3 192.168.7.1", "0% packet loss")
+        for sender, receiver, number in ((one, two, 2), (two, one, 1)):
+            receiver.run(TAKE)
+            output, _ = sender.run(f"dd if=/dev/urandom of=/tmp/out bs=1048576 count={BYTES >> 20} 2>/dev/null; md5sum /tmp/out")
+            total = re.search("[0-9a-f]{32}", output)
+            sender.check(f"for i in $(seq 50); do nc 192.168.7.{number} {PORT} < /tmp/out && break; sleep 0.1; done; echo sent", "^sent$")
+            receiver.check("for i in $(seq 100); do [ -s /tmp/sum ] && break; sleep 0.1; done; cat /tmp/sum; rm -f /tmp/*",
+                           f"^{total.group() if total else 'no sum'} ")
+        no_complaints(one)
+        no_complaints(two)
+        first.send("poweroff -f\n")
+        if first.wait(30) != 0:
+            raise Failure("the first emulator does not end well")
+        two.check("for i in $(seq 20); do [ $(cat /sys/class/net/eth0/carrier) = 0 ] && break; sleep 0.2; done; "
+                  "cat /sys/class/net/eth0/carrier", "^0$")
+        test.console.send("poweroff -f\n")
+        test.ends()
+    finally:
+        if test.console is not first:
+            first.close()
