@@ -67,6 +67,12 @@ class Builder {
     Inst& call(const Helper& helper, Ref d = {}, Ref a = {}, Ref b = {}, i64 imm = 0) {
         return add({.op = Op::Call, .d = d, .a = a, .b = b, .imm = imm, .helper = &helper});
     }
+    Inst& x87(const Helper& helper, Ref a, i64 imm) {
+        return add({.op = Op::X87, .a = a, .imm = imm, .helper = &helper});
+    }
+    Inst& x87(const Helper& helper, const Address& mem, unsigned bytes, i64 imm) {
+        return add({.op = Op::X87, .size = u8(bytes), .from_memory = true, .mem = mem, .imm = imm, .helper = &helper});
+    }
     void jump(u64 rip) { add({.op = Op::Jump, .imm = i64(rip)}); }
     void branch(Cond cond, u64 taken, u64 otherwise) {
         add({.op = Op::Branch, .cond = cond, .imm = i64(taken), .imm2 = i64(otherwise)});

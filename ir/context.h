@@ -45,15 +45,23 @@ enum class Seg : u8 { ES, CS, SS, DS, FS, GS, None };
 
 // x87 state. st[i] is ST(i) (relative to TOP), in the 80-bit memory format in the first 10 bytes; MMn is the mantissa
 // of the register whose physical number is n: st[(n - TOP) & 7].
-struct Fpu {
-    alignas(16) u8 st[8][16];
+// Laid out as XSAVE does it for component 0 (SDM vol. 1, 13.4.1), so that generated code can move it to and from the
+// host's FPU; what the host has to say about its own last instruction is kept apart from the guest's.
+struct alignas(64) Fpu {
     u16 control, status; // status without its TOP field; TOP is in `top`
-    u8 top;              // physical number of ST(0)
     u8 tag;              // abridged: bit n = physical register n is not empty (FXSAVE, SDM vol. 1, 10.5.1.1)
-    u16 opcode;
+    u8 reserved;
+    u16 host_opcode;
+    u64 host_ip, host_dp;
+    u32 host_mxcsr[2];
+    u8 st[8][16];
+    u8 host_vectors[304];
     u64 ip, dp;
-    u16 cs, ds;
+    u16 opcode, cs, ds;
+    u8 top; // physical number of ST(0)
+    alignas(64) u64 host_components[8]; // XSTATE_BV and the rest of the XSAVE header
 };
+static_assert(offsetof(Fpu, st) == 32 && offsetof(Fpu, ip) == 464 && offsetof(Fpu, host_components) == 512);
 
 inline constexpr unsigned kGprs = 16;
 inline constexpr unsigned kTemps = 16;
@@ -90,6 +98,7 @@ struct alignas(64) Context {
 
     u32 mxcsr = 0x1f80;
     u32 host_mxcsr = 0x1f80; // what C++ code runs with
+    u32 x87_here = 1; // the x87 state is in `fpu`: always so outside of generated code, which may keep it in the host's FPU
     Segment seg[6];
 
     struct JumpCacheEntry {

@@ -68,13 +68,13 @@ struct Inst {
     Op sub = Op::Count; // of Rmw
     Cond cond = Cond::O;
     bool lock = false;        // of Rmw
-    bool from_memory = false; // of Vec and Vex
+    bool from_memory = false; // of Vec, Vex and X87
     Ref d, a, b, c;
     Flags live = kAllFlags; // flags written that somebody may see: the dead-flags pass clears the others
     Address mem;
     i64 imm = 0, imm2 = 0;
     union {
-        const Helper* helper = nullptr; // of Call
+        const Helper* helper = nullptr; // of Call and X87
         u16 vec;                        // of Vec and Vex: index into the table of ir/vec.h, ir/vex.h
     };
 };

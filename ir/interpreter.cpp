@@ -245,6 +245,17 @@ bool run_Call(Context& ctx, const Inst& inst) {
     if (!inst.d.is_none()) write(ctx, inst.d, 8, result);
     return true;
 }
+bool run_X87(Context& ctx, const Inst& inst) {
+    const u64 a = inst.from_memory   ? linear_address(ctx, inst.mem)
+                  : inst.a.is_none() ? 0
+                                     : read(ctx, inst.a, 8, 0);
+    inst.helper->fn(ctx, a, 0, u64(inst.imm));
+    return ctx.exit == Exit::None;
+}
+bool run_X87Status(Context& ctx, const Inst& inst) {
+    write(ctx, inst.d, 2, ctx.fpu.status | u64{ctx.fpu.top} << 11);
+    return true;
+}
 bool run_Insn(Context& ctx, const Inst& inst) {
     DRAGOMAN_ASSERT(ctx.interpreted_block);
     const Block& block = *ctx.interpreted_block;

@@ -35,6 +35,7 @@ enum class Form : u8 {
     ImmSize, // imm
     Vec,    // d, a, mem, imm: see ir/vec.h
     Vex,    // d, a, b, c, mem, imm: see ir/vex.h
+    X87,    // a or mem, imm, helper
     Call,   // d, a, b, imm, helper
 };
 

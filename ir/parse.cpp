@@ -4,6 +4,7 @@
 #include "ir/text.h"
 #include "ir/vec.h"
 #include "ir/vex.h"
+#include "ir/x87.h"
 
 #include <cctype>
 #include <charconv>
@@ -284,6 +285,7 @@ class InstParser {
         case Form::ImmSize: i_.imm = number(); break;
         case Form::Vec: vector(); break;
         case Form::Vex: vex(); break;
+        case Form::X87: x87(); break;
         case Form::Call: call(); break;
         }
     }
@@ -350,14 +352,28 @@ class InstParser {
             i_.a = ref();
         }
     }
+    void find_helper(std::string_view name) {
+        i_.helper = find_helper_ ? find_helper_(name) : nullptr;
+        if (!i_.helper) fail("no such helper: " + std::string(name));
+    }
+    void x87() {
+        next();
+        find_helper(line_.word());
+        const std::string_view operands = line_.rest();
+        if (operands.find('[') != std::string_view::npos)
+            i_.from_memory = true, memory();
+        else if (operands.find(',') != operands.rfind(','))
+            i_.a = ref();
+        i_.imm = number();
+        if (i_.from_memory) i_.size = X87Call::unpack(u64(i_.imm)).operand;
+    }
     void call() {
         std::string_view name = line_.word();
         if (line_.take('=')) {
             i_.d = reg(name);
             name = line_.word();
         }
-        i_.helper = find_helper_ ? find_helper_(name) : nullptr;
-        if (!i_.helper) fail("no such helper: " + std::string(name));
+        find_helper(name);
         line_.expect('(');
         Ref* const arguments[] = {&i_.a, &i_.b};
         unsigned n = 0;

@@ -148,6 +148,7 @@ class Printer {
         case Form::ImmSize: item(hex(u64(i.imm))); break;
         case Form::Vec: vector(); break;
         case Form::Vex: vex(); break;
+        case Form::X87: x87(); break;
         case Form::Call: call(); break;
         }
     }
@@ -169,6 +170,14 @@ class Printer {
                 memory();
             else if (op.operands[n] != VexOperand::None)
                 ref(operands[n], inst_.size2, 0);
+    }
+    void x87() {
+        item(inst_.helper ? inst_.helper->name : "(no helper)");
+        if (inst_.from_memory)
+            memory();
+        else if (!inst_.a.is_none())
+            ref(inst_.a, 8, 0);
+        item(hex(u64(inst_.imm)));
     }
     void call() {
         if (!inst_.d.is_none()) line_ += ref_name(inst_.d, 8) + " = ";

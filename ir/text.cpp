@@ -81,6 +81,8 @@ bool has_size(Op op) {
     case Op::BranchOut:
     case Op::Vec:
     case Op::Vex:
+    case Op::X87:
+    case Op::X87Status:
     case Op::Call: return false;
     default: return info(op).form != Form::None && info(op).form != Form::Imm;
     }

@@ -218,6 +218,11 @@ class Verifier {
         case Form::ImmSize: check(i.size <= 16 && i.imm >= 0 && i.imm < 64, "imm or size"); break;
         case Form::Vec: vec(i); break;
         case Form::Vex: vex(i); break;
+        case Form::X87:
+            check(i.helper, "has no helper");
+            if (i.from_memory) memory(i);
+            if (!i.a.is_none()) source(i.a);
+            break;
         case Form::Call: call(i); break;
         }
     }

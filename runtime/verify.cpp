@@ -106,6 +106,7 @@ constexpr Traits traits_of(ir::Op op) {
     case ir::Op::Call: return {.calls = true};
     case ir::Op::Vec:
     case ir::Op::Vex:
+    case ir::Op::X87:
     case ir::Op::ClearUpper:
     case ir::Op::VLoad:
     case ir::Op::VStore: return {.vectors = true};
@@ -213,6 +214,26 @@ class VerifyingExecutor final : public Executor {
         return !recorder_.refused();
     }
 
+    template <class Differ> static void compare_x87(const ir::Fpu& e, const ir::Fpu& g, const Differ& differ) {
+        for (unsigned i = 0; i < std::size(e.st); ++i) {
+            u64 mantissa[2];
+            u16 rest[2];
+            std::memcpy(&mantissa[0], e.st[i], 8), std::memcpy(&mantissa[1], g.st[i], 8);
+            std::memcpy(&rest[0], e.st[i] + 8, 2), std::memcpy(&rest[1], g.st[i] + 8, 2);
+            differ("st, mantissa", mantissa[0], mantissa[1], i);
+            differ("st, sign and exponent", rest[0], rest[1], i);
+        }
+        differ("x87 control", e.control, g.control);
+        differ("x87 status", e.status, g.status);
+        differ("x87 top", e.top, g.top);
+        differ("x87 tags", e.tag, g.tag);
+        differ("x87 opcode", e.opcode, g.opcode);
+        differ("x87 ip", e.ip, g.ip);
+        differ("x87 cs", e.cs, g.cs);
+        differ("x87 dp", e.dp, g.dp);
+        differ("x87 ds", e.ds, g.ds);
+    }
+
     void compare(const x86::Cpu& cpu, const CachedBlock& block) {
         const ir::Context& expected = expected_.state();
         std::string differences;
@@ -238,6 +259,7 @@ class VerifyingExecutor final : public Executor {
                                                         "vector bits 447:384", "vector bits 511:448"};
                 differ(names[part], e, g, i);
             }
+        if (traits_.vectors) compare_x87(expected.fpu, cpu.fpu, differ);
         differ("mxcsr", expected.mxcsr, cpu.mxcsr);
         differ("if", expected.interrupt_flag, cpu.interrupt_flag);
         differ("df", expected.direction_flag, cpu.direction_flag);

@@ -44,6 +44,7 @@ struct Options {
     bool inline_tlb = true;    // off: every access goes through the slow path
     bool inline_lookup = true; // off: indirect jumps leave to the run loop
     bool share_checks = true;  // off: each access has a TLB check of its own
+    bool inline_x87 = true;    // off: x87 instructions are calls into C++
 };
 
 // Each can be turned off by its name.
@@ -54,7 +55,8 @@ struct Switch {
 inline constexpr Switch kSwitches[] = {{"bmi2", &Options::use_bmi2},
                                        {"inline-tlb", &Options::inline_tlb},
                                        {"inline-lookup", &Options::inline_lookup},
-                                       {"share-checks", &Options::share_checks}};
+                                       {"share-checks", &Options::share_checks},
+                                       {"inline-x87", &Options::inline_x87}};
 
 class Backend {
   public:

@@ -26,6 +26,7 @@ void Emitter::call(const void* fn, u64 imm) {
     a.lea(x86::rcx, x86::ptr(record));
     call_to(stubs_.call);
     note_side_point();
+    x87_there_ = false;
 }
 
 void Emitter::emit_Call(const Inst& inst) {
@@ -52,6 +53,7 @@ void Emitter::interpret(const Inst& inst) {
 
 void Emitter::interpret_slowly(const OutOfLine& o) {
     interpret(*o.inst);
+    keep_x87(o);
     a.jmp(o.back);
 }
 

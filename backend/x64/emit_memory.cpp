@@ -160,7 +160,7 @@ Emitter::Mem Emitter::begin_read(const Inst& inst, unsigned size, bool one_regis
 void Emitter::write_access(const Inst& inst, unsigned size, Access access, AccessFn write) {
     // These use no scratch register.
     const bool one_register =
-        !(inst.op == Op::VStore || (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
+        !(inst.op == Op::VStore || inst.op == Op::X87 || (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
     if (shared()) return (this->*write)(inst, shared_access(inst, size, one_register));
     out_of_line(&Emitter::slow_access, inst);
     const size_t number = out_of_line_.size() - 1;
@@ -181,9 +181,11 @@ void Emitter::slow_access(const OutOfLine& o) {
     a.mov(x86::ecx, imm(o.size));
     call_to(stubs_.acquire[u8(o.access)]);
     note_side_point();
+    if (!o.write || o.inst->op == Op::X87) keep_x87(o);
     if (o.write) {
         (this->*o.write)(*o.inst, x86::ptr(x86::r14, 0, o.size));
         call_to(stubs_.commit);
+        keep_x87(o);
     } else if (o.direct) { // the inline access adds RCX to the guest's address
         a.lea(x86::rcx, x86::ptr(gp(host_of(o.inst->mem.base), 8), i32(o.inst->mem.disp)));
         a.sub(x86::r14, x86::rcx);

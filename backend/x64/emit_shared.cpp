@@ -25,6 +25,7 @@ bool Emitter::keeps_scratch(const Inst& inst) const {
     case Op::Store:
     case Op::VStore:
     case Op::BranchOut: return true;
+    case Op::X87: return x87_there_ && block_->mode_bits == 64;
     case Op::Lea:
         return in_register(inst.d) && inst.size >= 4 && in_register(inst.mem.base) &&
                inst.mem.index.is_none();
@@ -84,7 +85,7 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
     if (loaded_ != group.slot) a.mov(x86::rcx, slot_of_group);
     loaded_ = group.slot;
     const bool needs_scratch =
-        !(inst.op == Op::VLoad || inst.op == Op::VStore || (inst.op == Op::Load && in_register(inst.d)) ||
+        !(inst.op == Op::VLoad || inst.op == Op::VStore || inst.op == Op::X87 || (inst.op == Op::Load && in_register(inst.d)) ||
           (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
     if (needs_scratch) loaded_ = kNoSlot;
     const Mem at = x86::ptr(base, x86::rcx, 0, disp, size);

@@ -20,7 +20,8 @@ const Emitter::EmitFn Emitter::table_[] = {
 
 Emitter::Emitter(const Options& options, const HostFeatures& features, const StubSets& stubs)
     : options_(options), features_(features), stub_sets_(stubs),
-      bmi2_(options.use_bmi2 && features.has(HostFeature::Bmi2)) {
+      bmi2_(options.use_bmi2 && features.has(HostFeature::Bmi2)),
+      x87_(options.inline_x87 && features.has(HostFeature::Xsave)) {
     for (unsigned i = 0; i < ir::vec_op_count(); ++i) {
         const ir::VecOp& op = ir::vec_op(u16(i));
         const std::string_view name = op.mnemonic;
@@ -99,6 +100,7 @@ void Emitter::prepare(const ir::Block& block) {
     records_.clear();
     at_ = FlagsAt::Eflags;
     home_ = 0xff;
+    x87_there_ = false;
     guest_offset_ = 0;
     instruction_index_ = ~0u; // the first Insn makes it 0
     const size_t n = block.insts.size();
@@ -123,7 +125,7 @@ void Emitter::prepare(const ir::Block& block) {
     region_ = 0;
     alone_.assign(n, {});
     if (options_.share_checks && options_.inline_tlb)
-        shared_.plan(block, frame::addends);
+        shared_.plan(block, frame::addends, x87_);
     else
         shared_.clear();
     ends_.assign(shared_.regions().size(), FlagsAt::Nowhere);
@@ -167,6 +169,7 @@ Emitter::OutOfLine& Emitter::out_of_line(OutOfLineFn emit, const Inst& inst) {
     o.needed_before = needed_before_;
     o.needed_after = needed_after_;
     o.home = home_;
+    o.x87_there = x87_there_;
     o.guest_offset = guest_offset_;
     o.instruction_index = instruction_index_;
     return o;
@@ -179,6 +182,7 @@ void Emitter::emit_out_of_line() {
         needed_before_ = o.needed_before;
         needed_after_ = o.needed_after;
         home_ = o.home;
+        x87_there_ = o.x87_there;
         guest_offset_ = o.guest_offset;
         instruction_index_ = o.instruction_index;
         a.bind(o.entry);

@@ -63,6 +63,7 @@ class Emitter final : private asmjit::ErrorHandler {
         FlagsAt flags_at = FlagsAt::Nowhere;
         Flags needed_before = 0, needed_after = 0;
         u8 home = 0;
+        bool x87_there = false;
         u32 guest_offset = 0, instruction_index = 0;
     };
     OutOfLine& out_of_line(OutOfLineFn emit, const Inst& inst);
@@ -180,6 +181,13 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- vectors (emit_vector.cpp)
     asmjit::Operand vector_source(const Inst& inst, unsigned size);
+    // ---- x87 (emit_x87.cpp)
+    void want_x87(const Inst& inst); // the guest's x87 state is needed in the host's FPU
+    void take_x87(const OutOfLine& o);
+    void keep_x87(const OutOfLine& o); // the same where code out of line joins code that has it there
+    void x87_memory(const Inst& inst, const Mem& m);
+    void load_x87_control(const Inst& inst);
+    void note_x87(const Inst& inst);
     // ---- VEX (emit_vex.cpp)
     void vex_op(const Inst& inst, const Mem* memory);
     void vex_store(const Inst& inst, const Mem& m);
@@ -228,6 +236,8 @@ class Emitter final : private asmjit::ErrorHandler {
     static constexpr u8 kNoSlot = 0xff;
     u8 loaded_ = kNoSlot; // the slot whose value RCX has too
     u8 home_ = 0xff;      // the temporary in host::temp
+    bool x87_;            // x87 instructions are emitted as themselves
+    bool x87_there_ = false; // the guest's x87 state is known to be in the host's FPU
     u32 guest_offset_ = 0, instruction_index_ = 0;
     size_t position_ = 0;
     bool may_fail_ = false; // asmjit may refuse the next instruction

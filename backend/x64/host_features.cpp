@@ -25,6 +25,7 @@ constexpr Row rows[] = {
     {HostFeature::Pclmul, "pclmul", CpuFeatures::X86::kPCLMULQDQ},
     {HostFeature::Sha, "sha", CpuFeatures::X86::kSHA},
     {HostFeature::Avx2, "avx2", CpuFeatures::X86::kAVX2},
+    {HostFeature::Xsave, "xsave", CpuFeatures::X86::kOSXSAVE},
     {HostFeature::Lahf64, "lahf64", CpuFeatures::X86::kLAHFSAHF},
     {HostFeature::FsGsBase, "fsgsbase", CpuFeatures::X86::kFSGSBASE},
 };

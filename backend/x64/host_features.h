@@ -20,6 +20,7 @@ enum class HostFeature : u32 {
     Lzcnt = 1u << 9,
     Adx = 1u << 10,
     Avx2 = 1u << 11, // and the operating system keeps YMM registers
+    Xsave = 1u << 12, // and the operating system has enabled it
 };
 
 class HostFeatures {

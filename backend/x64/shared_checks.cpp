@@ -1,6 +1,7 @@
 #include "backend/x64/shared_checks.h"
 
 #include "ir/passes/passes.h"
+#include "ir/x87.h"
 
 #include <algorithm>
 #include <bit>
@@ -17,7 +18,7 @@ constexpr u32 kMaxSpan = 256;    // a wider group more often straddles two pages
 constexpr u32 kMaxGap = 16;      // ops between two members: all of them are emitted twice
 constexpr unsigned kMaxOpen = 8; // groups that may still grow
 
-bool shares(const Inst& inst, unsigned width) {
+bool shares(const Inst& inst, unsigned width, bool x87) {
     switch (inst.op) {
     case Op::Load:
     case Op::LoadZx:
@@ -29,13 +30,17 @@ bool shares(const Inst& inst, unsigned width) {
     case Op::VStore:
         if (!inst.a.is_xmm()) return false;
         break;
+    case Op::X87:
+        if (!inst.from_memory || !x87) return false;
+        break;
     default: return false;
     }
     return inst.mem.seg == ir::Seg::None && inst.mem.size == width && inst.mem.linear_size == width;
 }
 
 bool writes(const Inst& inst) {
-    return inst.op == Op::Store || inst.op == Op::VStore;
+    return inst.op == Op::Store || inst.op == Op::VStore ||
+           (inst.op == Op::X87 && ir::X87Call::unpack(u64(inst.imm)).stores());
 }
 
 // The group with one more access; its span is more than kMaxSpan if that lies too far away.
@@ -90,7 +95,7 @@ void SharedChecks::follow(const Inst& inst, unsigned width) {
     if (inst.d.is_reg()) of(inst.d) = result;
 }
 
-void SharedChecks::plan(const ir::Block& block, unsigned slots) {
+void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87) {
     places_.assign(block.insts.size(), {});
     groups_.clear();
     regions_.clear();
@@ -105,9 +110,9 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots) {
     std::vector<Candidate> open;
     for (u32 at = 0; at < block.insts.size(); ++at) {
         const Inst& inst = block.insts[at];
-        if (inst.op == Op::Call || (inst.op == Op::Vec && !inst.d.is_xmm()))
+        if (inst.op == Op::Call || (inst.op == Op::X87 && !x87) || (inst.op == Op::Vec && !inst.d.is_xmm()))
             open.clear(); // C++ code may change mappings
-        if (shares(inst, width)) {
+        if (shares(inst, width, x87)) {
             Candidate wanted{.scale = inst.mem.index.is_reg() ? inst.mem.scale : u8(0)};
             u64 offset = u64(inst.mem.disp);
             if (inst.mem.base.is_reg())

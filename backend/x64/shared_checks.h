@@ -29,7 +29,8 @@ class SharedChecks {
         u64 offset = 0; // addresses wrap, and so do these
     };
 
-    void plan(const ir::Block& block, unsigned slots);
+    // `x87`: its instructions are no calls into C++.
+    void plan(const ir::Block& block, unsigned slots, bool x87);
     void clear() { regions_.clear(); }
     // Of the op at a position; null if it shares with nobody.
     const SharedGroup* group(std::size_t position) const {

@@ -15,8 +15,10 @@ using ir::Exit;
 namespace {
 
 constexpr u32 kMxcsrFlags = 0x3f, kMxcsrMasks = 0x1f80;
+constexpr u32 kX87Control = 0x37f; // what C++ code runs with
 
-#define FIELD(name, bytes) in_context(offsetof(Context, name), bytes)
+#define FIELD(name, bytes)     in_context(offsetof(Context, name), bytes)
+#define FPU_FIELD(name, bytes) in_context(offsetof(Context, fpu) + offsetof(ir::Fpu, name), bytes)
 
 u8* acquire_memory(Context* ctx, u64 linear, u32 size, u32 access) {
     return ctx->memory->acquire(*ctx, linear, size, ir::Access(access));
@@ -158,7 +160,72 @@ class StubWriter {
         leave_live();
     }
 
+    // The guest's x87 state to Context, and the host's as C++ code expects it. All guest registers are in Context.
+    void put_x87_back() {
+        const Label empty = a.newLabel(), done = a.newLabel();
+        a.bind(put_x87_back_);
+        a.mov(x86::rbx, x86::rax);
+        x87_component();
+        a.xsave(FPU_FIELD(control, 0));
+        a.mov(x86::rax, x86::rbx);
+        a.movzx(x86::ebx, FPU_FIELD(status, 2));
+        a.mov(x86::edx, x86::ebx);
+        a.shr(x86::edx, 11);
+        a.and_(x86::edx, 7);
+        a.mov(FPU_FIELD(top, 1), x86::dl);
+        a.and_(x86::ebx, ~0x3800);
+        a.mov(FPU_FIELD(status, 2), x86::bx);
+        a.mov(FIELD(x87_here, 4), 1);
+        a.cmp(FPU_FIELD(tag, 1), 0);
+        a.je(empty);
+        a.fninit();
+        a.ret();
+        a.bind(empty); // FNINIT is slow
+        a.cmp(FPU_FIELD(control, 2), kX87Control);
+        a.je(done);
+        a.fninit();
+        a.bind(done);
+        a.ret();
+    }
+    void take_x87() {
+        const Label traps = a.newLabel();
+        a.pushfq();
+        a.movzx(x86::ecx, FPU_FIELD(control, 2));
+        a.not_(x86::ecx);
+        a.test(x86::ecx, 0x3f);
+        a.jnz(traps);
+        a.test(FPU_FIELD(status, 1), 0x80);
+        a.jnz(traps);
+        a.popfq();
+        a.jmp(load_x87_);
+        a.bind(traps);
+        a.popfq();
+        a.pop(x86::r14);
+        a.mov(FIELD(host_return, 8), x86::r14);
+        a.mov(FIELD(exit, 4), imm(int(Exit::Restart)));
+        leave_live();
+    }
+    void load_x87() {
+        a.bind(load_x87_);
+        a.pushfq();
+        a.push(x86::rax);
+        a.push(x86::rdx);
+        a.movzx(x86::ecx, FPU_FIELD(top, 1));
+        a.shl(x86::ecx, 11);
+        a.or_(FPU_FIELD(status, 2), x86::cx);
+        a.mov(FPU_FIELD(host_components, 8), 1);
+        x87_component();
+        a.xrstor(FPU_FIELD(control, 0));
+        a.mov(FIELD(x87_here, 4), 0);
+        a.pop(x86::rdx);
+        a.pop(x86::rax);
+        a.popfq();
+        a.ret();
+    }
+
     void begin() {
+        put_x87_back_ = a.newLabel();
+        load_x87_ = a.newLabel();
         leave_called_ = a.newLabel();
         leave_spilled_ = a.newLabel();
     }
@@ -196,7 +263,11 @@ class StubWriter {
         a.add(x86::rsp, pad);
     }
 
-    // No flags, no other register touched.
+    void x87_component() { // what XSAVE is to move
+        a.mov(x86::eax, 1);
+        a.xor_(x86::edx, x86::edx);
+    }
+    // No other register touched, but EFLAGS.
     void spill_registers() {
         for (unsigned i = 0; i < 16; ++i)
             if (host::of_guest[i] != host::memory)
@@ -208,6 +279,11 @@ class StubWriter {
             else
                 a.movaps(vector(i, 16), x86::xmm(i));
         if (ymm_) a.vzeroupper(); // C++ code is made of SSE instructions: slow behind upper halves
+        const Label here = a.newLabel();
+        a.cmp(FIELD(x87_here, 4), 0);
+        a.jne(here);
+        a.call(put_x87_back_);
+        a.bind(here);
     }
     void load_registers() {
         for (unsigned i = 0; i < 16; ++i)
@@ -274,9 +350,10 @@ class StubWriter {
 
     x86::Assembler& a;
     const bool ymm_;
-    Label leave_called_, leave_spilled_;
+    Label leave_called_, leave_spilled_, put_x87_back_, load_x87_;
 };
 
+#undef FPU_FIELD
 #undef FIELD
 
 } // namespace
@@ -304,6 +381,9 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, bool avx) {
         stubs.exit_event = here(), w.exit_event();
         stubs.exit_side = here(), w.exit_side();
         stubs.exit_here = here(), w.exit_here();
+        stubs.take_x87 = here(), w.take_x87();
+        stubs.load_x87 = here(), w.load_x87();
+        here(), w.put_x87_back();
         w.end();
         here();
     }

@@ -35,7 +35,11 @@ struct Stubs {
     const u8* exit_side = nullptr;   // called from the middle of a block; flags saved; Exit::Event
     const u8* exit_here =
         nullptr; // jumped to; flags saved; Context::rip is set; Exit::Lookup if there is none
-
+    // Called in the middle of a block: the guest's x87 state goes from Context to the host's FPU, where the next
+    // acquire, commit, call or exit takes it back from. Only RCX is lost. take_x87, with flags saved, leaves with
+    // Exit::Restart if an x87 instruction might trap; load_x87 is for after an access by acquire or commit.
+    const u8* take_x87 = nullptr;
+    const u8* load_x87 = nullptr;
 };
 
 // One set for each Block::vector_bytes: 16, 32.

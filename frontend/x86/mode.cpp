@@ -58,6 +58,7 @@ u32 pack(const Mode& m) {
     put(m.simd_unmasked, 1);
     put(m.fpu_pending, 1);
     put(m.avx, 1);
+    put(m.x87_unmasked, 1);
     return v;
 }
 
@@ -88,6 +89,7 @@ Mode unpack(u32 packed) {
     m.simd_unmasked = get(1);
     m.fpu_pending = get(1);
     m.avx = get(1);
+    m.x87_unmasked = get(1);
     return m;
 }
 
@@ -118,6 +120,7 @@ Mode current_mode(const Cpu& cpu) {
     m.alignment_check = cpu.cpl == 3 && (cpu.cr0 & kCr0AM) && (cpu.system_flags & kAC);
     m.simd_unmasked = ~cpu.mxcsr & 0x1f80;
     m.fpu_pending = cpu.fpu.status & 0x80;
+    m.x87_unmasked = ~cpu.fpu.control & 0x3f;
     m.avx = cpu.avx_enabled();
     return m;
 }

@@ -25,6 +25,8 @@ struct Mode {
     bool avx = false;           // CR4.OSXSAVE and XCR0 enable AVX state; else VEX-encoded vectors raise #UD
     bool fpu_pending = false;   // an unmasked x87 exception waits (status word, ES): waiting instructions report it
 
+    bool x87_unmasked = false;  // some exception is unmasked in the x87's control word: its instructions may leave #MF behind
+
     bool long64() const { return code_bits == 64; }
     bool is_flat(ir::Seg s) const { // not in 64-bit mode
         return s < ir::Seg::FS ? flat[unsigned(s)] : fs_gs_flat[unsigned(s) - unsigned(ir::Seg::FS)];
@@ -32,7 +34,7 @@ struct Mode {
     bool fpu_traps() const { return emulation || sse_traps; } // x87 instructions raise #NM
 };
 
-// Packed into 32 bits, of which 25 are in use.
+// Packed into 32 bits, of which 26 are in use.
 u32 pack(const Mode& mode);
 Mode unpack(u32 packed);
 

@@ -106,6 +106,10 @@ void control_changed(Cpu& cpu, const X87Call& call) {
     leave_if_mode_changed(cpu, (cpu.rip + call.length) & instruction_pointer_mask(cpu));
 }
 
+u64 status(ir::Context& ctx, u64, u64, u64) {
+    return status_word(ctx.fpu);
+}
+
 u64 init(ir::Context& ctx, u64, u64, u64 imm) {
     initialize(ctx.fpu);
     control_changed(cpu_of(ctx), X87Call::unpack(imm));
@@ -175,7 +179,7 @@ u64 restore(ir::Context& ctx, u64 linear, u64, u64 imm) {
 
 } // namespace
 
-const ir::Helper x87_init{"fninit", init}, x87_clear{"fnclex", clear},
+const ir::Helper x87_status{"fnstsw", status}, x87_init{"fninit", init}, x87_clear{"fnclex", clear},
     x87_load_control{"fldcw", load_control}, x87_load_environment{"fldenv", load_environment},
     x87_store_environment{"fnstenv", store_environment}, x87_save{"fnsave", save},
     x87_restore{"frstor", restore};

@@ -4,6 +4,7 @@
 
 #include "frontend/x86/cpu.h"
 #include "frontend/x86/translation.h"
+#include "ir/x87.h"
 
 namespace dragoman::x86 {
 
@@ -46,20 +47,7 @@ u16 kept_selector(const Cpu& cpu, u16 selector);
 // Emits the report of an x87 exception that waits, if there is one: #MF, or FERR# without CR0.NE.
 void wait_x87(Translation& t);
 
-// What a helper of an x87 instruction must know of it: the immediate of its Call.
-struct X87Call {
-    u16 opcode;     // the 11 bits of FOP: low 3 bits of the first byte, the ModRM byte
-    u8 length;      // bytes of the instruction
-    u8 segment;     // ir::Seg of the memory operand
-    u8 operand = 0; // bytes of the memory operand, or the size of an environment's format: 2 or 4
-    i64 pack() const { return i64(opcode | length << 16 | segment << 20 | u64{operand} << 24); }
-    static X87Call unpack(u64 v) {
-        return {.opcode = u16(v & 0x7ff),
-                .length = u8(v >> 16 & 15),
-                .segment = u8(v >> 20 & 7),
-                .operand = u8(v >> 24 & 0xff)};
-    }
-};
+using ir::X87Call; // the immediate of a helper's Call
 
 // Helpers; `a` is the linear address of the memory operand, imm an X87Call.
 extern const ir::Helper x87_register_form;    // no memory operand
@@ -69,6 +57,7 @@ extern const ir::Helper x87_load_form;        // reads memory
 extern const ir::Helper x87_value_form;       // the same with what was read, at most 8 bytes, as `b`
 extern const ir::Helper x87_store_form;       // writes memory
 extern const ir::Helper x87_store_raises;     // its exception alone, if it keeps it from storing; `a` is the offset
+extern const ir::Helper x87_status;           // gives the status word
 extern const ir::Helper x87_init, x87_clear, x87_load_control, x87_load_environment, x87_store_environment,
     x87_save, x87_restore;
 

@@ -1,5 +1,5 @@
-// x87 instructions (SDM vol. 1, 5.2). Those that compute are calls of helpers; the control word and the
-// status word are read in place.
+// x87 instructions (SDM vol. 1, 5.2). Those that compute are ops of their own where nothing can trap, and calls of
+// helpers elsewhere.
 #include "frontend/x86/translate.h"
 #include "frontend/x86/translate_common.h"
 #include "frontend/x86/x87_ops.h"
@@ -13,8 +13,7 @@ namespace {
 constexpr u32 fpu_field(std::size_t offset) {
     return u32(offsetof(ir::Context, fpu) + offset);
 }
-constexpr u32 kControlAt = fpu_field(offsetof(ir::Fpu, control)),
-              kStatusAt = fpu_field(offsetof(ir::Fpu, status)), kTopAt = fpu_field(offsetof(ir::Fpu, top));
+constexpr u32 kControlAt = fpu_field(offsetof(ir::Fpu, control));
 
 X87Call describe(const Instruction& insn) {
     const auto& modrm = insn.zydis.raw.modrm;
@@ -32,6 +31,16 @@ X87Call describe_memory(const Instruction& insn, unsigned operand) {
     call.segment = u8(Translation::segment(insn, 0));
     call.operand = u8(operand);
     return call;
+}
+
+// What the processor keeps of the last instruction.
+u8 notes(const Translation&) {
+    return ir::kX87NoteOpcode | ir::kX87NoteData | ir::kX87NoteSelectors;
+}
+
+// Neither an exception nor a waiting one can be reported: the host executes the instruction as itself.
+bool cannot_trap(const Translation& t) {
+    return !t.mode.x87_unmasked && !t.mode.fpu_pending;
 }
 
 // `align`: what of the operand must be aligned where that is checked; 0: all of it.
@@ -55,17 +64,28 @@ bool store_call(Translation& t, const Instruction& insn, unsigned bytes) {
     return memory_call(t, insn, x87_store_form, bytes, bytes, ir::Access::Write);
 }
 
-// The operand is loaded by translated code.
-bool load_call(Translation& t, const Instruction& insn, unsigned bytes) {
-    const ir::Address a = t.address(insn, 0, bytes, ir::Access::Read);
-    const Ref value = t.ir.temp();
-    t.ir.load(bytes, value, a);
-    t.ir.call(x87_value_form, {}, t.linear(a), value, describe_memory(insn, bytes).pack());
+bool register_call(Translation& t, const Instruction& insn, const ir::Helper& helper) {
+    t.ir.call(helper, {}, {}, {}, describe(insn).pack());
     return true;
 }
 
-bool register_call(Translation& t, const Instruction& insn, const ir::Helper& helper) {
-    t.ir.call(helper, {}, {}, {}, describe(insn).pack());
+bool compute(Translation& t, const Instruction& insn, const ir::Helper& helper) {
+    wait_x87(t);
+    if (!cannot_trap(t)) return register_call(t, insn, helper);
+    X87Call call = describe(insn);
+    call.notes = notes(t);
+    t.ir.x87(helper, {}, call.pack());
+    return true;
+}
+
+bool compute_memory(Translation& t, const Instruction& insn, const ir::Helper& helper, ir::Access access) {
+    const unsigned bytes = operand_bytes(insn, 0);
+    wait_x87(t);
+    if (!cannot_trap(t) && access == ir::Access::Write) return store_call(t, insn, bytes);
+    if (!cannot_trap(t)) return memory_call(t, insn, helper, bytes, bytes, access);
+    X87Call call = describe_memory(insn, bytes);
+    call.notes = notes(t);
+    t.ir.x87(helper, t.address(insn, 0, bytes, access), bytes, call.pack());
     return true;
 }
 
@@ -73,37 +93,21 @@ unsigned format(const Instruction& insn) {
     return insn.operand_size() == 2 ? 2 : 4;
 }
 
-// SW with TOP put into its place; the flags stay as they are.
-Ref status_word(Translation& t) {
-    const Ref word = t.ir.temp(), top = t.ir.temp();
-    t.ir.load_state(2, word, kStatusAt);
-    t.ir.load_state(1, top, kTopAt);
-    for (unsigned n = 0; n < 3; ++n)
-        t.ir.lea(8, top, {.index = top, .scale = 3});
-    t.ir.lea(8, word, {.base = word, .index = top, .scale = 2}); // TOP << 11
-    return word;
-}
-
 } // namespace
 
 bool X87(Translation& t, const Instruction& insn) {
-    wait_x87(t);
-    if (!has_memory(insn)) return register_call(t, insn, x87_register_form);
-    const bool store = insn.operands[0].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE;
-    const unsigned bytes = operand_bytes(insn, 0);
-    if (store) return store_call(t, insn, bytes);
-    if (bytes <= 8) return load_call(t, insn, bytes);
-    return memory_call(t, insn, x87_load_form, bytes, bytes, ir::Access::Read);
+    if (!has_memory(insn)) return compute(t, insn, x87_register_form);
+    if (insn.operands[0].actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)
+        return compute_memory(t, insn, x87_store_form, ir::Access::Write);
+    return compute_memory(t, insn, x87_load_form, ir::Access::Read);
 }
 
 bool FCOMI(Translation& t, const Instruction& insn) {
-    wait_x87(t);
-    return register_call(t, insn, x87_compare);
+    return compute(t, insn, x87_compare);
 }
 
 bool FCMOV(Translation& t, const Instruction& insn) {
-    wait_x87(t);
-    return register_call(t, insn, x87_conditional_move);
+    return compute(t, insn, x87_conditional_move);
 }
 
 bool FWAIT(Translation& t, const Instruction&) {
@@ -129,7 +133,10 @@ bool FLDCW(Translation& t, const Instruction& insn) {
     wait_x87(t);
     const Ref value = t.ir.temp();
     t.ir.load_extend(ir::Op::LoadZx, 2, 8, value, t.address(insn, 0, 2, ir::Access::Read));
-    t.ir.call(x87_load_control, {}, value, {}, describe(insn).pack());
+    if (cannot_trap(t))
+        t.ir.x87(x87_load_control, value, describe(insn).pack());
+    else
+        t.ir.call(x87_load_control, {}, value, {}, describe(insn).pack());
     return true;
 }
 
@@ -141,7 +148,12 @@ bool FNSTCW(Translation& t, const Instruction& insn) {
 }
 
 bool FNSTSW(Translation& t, const Instruction& insn) {
-    t.write(insn, 0, 2, status_word(t));
+    const Ref value = t.ir.temp();
+    if (cannot_trap(t))
+        t.ir.add({.op = ir::Op::X87Status, .size = 2, .d = value});
+    else
+        t.ir.call(x87_status, value);
+    t.write(insn, 0, 2, value);
     return true;
 }
 

@@ -51,7 +51,7 @@ struct Way {
     const char* name;
     bool interpret = false, verify = false;
     ir::PassSwitches passes = {};
-    bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true;
+    bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true;
 };
 inline const Way kWays[] = {
     {.name = "Generated"},
@@ -61,7 +61,8 @@ inline const Way kWays[] = {
      .passes = ir::PassSwitches::none(),
      .inline_tlb = false,
      .inline_lookup = false,
-     .side_exits = false},
+     .side_exits = false,
+     .inline_x87 = false},
     {.name = "NoSideExits", .side_exits = false},
     {.name = "NoSharedChecks", .share_checks = false},
     {.name = "Verified", .verify = true},
@@ -81,6 +82,7 @@ class VcpuMachine {
         options.backend.inline_lookup = way.inline_lookup;
         options.backend.share_checks = way.share_checks;
         options.side_exits = way.side_exits;
+        options.backend.inline_x87 = way.inline_x87;
         vcpu = std::move(*runtime::Vcpu::create(*map, model, platform, log, options));
         platform.line = &cpu().interrupt_line;
         vcpu->on_idle([this] {
