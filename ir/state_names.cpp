@@ -40,6 +40,7 @@ constexpr Name names[] = {
     FIELD(key),
     FIELD(mxcsr),
     FIELD(host_mxcsr),
+    FIELD(x87_here),
     SEGMENT(es, 0),
     SEGMENT(cs, 1),
     SEGMENT(ss, 2),
@@ -53,6 +54,8 @@ constexpr Name names[] = {
     FPU(opcode),
     FPU(ip),
     FPU(dp),
+    FPU(cs),
+    FPU(ds),
 };
 #undef FIELD
 #undef SEGMENT

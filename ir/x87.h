@@ -6,11 +6,11 @@
 namespace dragoman::ir {
 
 struct X87Call {
-    u16 opcode;      // the 11 bits of FOP: low 3 bits of the first byte, the ModRM byte
-    u8 length;       // bytes of the instruction
-    u8 segment;      // ir::Seg of the memory operand
-    u8 operand = 0;  // bytes of the memory operand, or the size of an environment's format: 2 or 4
-    u8 notes = 0;    // X87Notes: what Op::X87 is to record where nothing was raised
+    u16 opcode;     // the 11 bits of FOP: low 3 bits of the first byte, the ModRM byte
+    u8 length;      // bytes of the instruction
+    u8 segment;     // ir::Seg of the memory operand
+    u8 operand = 0; // bytes of the memory operand, or the size of an environment's format: 2 or 4
+    u8 notes = 0;   // X87Notes: what Op::X87 is to record where nothing was raised
     constexpr i64 pack() const {
         return i64(opcode | length << 16 | segment << 20 | u64{operand} << 24 | u64{notes} << 32);
     }

@@ -214,7 +214,8 @@ class VerifyingExecutor final : public Executor {
         return !recorder_.refused();
     }
 
-    template <class Differ> static void compare_x87(const ir::Fpu& e, const ir::Fpu& g, const Differ& differ) {
+    template <class Differ>
+    static void compare_x87(const ir::Fpu& e, const ir::Fpu& g, const Differ& differ) {
         for (unsigned i = 0; i < std::size(e.st); ++i) {
             u64 mantissa[2];
             u16 rest[2];

@@ -159,8 +159,8 @@ Emitter::Mem Emitter::begin_read(const Inst& inst, unsigned size, bool one_regis
 
 void Emitter::write_access(const Inst& inst, unsigned size, Access access, AccessFn write) {
     // These use no scratch register.
-    const bool one_register =
-        !(inst.op == Op::VStore || inst.op == Op::X87 || (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
+    const bool one_register = !(inst.op == Op::VStore || inst.op == Op::X87 ||
+                                (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
     if (shared()) return (this->*write)(inst, shared_access(inst, size, one_register));
     out_of_line(&Emitter::slow_access, inst);
     const size_t number = out_of_line_.size() - 1;

@@ -84,9 +84,9 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
     }
     if (loaded_ != group.slot) a.mov(x86::rcx, slot_of_group);
     loaded_ = group.slot;
-    const bool needs_scratch =
-        !(inst.op == Op::VLoad || inst.op == Op::VStore || inst.op == Op::X87 || (inst.op == Op::Load && in_register(inst.d)) ||
-          (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
+    const bool needs_scratch = !(inst.op == Op::VLoad || inst.op == Op::VStore || inst.op == Op::X87 ||
+                                 (inst.op == Op::Load && in_register(inst.d)) ||
+                                 (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
     if (needs_scratch) loaded_ = kNoSlot;
     const Mem at = x86::ptr(base, x86::rcx, 0, disp, size);
     if (!one_register) return at;

@@ -160,7 +160,8 @@ class StubWriter {
         leave_live();
     }
 
-    // The guest's x87 state to Context, and the host's as C++ code expects it. All guest registers are in Context.
+    // The guest's x87 state to Context, and the host's as C++ code expects it. All guest registers are in
+    // Context.
     void put_x87_back() {
         const Label empty = a.newLabel(), done = a.newLabel();
         a.bind(put_x87_back_);

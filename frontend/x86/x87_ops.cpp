@@ -161,14 +161,6 @@ u64 load_form(ir::Context& ctx, u64 linear, u64, u64 imm) {
     return 0;
 }
 
-// The same with the operand in `value`.
-u64 value_form(ir::Context& ctx, u64 linear, u64 value, u64 imm) {
-    alignas(16) u8 operand[16];
-    std::memcpy(operand, &value, sizeof value);
-    run(cpu_of(ctx), X87Call::unpack(imm), operand, linear);
-    return 0;
-}
-
 bool store_result(ir::Context& ctx, u64 linear, const u8* operand, u32 bytes) {
     u8* host = ctx.memory->acquire(ctx, linear, bytes, ir::Access::Write);
     if (!host) return false;
@@ -229,7 +221,6 @@ const ir::Helper x87_register_form{"x87", register_form};
 const ir::Helper x87_compare{"x87_compare", compare, kCompareFlags, kCompareFlags};
 const ir::Helper x87_conditional_move{"x87_fcmov", register_form, 0, ir::kCF | ir::kZF | ir::kPF};
 const ir::Helper x87_load_form{"x87_load", load_form};
-const ir::Helper x87_value_form{"x87_value", value_form};
 const ir::Helper x87_store_form{"x87_store", store_form};
 const ir::Helper x87_store_raises{"x87_store_raises", store_raises};
 

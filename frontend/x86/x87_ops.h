@@ -54,7 +54,6 @@ extern const ir::Helper x87_register_form;    // no memory operand
 extern const ir::Helper x87_compare;          // FCOMI and its kin: write flags
 extern const ir::Helper x87_conditional_move; // FCMOVcc: reads flags
 extern const ir::Helper x87_load_form;        // reads memory
-extern const ir::Helper x87_value_form;       // the same with what was read, at most 8 bytes, as `b`
 extern const ir::Helper x87_store_form;       // writes memory
 extern const ir::Helper x87_store_raises;     // its exception alone, if it keeps it from storing; `a` is the offset
 extern const ir::Helper x87_status;           // gives the status word

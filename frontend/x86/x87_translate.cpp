@@ -1,5 +1,5 @@
-// x87 instructions (SDM vol. 1, 5.2). Those that compute are ops of their own where nothing can trap, and calls of
-// helpers elsewhere.
+// x87 instructions (SDM vol. 1, 5.2). Those that compute are ops of their own where nothing can trap, and
+// calls of helpers elsewhere.
 #include "frontend/x86/translate.h"
 #include "frontend/x86/translate_common.h"
 #include "frontend/x86/x87_ops.h"
@@ -33,9 +33,11 @@ X87Call describe_memory(const Instruction& insn, unsigned operand) {
     return call;
 }
 
-// What the processor keeps of the last instruction.
-u8 notes(const Translation&) {
-    return ir::kX87NoteOpcode | ir::kX87NoteData | ir::kX87NoteSelectors;
+// What the processor keeps of the last instruction when that has raised nothing: see note() in x87_ops.cpp.
+u8 notes(const Translation& t) {
+    return (t.model.has(Feature::LongMode) ? 0 : ir::kX87NoteOpcode) |
+           (t.model.has(Feature::FdpExceptionOnly) ? 0 : ir::kX87NoteData) |
+           (t.model.has(Feature::ZeroFcsFds) ? 0 : ir::kX87NoteSelectors);
 }
 
 // Neither an exception nor a waiting one can be reported: the host executes the instruction as itself.

@@ -124,6 +124,7 @@ class Lister {
         cpu.log = &log_;
         x86::reset(cpu);
         cpu.cr4 = x86::kCr4OSFXSR;
+        cpu.fpu.control = 0x37f;
         cpu.cr0 = bits == 16 ? 0 : u64{x86::kCr0PE};
         cpu.efer = bits == 64 ? u64{x86::kEferLMA} | x86::kEferLME : 0;
         cpu.cpl = u8(ring);
@@ -220,6 +221,8 @@ class Lister {
                                                                {set.exit_lookup, "exit_lookup"},
                                                                {set.exit_event, "exit_event"},
                                                                {set.exit_side, "exit_side"},
+                                                               {set.take_x87, "take_x87"},
+                                                               {set.load_x87, "load_x87"},
                                                                {set.exit_here, "exit_here"}};
             for (const auto& [at, name] : names)
                 if (reinterpret_cast<u64>(at) == address) return name;
