@@ -138,23 +138,38 @@ std::string Disks::name_of(const DiskDevice& device) const {
     return "";
 }
 
+std::vector<DriveInfo> Disks::list() const {
+    std::vector<DriveInfo> all;
+    for (const DiskDevice& device : devices_) {
+        DriveInfo& info = all.emplace_back();
+        info.name = name_of(device);
+        info.removable = device.model == DiskDevice::Model::IdeCd;
+        const block::Disk* disk = device.drive ? disks_[*device.drive].get() : nullptr;
+        if (!disk) continue;
+        const DriveOption& drive = drives_[*device.drive];
+        info.inserted = true;
+        info.file = drive.file;
+        info.format = disk->image().format();
+        info.read_only = disk->read_only();
+        info.ignores_flush = drive.ignore_flush;
+        info.cache = drive.ignore_flush    ? "writeback, ignore flushes"
+                     : drive.write_through ? "writethrough"
+                                           : "writeback";
+        info.bytes = disk->image().bytes();
+    }
+    return all;
+}
+
 std::string Disks::describe() const {
     std::string text;
-    for (const DiskDevice& device : devices_) {
-        text += name_of(device) + ": ";
-        const block::Disk* disk = device.drive ? disks_[*device.drive].get() : nullptr;
-        if (!disk) {
+    for (const DriveInfo& drive : list()) {
+        text += drive.name + ": ";
+        if (!drive.inserted) {
             text += "[not inserted]\n";
             continue;
         }
-        text += drives_[*device.drive].file + " (" + disk->image().format() +
-                (disk->read_only() ? ", read-only" : "") + ")\n";
-        const DriveOption& drive = drives_[*device.drive];
-        text += std::string("    Cache mode:       ") +
-                (drive.ignore_flush    ? "writeback, ignore flushes"
-                 : drive.write_through ? "writethrough"
-                                       : "writeback") +
-                "\n";
+        text += drive.file + " (" + drive.format + (drive.read_only ? ", read-only" : "") + ")\n";
+        text += "    Cache mode:       " + drive.cache + "\n";
     }
     return text.empty() ? "no drives\n" : text;
 }

@@ -13,6 +13,15 @@
 
 namespace dragoman::runtime {
 
+// A drive as the user sees it.
+struct DriveInfo {
+    std::string name;
+    bool removable = false, inserted = false; // the rest is about the medium
+    std::string file, format, cache;
+    bool read_only = false, ignores_flush = false;
+    u64 bytes = 0;
+};
+
 class Disks {
   public:
     // `kick` is called on other threads when deliver() has something to do; `stop` on the vCPU's when an
@@ -31,7 +40,8 @@ class Disks {
     // The user changes the medium of a CD drive, named as describe() names it or by the id of its drive. An
     // empty `file` takes it out. `force`: although the guest locked the tray.
     Status change_medium(hw::Pc& pc, const std::string& name, const std::string& file, bool force);
-    std::string describe() const; // a line for each disk
+    std::vector<DriveInfo> list() const;
+    std::string describe() const; // the same as text
     // For the end: what was written is in the images. The devices are told nothing any more.
     void close();
 

@@ -4,6 +4,7 @@
 #include "runtime/board.h"
 #include "runtime/gdb_stub.h"
 #include "runtime/monitor.h"
+#include "runtime/qmp.h"
 
 #include <cstring>
 #include <ctime>
@@ -126,6 +127,8 @@ Status Emulator::open_all() {
     scheduler_.on_earlier([this] { set_deadline(); });
 
     if (monitor_chardev_) monitor_ = std::make_unique<Monitor>(*this, *monitor_chardev_);
+    for (Chardev* chardev : qmp_chardevs_)
+        qmps_.push_back(std::make_unique<Qmp>(*this, *chardev));
     if (!options_.gdb.empty()) {
         auto gdb = GdbStub::listen(*this, options_.gdb);
         if (!gdb) return gdb.error();
@@ -170,6 +173,8 @@ Status Emulator::open_chardevs(hw::PcConfig& config) {
         terminal |= uses_terminal(device);
         mux |= device == "mon:stdio";
     }
+    for (const std::string& device : options_.qmp)
+        terminal |= uses_terminal(device);
     terminal |= uses_terminal(options_.monitor) || uses_terminal(options_.debugcon);
     if (terminal) terminal_ = std::make_unique<Terminal>(waker_, Terminal::Hooks{[this] { quit(0); }}, mux);
 
@@ -199,6 +204,11 @@ Status Emulator::open_chardevs(hw::PcConfig& config) {
         if (!monitor) return monitor.error();
         monitor_chardev_ = *monitor;
     }
+    for (unsigned n = 0; n < options_.qmp.size(); ++n) {
+        auto qmp = open("-qmp", options_.qmp[n], "qmp" + std::to_string(n));
+        if (!qmp) return qmp.error();
+        if (*qmp) qmp_chardevs_.push_back(*qmp);
+    }
     const auto wake = [this] {
         if (vcpu_) vcpu_->kick();
     };
@@ -227,18 +237,18 @@ void Emulator::take(Request request) {
 void Emulator::carry_out() {
     const u8 requests = std::exchange(requests_, u8{0});
     const auto asked = [&](Request r) { return requests & u8(r); };
+    const bool reset = asked(Request::Reset) || asked(Request::HostReset);
+    const char* const cause = asked(Request::HostReset) ? "host-qmp-system-reset" : "guest-reset";
     if (asked(Request::Exit)) {
-        quit(*exit_status_);
+        quit(*exit_status_, "guest-shutdown");
     } else if (asked(Request::PowerOff)) {
-        if (options_.no_shutdown)
-            stop_machine();
-        else
-            quit(0);
-    } else if (asked(Request::Reset) || asked(Request::Init)) {
-        if (asked(Request::Reset) && options_.no_reboot) {
-            quit(0);
-            return;
-        }
+        if (!options_.no_shutdown) return quit(0, "guest-shutdown");
+        announce(MachineEvent::Shutdown, "guest-shutdown");
+        stop_machine();
+        stopped_as_ = "shutdown";
+    } else if (reset || asked(Request::Init)) {
+        if (reset && options_.no_reboot) return quit(0, cause);
+        if (reset) announce(MachineEvent::Reset, cause);
         boot();
         if (!options_.kernel.empty()) {
             auto entry = load_kernel({options_.kernel, options_.initrd, options_.append}, board_, *map_);
@@ -285,8 +295,10 @@ void Emulator::wait() {
 void Emulator::stop_machine(StopReason why) {
     if (!running_) return;
     running_ = false;
+    stopped_as_ = why == StopReason::Requested ? "paused" : "debug";
     clock_.stop();
     vcpu_->request_stop();
+    announce(MachineEvent::Stop);
     if (stop_listener_) stop_listener_(why);
 }
 
@@ -296,16 +308,34 @@ void Emulator::step_machine() {
 }
 
 void Emulator::continue_machine() {
-    running_ = true;
+    if (!std::exchange(running_, true)) announce(MachineEvent::Resume);
     disks_.retry();
     clock_.go();
     deadline_set_ = 0;
     vcpu_->kick();
 }
 
-void Emulator::quit(int status) {
+void Emulator::quit(int status, const char* cause) {
     exit_status_ = status;
     vcpu_->request_stop();
+    announce(MachineEvent::Shutdown, cause);
+}
+
+void Emulator::press_power_button() {
+    pc_->power().press_power_button();
+    announce(MachineEvent::Powerdown);
+}
+
+void Emulator::press_keys(std::span<const hw::KeyCode> keys) {
+    for (const hw::KeyCode key : keys)
+        pc_->keyboard().key(key, true);
+    for (auto key = keys.rbegin(); key != keys.rend(); ++key)
+        pc_->keyboard().key(*key, false);
+}
+
+void Emulator::announce(MachineEvent event, const char* cause) {
+    for (const auto& listener : event_listeners_)
+        listener(event, cause);
 }
 
 bool Emulator::random(u64& value) {
@@ -388,11 +418,11 @@ int Emulator::run() {
         const StopReason reason = vcpu_->run();
         if (exit_status_) break;
         if (reason == StopReason::Difference) {
-            quit(1);
+            quit(1, "host-error");
         } else if (reason == StopReason::Shutdown) {
             shutdown_report();
             if (options_.no_reboot)
-                quit(0);
+                quit(0, "guest-reset");
             else
                 take(Request::Reset);
         } else if (reason != StopReason::Requested) {

@@ -21,7 +21,12 @@
 namespace dragoman::runtime {
 
 class Monitor;
+class Qmp;
 class GdbStub;
+
+// What programs that watch the machine are told. The cause of a shutdown or reset is one of QMP's names:
+// "guest-shutdown", "guest-reset", "host-qmp-quit", "host-qmp-system-reset", "host-ui", "host-error".
+enum class MachineEvent : u8 { Stop, Resume, Shutdown, Reset, Powerdown };
 
 class Emulator final : private x86::Platform {
   public:
@@ -37,8 +42,11 @@ class Emulator final : private x86::Platform {
     void continue_machine();
     void step_machine(); // one instruction of the stopped machine, soon; then it stops again
     bool running() const { return running_; }
-    void quit(int status);
-    void request_reset() { take(Request::Reset); }
+    const char* status() const { return running_ ? "running" : stopped_as_; } // as QMP's RunState names it
+    void quit(int status, const char* cause = "host-ui");
+    void request_reset() { take(Request::HostReset); }
+    void press_power_button();
+    void press_keys(std::span<const hw::KeyCode> keys); // all together
     Status screendump(const std::string& file);
 
     Vcpu& vcpu() { return *vcpu_; }
@@ -51,10 +59,13 @@ class Emulator final : private x86::Platform {
     const Options& options() const { return options_; }
     // Told after each stop of the running machine and after each step; for the debugger.
     void on_stop(std::function<void(StopReason)> listener) { stop_listener_ = std::move(listener); }
+    void on_event(std::function<void(MachineEvent, const char* cause)> listener) {
+        event_listeners_.push_back(std::move(listener));
+    }
 
   private:
     // What guest accesses ask for; carried out between instructions.
-    enum class Request : u8 { None = 0, Init = 1, Reset = 2, PowerOff = 4, Exit = 8 };
+    enum class Request : u8 { None = 0, Init = 1, Reset = 2, PowerOff = 4, Exit = 8, HostReset = 16 };
 
     Emulator(const Options& options, Log& log);
     Status open_all();
@@ -67,6 +78,7 @@ class Emulator final : private x86::Platform {
     void take(Request request);
     void carry_out();
     void shutdown_report();
+    void announce(MachineEvent event, const char* cause = "");
     void set_deadline();
     void refresh_display();
 
@@ -97,18 +109,22 @@ class Emulator final : private x86::Platform {
     std::unique_ptr<Terminal> terminal_;
     std::vector<std::unique_ptr<Chardev>> chardevs_;
     Chardev* monitor_chardev_ = nullptr;
+    std::vector<Chardev*> qmp_chardevs_;
     hw::FunctionLine intr_;
     std::unique_ptr<hw::Pc> pc_;
     std::unique_ptr<Vcpu> vcpu_;
     std::unique_ptr<hw::SdlDisplay> display_;
     std::unique_ptr<hw::Timer> display_timer_;
     std::unique_ptr<Monitor> monitor_;
+    std::vector<std::unique_ptr<Qmp>> qmps_;
     std::unique_ptr<GdbStub> gdb_;
     std::function<void(StopReason)> stop_listener_;
+    std::vector<std::function<void(MachineEvent, const char*)>> event_listeners_;
     BoardFacts board_;
 
     u8 requests_ = 0;
     bool running_ = true;
+    const char* stopped_as_ = "prelaunch";
     bool step_ = false;
     std::optional<int> exit_status_;
     u64 deadline_set_ = 0;

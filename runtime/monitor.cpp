@@ -33,7 +33,7 @@ std::string system_reset(const MonitorCall& call) {
     return {};
 }
 std::string system_powerdown(const MonitorCall& call) {
-    call.emulator.pc().power().press_power_button();
+    call.emulator.press_power_button();
     return {};
 }
 std::string nmi(const MonitorCall& call) {
@@ -59,11 +59,7 @@ std::string sendkey(const MonitorCall& call) {
         keys.push_back(*key);
         at = end + 1;
     }
-    hw::Ps2Keyboard& keyboard = call.emulator.pc().keyboard();
-    for (const hw::KeyCode key : keys)
-        keyboard.key(key, true);
-    for (auto key = keys.rbegin(); key != keys.rend(); ++key)
-        keyboard.key(*key, false);
+    call.emulator.press_keys(keys);
     return {};
 }
 

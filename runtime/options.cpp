@@ -113,6 +113,8 @@ Result<Options> parse_options(int argc, const char* const* argv) {
     unsigned terminals = 0;
     for (const std::string& device : options.serial)
         terminals += device == "stdio" || device == "mon:stdio";
+    for (const std::string& device : options.qmp)
+        terminals += device == "stdio" || device == "mon:stdio";
     terminals += options.monitor == "stdio" || options.monitor == "mon:stdio";
     terminals += options.debugcon == "stdio" && terminals == 0;
     if (terminals > 1)

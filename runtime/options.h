@@ -1,9 +1,9 @@
 // The command line: what users of emulators type, checked whole before anything starts.
 #pragma once
 
+#include "backend/x64/backend.h"
 #include "base/result.h"
 #include "base/types.h"
-#include "backend/x64/backend.h"
 #include "ir/passes.h"
 #include "runtime/net_options.h"
 
@@ -67,7 +67,7 @@ struct Options {
     bool interpret = false; // -accel interp
     bool verify = false;
     u64 cache_bytes = 256 * MiB;
-    ir::PassSwitches passes;  // -passes
+    ir::PassSwitches passes;   // -passes
     bool side_exits = true;    // the same
     backend::Options emission; // the same: its switches
 
@@ -77,7 +77,7 @@ struct Options {
     std::vector<DiskController> ahci;
     bool snapshot = false; // -snapshot: every drive
     std::vector<NetworkOption> networks;
-    std::vector<NicOption> nics; // complete after parsing: each with its network and its address
+    std::vector<NicOption> nics;             // complete after parsing: each with its network and its address
     std::vector<std::string> loose_networks; // ids of those of -net
     std::vector<CaptureOption> captures;
     std::string boot_order = "cd";
@@ -88,6 +88,8 @@ struct Options {
     std::vector<std::string>
         serial;                   // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
     std::string monitor = "none"; // stdio, none, unix:PATH,server...
+    std::vector<std::string> qmp; // character devices
+    std::string name;             // of the machine
     enum class Display { None, Sdl } display = Display::None;
     bool nographic = false; // the firmware, too, uses the serial port
     bool vga = true;

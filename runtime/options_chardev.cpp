@@ -62,20 +62,30 @@ Complaint set_chardev(Options& o, const std::string& text) {
 
 Complaint set_mon(Options& o, const std::string& text) {
     std::string chardev;
+    bool control = false;
     for (const auto& [key, value] : key_values(text)) {
         if (key == "chardev")
             chardev = value;
-        else if (key == "mode" && value == "control")
-            return "mode=readline (mode=control: see -qmp)";
-        else if (key == "mode" || key == "id" || key == "pretty")
+        else if (key == "mode" && (value == "control" || value == "readline"))
+            control = value == "control";
+        else if (key == "id" || key == "pretty")
             continue;
         else if (value.empty() && chardev.empty())
             chardev = key;
         else
-            return "chardev=ID,mode=readline; '" + key + "' is neither";
+            return "chardev=ID,mode=readline|control; '" + key + "' is neither";
     }
     if (chardev.empty()) return "chardev=ID";
-    o.monitor = "chardev:" + chardev;
+    if (control)
+        o.qmp.push_back("chardev:" + chardev);
+    else
+        o.monitor = "chardev:" + chardev;
+    return {};
+}
+
+Complaint add_qmp(Options& o, const std::string& text) {
+    if (const Complaint bad = check_chardev(text)) return bad;
+    o.qmp.push_back(text);
     return {};
 }
 
@@ -128,6 +138,8 @@ Status resolve_chardevs(Options& o) {
     };
     for (std::string& serial : o.serial)
         if (auto s = resolve(serial); !s) return s;
+    for (std::string& qmp : o.qmp)
+        if (auto s = resolve(qmp); !s) return s;
     if (auto s = resolve(o.monitor); !s) return s;
     return resolve(o.debugcon);
 }
@@ -139,7 +151,9 @@ std::span<const OptionRow> chardev_options() {
          add_serial},
         {"chardev", "BACKEND,id=ID[,...]",
          "a device for serial ports and the monitor: stdio, file, pipe, pty, socket, null", set_chardev},
-        {"mon", "chardev=ID", "where the monitor is", set_mon},
+        {"mon", "chardev=ID[,mode=control]", "where the monitor is, or QMP", set_mon},
+        {"qmp", "DEV", "where programs drive the emulator by QMP: unix:..., tcp:..., stdio", add_qmp},
+        {"qmp-pretty", "DEV", "the same", add_qmp},
         {"monitor", "DEV", "where the monitor is: stdio, unix:..., tcp:..., none",
          [](Options& o, const std::string& v) -> Complaint {
              if (auto bad = check_chardev(v)) return bad;

@@ -199,8 +199,12 @@ std::span<const OptionRow> machine_options() {
         {"localtime", nullptr, "the same as -rtc base=localtime",
          [](Options& o, const std::string&) { return set_rtc(o, "base=localtime"); }},
         {"rtc", "base=...", "start of the real-time clock: utc, localtime or a date", set_rtc},
-        {"name", "TEXT", "name of the machine (ignored)",
-         [](Options&, const std::string&) -> Complaint { return {}; }},
+        {"name", "TEXT", "name of the machine, for programs that ask",
+         [](Options& o, const std::string& v) -> Complaint {
+             for (const auto& [key, value] : key_values(v))
+                 if (key == "guest" || value.empty()) o.name = key == "guest" ? value : key;
+             return {};
+         }},
     };
     return rows;
 }

@@ -1,0 +1,176 @@
+#include "runtime/qmp_commands.h"
+
+#include "runtime/monitor.h"
+
+#include <algorithm>
+
+namespace dragoman::runtime {
+
+namespace {
+
+using Type = Json::value_t;
+
+QmpAnswer done() {
+    return Json::object();
+}
+QmpAnswer done(const Status& status) {
+    if (status) return done();
+    return generic_error(status.error().message);
+}
+
+const QmpArgument capabilities_arguments[] = {{"enable", Type::array, true}};
+QmpAnswer capabilities(const QmpCall& call) {
+    if (call.has("enable") && !call.arguments["enable"].empty())
+        return generic_error("'enable': there are no capabilities to enable");
+    return done();
+}
+
+QmpAnswer stop(const QmpCall& call) {
+    call.emulator.stop_machine();
+    return done();
+}
+QmpAnswer cont(const QmpCall& call) {
+    call.emulator.continue_machine();
+    return done();
+}
+QmpAnswer quit(const QmpCall& call) {
+    call.emulator.quit(0, "host-qmp-quit");
+    return done();
+}
+QmpAnswer system_reset(const QmpCall& call) {
+    call.emulator.request_reset();
+    return done();
+}
+QmpAnswer system_powerdown(const QmpCall& call) {
+    call.emulator.press_power_button();
+    return done();
+}
+QmpAnswer inject_nmi(const QmpCall& call) {
+    call.emulator.vcpu().cpu().nmi_pending = true;
+    call.emulator.vcpu().kick();
+    return done();
+}
+
+const QmpArgument screendump_arguments[] = {{"filename", Type::string},
+                                            {"format", Type::string, true},
+                                            {"device", Type::string, true},
+                                            {"head", Type::number_integer, true}};
+QmpAnswer screendump(const QmpCall& call) {
+    if (call.has("format") && call.text("format") != "png")
+        return generic_error("'format': expected png (others are not built)");
+    return done(call.emulator.screendump(call.text("filename")));
+}
+
+const QmpArgument monitor_arguments[] = {{"command-line", Type::string},
+                                         {"cpu-index", Type::number_integer, true}};
+QmpAnswer human_monitor_command(const QmpCall& call) {
+    return Json(run_monitor_command(call.emulator, call.text("command-line")));
+}
+
+const QmpArgument link_arguments[] = {{"name", Type::string}, {"up", Type::boolean}};
+QmpAnswer set_link(const QmpCall& call) {
+    const Status changed = call.emulator.networks().plug(call.text("name"), call.flag("up"));
+    if (!changed) return QmpError{"DeviceNotFound", changed.error().message};
+    return done();
+}
+
+// A drive is named by "device" (its own name) or by "id" (the device's, which is the same here).
+QmpAnswer change_medium(const QmpCall& call, const std::string& file) {
+    const std::string name = call.has("id") ? call.text("id") : call.text("device");
+    if (name.empty()) return generic_error("expected 'device' or 'id'");
+    return done(call.emulator.disks().change_medium(call.emulator.pc(), name, file, call.flag("force")));
+}
+const QmpArgument eject_arguments[] = {
+    {"device", Type::string, true}, {"id", Type::string, true}, {"force", Type::boolean, true}};
+QmpAnswer eject(const QmpCall& call) {
+    return change_medium(call, "");
+}
+const QmpArgument change_arguments[] = {
+    {"device", Type::string, true}, {"id", Type::string, true},     {"filename", Type::string},
+    {"format", Type::string, true}, {"force", Type::boolean, true}, {"read-only-mode", Type::string, true}};
+QmpAnswer blockdev_change_medium(const QmpCall& call) {
+    if (call.text("filename").empty()) return generic_error("'filename': expected the name of a file");
+    return change_medium(call, call.text("filename"));
+}
+
+const QmpArgument key_arguments[] = {{"keys", Type::array}, {"hold-time", Type::number_integer, true}};
+QmpAnswer send_key(const QmpCall& call) {
+    std::vector<hw::KeyCode> keys;
+    for (const Json& key : call.arguments["keys"]) {
+        const std::string name = key.is_object() && key.value("type", Json()) == "qcode" &&
+                                         key.contains("data") && key["data"].is_string()
+                                     ? key["data"].get<std::string>()
+                                     : "";
+        const auto code = hw::key_by_name(name);
+        if (!code)
+            return generic_error("'keys': expected objects {\"type\": \"qcode\", \"data\": NAME of a key}");
+        keys.push_back(*code);
+    }
+    call.emulator.press_keys(keys);
+    return done();
+}
+
+const QmpCommand commands[] = {
+    {"qmp_capabilities", capabilities_arguments, capabilities},
+    {"stop", {}, stop},
+    {"cont", {}, cont},
+    {"quit", {}, quit},
+    {"system_reset", {}, system_reset},
+    {"system_powerdown", {}, system_powerdown},
+    {"inject-nmi", {}, inject_nmi},
+    {"screendump", screendump_arguments, screendump},
+    {"human-monitor-command", monitor_arguments, human_monitor_command},
+    {"set_link", link_arguments, set_link},
+    {"eject", eject_arguments, eject},
+    {"blockdev-change-medium", change_arguments, blockdev_change_medium},
+    {"send-key", key_arguments, send_key},
+};
+
+const char* type_name(Type type) {
+    switch (type) {
+    case Type::string: return "a string";
+    case Type::boolean: return "true or false";
+    case Type::number_integer: return "an integer";
+    case Type::array: return "an array";
+    default: return "an object";
+    }
+}
+
+bool is_of(const Json& value, Type type) {
+    return type == Type::number_integer ? value.is_number_integer() : value.type() == type;
+}
+
+std::optional<QmpError> check(const QmpCommand& command, const Json& arguments) {
+    for (const auto& [name, value] : arguments.items()) {
+        const auto row = std::find_if(command.arguments.begin(), command.arguments.end(),
+                                      [&](const QmpArgument& a) { return name == a.name; });
+        if (row == command.arguments.end())
+            return generic_error("'" + name + "' is no argument of " + command.name);
+        if (!is_of(value, row->type))
+            return generic_error("'" + name + "': expected " + type_name(row->type));
+    }
+    for (const QmpArgument& a : command.arguments)
+        if (!a.optional && !arguments.contains(a.name))
+            return generic_error(std::string("expected the argument '") + a.name + "', " + type_name(a.type));
+    return {};
+}
+
+} // namespace
+
+std::span<const QmpCommand> qmp_commands() {
+    return commands;
+}
+
+QmpAnswer run_qmp_command(Emulator& emulator, const std::string& name, const Json& arguments) {
+    for (const auto table : {qmp_commands(), qmp_queries()}) {
+        for (const QmpCommand& command : table) {
+            if (name != command.name) continue;
+            if (const auto bad = check(command, arguments)) return *bad;
+            return command.run({emulator, arguments});
+        }
+    }
+    return QmpError{"CommandNotFound",
+                    "'" + name + "': there is no such command (query-commands lists them)"};
+}
+
+} // namespace dragoman::runtime

@@ -1,0 +1,139 @@
+// The queries of QMP.
+#include "runtime/qmp_commands.h"
+
+#include <cstdio>
+#include <unistd.h>
+
+namespace dragoman::runtime {
+
+namespace {
+
+QmpAnswer query_version(const QmpCall&) {
+    return qmp_version();
+}
+
+QmpAnswer query_status(const QmpCall& call) {
+    return Json{
+        {"running", call.emulator.running()}, {"singlestep", false}, {"status", call.emulator.status()}};
+}
+
+QmpAnswer query_name(const QmpCall& call) {
+    const std::string& name = call.emulator.options().name;
+    return name.empty() ? Json::object() : Json{{"name", name}};
+}
+
+QmpAnswer query_commands(const QmpCall&) {
+    Json list = Json::array();
+    for (const auto table : {qmp_commands(), qmp_queries()})
+        for (const QmpCommand& command : table)
+            list.push_back({{"name", command.name}});
+    return list;
+}
+
+QmpAnswer query_cpus_fast(const QmpCall&) {
+    return Json::array({{{"cpu-index", 0},
+                         {"qom-path", "/machine/cpu[0]"},
+                         {"thread-id", getpid()},
+                         {"props", {{"socket-id", 0}, {"core-id", 0}, {"thread-id", 0}}},
+                         {"target", "x86_64"}}});
+}
+
+QmpAnswer query_kvm(const QmpCall&) {
+    return Json{{"enabled", false}, {"present", false}};
+}
+
+QmpAnswer query_target(const QmpCall&) {
+    return Json{{"arch", "x86_64"}};
+}
+
+QmpAnswer query_memory(const QmpCall& call) {
+    return Json{{"base-memory", call.emulator.options().memory_bytes}, {"plugged-memory", 0}};
+}
+
+QmpAnswer query_block(const QmpCall& call) {
+    Json list = Json::array();
+    for (const DriveInfo& drive : call.emulator.disks().list()) {
+        Json row = {{"device", drive.name},
+                    {"qdev", drive.name},
+                    {"type", "unknown"},
+                    {"removable", drive.removable},
+                    {"locked", false}};
+        if (drive.inserted) {
+            const bool through = drive.cache == "writethrough";
+            row["inserted"] = {
+                {"file", drive.file},
+                {"drv", drive.format},
+                {"ro", drive.read_only},
+                {"encrypted", false},
+                {"cache", {{"writeback", !through}, {"direct", false}, {"no-flush", drive.ignores_flush}}},
+                {"image",
+                 {{"filename", drive.file}, {"format", drive.format}, {"virtual-size", drive.bytes}}}};
+        }
+        list.push_back(std::move(row));
+    }
+    return list;
+}
+
+Json regions_of(const hw::PciFunction& f) {
+    Json regions = Json::array();
+    for (unsigned n = 0; n < 6; ++n) {
+        const u32 bar = f.config_read(u8(hw::kPciBar0 + 4 * n), 4);
+        if (!bar) continue;
+        if (bar & 1) {
+            regions.push_back({{"bar", n}, {"type", "io"}, {"address", bar & ~3u}});
+            continue;
+        }
+        const bool wide = (bar & 6) == 4 && n < 5;
+        const u64 high = wide ? f.config_read(u8(hw::kPciBar0 + 4 * n + 4), 4) : 0;
+        regions.push_back({{"bar", n},
+                           {"type", "memory"},
+                           {"address", high << 32 | (bar & ~15u)},
+                           {"prefetch", (bar & 8) != 0},
+                           {"mem_type_64", wide}});
+        n += wide;
+    }
+    return regions;
+}
+
+QmpAnswer query_pci(const QmpCall& call) {
+    Json devices = Json::array();
+    for (unsigned place = 0; place < 256; ++place) {
+        const hw::PciFunction* f = call.emulator.pc().pci().at(place / 8, place % 8);
+        if (!f) continue;
+        const auto config = [&](unsigned offset, unsigned size) { return f->config_read(u8(offset), size); };
+        devices.push_back(
+            {{"bus", 0},
+             {"slot", place / 8},
+             {"function", place % 8},
+             {"qdev_id", f->name()},
+             {"class_info", {{"class", config(hw::kPciClass + 1, 2)}}},
+             {"id", {{"vendor", config(hw::kPciVendorId, 2)}, {"device", config(hw::kPciDeviceId, 2)}}},
+             {"irq_pin", config(hw::kPciInterruptPin, 1)},
+             {"irq", config(hw::kPciInterruptLine, 1)},
+             {"regions", regions_of(*f)}});
+    }
+    return Json::array({{{"bus", 0}, {"devices", std::move(devices)}}});
+}
+
+constexpr QmpCommand queries[] = {
+    {"query-version", {}, query_version},     {"query-status", {}, query_status},
+    {"query-name", {}, query_name},           {"query-commands", {}, query_commands},
+    {"query-cpus-fast", {}, query_cpus_fast}, {"query-kvm", {}, query_kvm},
+    {"query-target", {}, query_target},       {"query-memory-size-summary", {}, query_memory},
+    {"query-block", {}, query_block},         {"query-pci", {}, query_pci},
+};
+
+} // namespace
+
+std::span<const QmpCommand> qmp_queries() {
+    return queries;
+}
+
+Json qmp_version() {
+    unsigned major = 0, minor = 0, micro = 0;
+    std::sscanf(DRAGOMAN_VERSION, "%u.%u.%u", &major, &minor, &micro);
+    return {{"qemu", {{"major", major}, {"minor", minor}, {"micro", micro}}}, // the schema's name for it
+            {"package", "Dragoman " DRAGOMAN_VERSION}};
+}
+
+} // namespace dragoman::runtime
