@@ -1,0 +1,250 @@
+"""Speaks QMP with the emulator from outside: over local and TCP sockets and standard input."""
+
+import argparse
+import json
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+
+EMULATOR = None
+
+
+def firmware(code):
+    """A BIOS of one page whose reset vector jumps to this code."""
+    image = bytearray(b"\xf4" * 4096)  # HLT
+    image[:len(code)] = code
+    image[0xff0:0xff3] = b"\xe9" + (-0xff3 & 0xffff).to_bytes(2, "little")
+    return bytes(image)
+
+
+HALT = firmware(b"\xfa\xf4\xeb\xfd")  # CLI; HLT; JMP back
+RESET = firmware(b"\xba\xf9\x0c\xb0\x06\xee\xeb\xfe")  # port 0xcf9: 6, a hard reset
+EXIT = firmware(b"\xba\x01\x05\xb0\x02\xee\xeb\xfe")  # port 0x501: 2
+
+
+class Client:
+    def __init__(self, connection):
+        self.connection = connection
+        self.file = connection.makefile("rb")
+        connection.settimeout(60)
+        self.events = []
+        self.greeting = self.read()
+
+    def read(self):
+        line = self.file.readline()
+        return json.loads(line) if line else None
+
+    def send(self, text):
+        self.connection.sendall(text if isinstance(text, bytes) else text.encode())
+
+    def answer(self):
+        while True:
+            message = self.read()
+            if message is None or "event" not in message:
+                return message
+            self.events.append(message)
+
+    def ask(self, command, **arguments):
+        self.send(json.dumps({"execute": command, "arguments": arguments} if arguments else {"execute": command}))
+        return self.answer()
+
+    def event(self, name):
+        """The next event of this name."""
+        while True:
+            while self.events:
+                event = self.events.pop(0)
+                if event["event"] == name:
+                    return event
+            message = self.read()
+            assert message and "event" in message, message
+            self.events.append(message)
+
+
+class Qmp(unittest.TestCase):
+    def setUp(self):
+        directory = tempfile.TemporaryDirectory()
+        self.addCleanup(directory.cleanup)
+        self.directory = directory.name
+
+    def path(self, name, content=None):
+        path = os.path.join(self.directory, name)
+        if content is not None:
+            with open(path, "wb") as f:
+                f.write(content)
+        return path
+
+    def start(self, *options, bios=HALT, qmp=None, negotiate=True):
+        path = self.path("qmp")
+        self.emulator = subprocess.Popen(
+            [EMULATOR, "-display", "none", "-serial", "none", "-m", "16", "-bios", self.path("bios", bios),
+             *(qmp or ("-qmp", f"unix:{path},server,nowait")), *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
+        self.addCleanup(self.emulator.stderr.close)
+        self.addCleanup(self.emulator.wait)
+        self.addCleanup(self.emulator.kill)
+        client = self.connect(path)
+        if negotiate:
+            self.assertEqual(client.ask("qmp_capabilities"), {"return": {}})
+        return client
+
+    def connect(self, address):
+        end = time.monotonic() + 30
+        while True:
+            s = socket.socket(socket.AF_UNIX if isinstance(address, str) else socket.AF_INET)
+            try:
+                s.connect(address)
+                break
+            except OSError:
+                s.close()
+                if time.monotonic() > end or self.emulator.poll() is not None:
+                    raise
+                time.sleep(0.02)
+        self.addCleanup(s.close)
+        return Client(s)
+
+    def fails(self, answer, kind="GenericError", saying=""):
+        self.assertEqual(answer["error"]["class"], kind, answer)
+        self.assertIn(saying, answer["error"]["desc"])
+
+    def test_negotiation(self):
+        client = self.start(negotiate=False)
+        self.assertIn("qemu", client.greeting["QMP"]["version"])
+        self.assertEqual(client.greeting["QMP"]["capabilities"], [])
+        self.fails(client.ask("query-status"), "CommandNotFound", "qmp_capabilities")
+        self.fails(client.ask("qmp_capabilities", enable=["oob"]))
+        self.fails(client.ask("query-status"), "CommandNotFound")
+        self.assertEqual(client.ask("qmp_capabilities"), {"return": {}})
+        self.fails(client.ask("qmp_capabilities"), "CommandNotFound", "already")
+        self.assertTrue(client.ask("query-status")["return"]["running"])
+
+    def test_forms_and_ids(self):
+        client = self.start()
+        for id_ in (1, "x", None, [1, {"a": 2}], {"k": "v"}, 1.5):
+            client.send(json.dumps({"execute": "query-version", "id": id_}))
+            answer = client.answer()
+            self.assertEqual(answer["id"], id_)
+            self.assertIn("package", answer["return"])
+        client.send('{"execute":"query-version"}' * 3 + '\n\n\t{ "execute" : "query-version",\n"id":"}\\"{" }')
+        for _ in range(3):
+            self.assertNotIn("id", client.answer())
+        self.assertEqual(client.answer()["id"], '}"{')
+        for text in ("{]", "17 ", "nonsense ", "[]", '""\n', "{}", '{"execute": 5}', '{"execute":"stop","arguments":[]}',
+                     '{"execute":"stop","argument":{}}', b"\xff\xfe ", "}", '{"execute":"stop" "id":1}'):
+            client.send(text)
+            self.fails(client.answer())
+        self.fails(client.ask("nosuch"), "CommandNotFound", "nosuch")
+        self.fails(client.ask("stop", x=1), saying="'x'")
+        self.fails(client.ask("screendump"), saying="filename")
+        self.fails(client.ask("screendump", filename=5), saying="a string")
+        self.fails(client.ask("set_link", name="x", up=True), "DeviceNotFound")
+        client.send(b'{"execute":"query-status","id":"' + b"x" * (1 << 20) + b'"}\n')
+        self.fails(client.answer())
+        client.send(b"[" * 100000 + b"\n")
+        self.fails(client.answer())
+        self.assertTrue(client.ask("query-status")["return"]["running"], "it goes on")
+
+    def test_queries(self):
+        disc = self.path("disc.iso", bytes(65536))
+        client = self.start("-name", "fred", "-cdrom", disc, "-nic", "user,id=lan")
+        self.assertEqual(client.ask("query-name")["return"], {"name": "fred"})
+        names = {c["name"] for c in client.ask("query-commands")["return"]}
+        self.assertLessEqual({"qmp_capabilities", "query-commands", "quit", "stop", "cont", "screendump"}, names)
+        for name in sorted(n for n in names if n.startswith("query-")):
+            self.assertIn("return", client.ask(name), name)
+        self.assertEqual(client.ask("query-kvm")["return"], {"enabled": False, "present": False})
+        self.assertEqual([c["cpu-index"] for c in client.ask("query-cpus-fast")["return"]], [0])
+        drive = client.ask("query-block")["return"][0]
+        self.assertEqual((drive["removable"], drive["inserted"]["file"], drive["inserted"]["ro"]), (True, disc, True))
+        self.assertEqual(client.ask("eject", device=drive["device"]), {"return": {}})
+        self.assertNotIn("inserted", client.ask("query-block")["return"][0])
+        self.assertEqual(client.ask("blockdev-change-medium", device=drive["device"], filename=disc), {"return": {}})
+        self.assertIn("inserted", client.ask("query-block")["return"][0])
+        devices = client.ask("query-pci")["return"][0]["devices"]
+        self.assertIn({"vendor": 0x8086, "device": 0x100e}, [d["id"] for d in devices])
+        self.assertEqual(client.ask("set_link", name="lan", up=False), {"return": {}})
+        self.assertIn("link down", client.ask("human-monitor-command", **{"command-line": "info network"})["return"])
+        self.assertIn("expected", client.ask("human-monitor-command", **{"command-line": "nosuch"})["return"])
+        picture = self.path("screen.png")
+        self.assertEqual(client.ask("screendump", filename=picture), {"return": {}})
+        with open(picture, "rb") as f:
+            self.assertEqual(f.read(8), b"\x89PNG\r\n\x1a\n")
+        self.fails(client.ask("screendump", filename=os.path.join(self.directory, "no", "x")))
+        self.assertEqual(client.ask("send-key", keys=[{"type": "qcode", "data": "ret"}]), {"return": {}})
+        self.fails(client.ask("send-key", keys=[{"type": "qcode", "data": "nosuch"}]))
+
+    def test_life(self):
+        client = self.start("-S")
+        status = lambda: client.ask("query-status")["return"]["status"]
+        self.assertEqual(status(), "prelaunch")
+        for command, event, after in (("cont", "RESUME", "running"), ("stop", "STOP", "paused"), ("cont", "RESUME", "running")):
+            self.assertEqual(client.ask(command), {"return": {}})
+            stamp = client.event(event)["timestamp"]
+            self.assertLess(abs(stamp["seconds"] - time.time()), 600)
+            self.assertEqual(status(), after)
+        client.ask("system_reset")
+        self.assertEqual(client.event("RESET")["data"], {"guest": False, "reason": "host-qmp-system-reset"})
+        client.ask("system_powerdown")
+        client.event("POWERDOWN")
+        self.assertEqual(client.ask("quit"), {"return": {}})
+        self.assertEqual(client.event("SHUTDOWN")["data"], {"guest": False, "reason": "host-qmp-quit"})
+        self.assertIsNone(client.read())
+        self.assertEqual(self.emulator.wait(30), 0)
+
+    def test_the_guest_resets(self):
+        client = self.start("-no-reboot", "-S", bios=RESET)
+        client.ask("cont")
+        self.assertEqual(client.event("SHUTDOWN")["data"], {"guest": True, "reason": "guest-reset"})
+        self.assertEqual(self.emulator.wait(30), 0)
+
+    def test_the_guest_ends(self):
+        client = self.start("-device", "isa-debug-exit", "-S", bios=EXIT)
+        client.ask("cont")
+        self.assertEqual(client.event("SHUTDOWN")["data"], {"guest": True, "reason": "guest-shutdown"})
+        self.assertEqual(self.emulator.wait(30), 5)
+
+    def test_one_client_after_another(self):
+        client = self.start()
+        client.send('{"execute": "query-sta')
+        client.file.close()
+        client.connection.close()
+        second = self.connect(self.path("qmp"))
+        self.fails(second.ask("query-status"), "CommandNotFound")
+        self.assertEqual(second.ask("qmp_capabilities"), {"return": {}})
+        self.assertTrue(second.ask("query-status")["return"]["running"])
+
+    def test_tcp_and_two_sessions(self):
+        with socket.socket() as s:
+            s.bind(("127.0.0.1", 0))
+            port = s.getsockname()[1]
+        one = self.start("-qmp", f"tcp:127.0.0.1:{port},server,nowait",
+                         qmp=("-chardev", f"socket,id=c,path={self.path('qmp')},server=on,wait=off", "-mon", "chardev=c,mode=control"))
+        two = self.connect(("127.0.0.1", port))
+        one.ask("stop")
+        one.event("STOP")
+        self.assertEqual(two.ask("qmp_capabilities"), {"return": {}})
+        self.assertEqual(two.ask("query-status")["return"]["status"], "paused")
+        two.ask("cont")
+        one.event("RESUME")
+        two.event("RESUME")
+
+    def test_standard_input(self):
+        result = subprocess.run([EMULATOR, "-display", "none", "-serial", "none", "-S", "-qmp", "stdio"], capture_output=True, timeout=60,
+                                input=b'{"execute":"qmp_capabilities"}{"execute":"quit"}', check=True)
+        lines = [json.loads(line) for line in result.stdout.splitlines()]
+        self.assertEqual([next(iter(sorted(line))) for line in lines], ["QMP", "return", "return", "data"])
+
+    def test_monitor_commands_that_wait_already(self):
+        result = subprocess.run([EMULATOR, "-display", "none", "-serial", "none", "-S", "-monitor", "stdio"], capture_output=True,
+                                timeout=60, input=b"info status\nquit\n", check=True)
+        self.assertIn(b"VM status: paused", result.stdout)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--emulator", required=True)
+    arguments, rest = parser.parse_known_args()
+    EMULATOR = arguments.emulator
+    unittest.main(argv=[sys.argv[0], *rest])
