@@ -3,6 +3,7 @@
 #include "base/assert.h"
 #include "base/bits.h"
 #include "hw/core/map_priority.h"
+#include "hw/core/pci_rom.h"
 
 #include <algorithm>
 #include <utility>
@@ -126,6 +127,7 @@ void PciFunction::set_rom(u8* image, u64 bytes) {
 void PciFunction::install_rom(std::vector<u8> image) {
     DRAGOMAN_ASSERT(!ports_);
     rom_ = std::move(image);
+    adapt_rom(rom_, identity_.vendor, identity_.device);
     rom_.resize(std::bit_ceil(std::max<std::size_t>(rom_.size(), 4096)), 0xff);
     set_rom(rom_.data(), rom_.size());
 }

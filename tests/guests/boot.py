@@ -276,6 +276,7 @@ SCENARIOS = {
     "cd": cd,
     "network": network.user,
     "cable": network.cable,
+    "network-boot": network.boot,
     "images": storage.images,
     "kill": lambda test: storage.kill(test, 20),
     "screendump": display.screendump,

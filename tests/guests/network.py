@@ -167,3 +167,26 @@ def cable(test):
     finally:
         if test.console is not first:
             first.close()
+
+
+def boot(test):
+    """Firmware, the card's ROM, DHCP, a script and a kernel by TFTP: once with each card."""
+    for model in ("e1000", "virtio-net-pci"):
+        folder = os.path.join(test.scratch.name, model)
+        os.mkdir(folder)
+        for name in ("vmlinuz-amd64", "initrd-amd64.cpio"):
+            os.symlink(test.guest(name), os.path.join(folder, name))
+        with open(os.path.join(folder, "boot.ipxe"), "w", encoding="ascii") as script:
+            script.write("#!ipxe\nkernel vmlinuz-amd64 console=ttyS0 quiet initrd=initrd-amd64.cpio\n"
+                         "initrd initrd-amd64.cpio\nboot\n")
+        console = test.start("-boot", "n", "-nic", f"user,model={model},tftp={folder},bootfile=boot.ipxe")
+        console.expect("iPXE initialising devices")
+        console.say(f"the ROM of {model} runs")
+        console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+        console.say("the kernel came over the network")
+        shell = Shell(console)
+        shell.check("uname -m", "^x86_64$")
+        console.send("poweroff -f\n")
+        test.ends()
+        if model == "e1000":
+            console.close()
