@@ -43,7 +43,10 @@ FwCfg::FwCfg(DmaBus& dma, Log& log) : dma_(dma), log_(log) {
 }
 
 void FwCfg::add(u16 key, std::vector<u8> data) {
-    items_[key] = {std::move(data), false};
+    items_[key] = {std::move(data)};
+}
+void FwCfg::add_made(u16 key, std::function<std::vector<u8>()> make) {
+    items_[key] = {.make = std::move(make)};
 }
 void FwCfg::add_u16(u16 key, u16 value) {
     add(key, little_endian(value));
@@ -110,7 +113,9 @@ FwCfg::Item* FwCfg::selected() {
 void FwCfg::select(u16 key) {
     key_ = key;
     position_ = 0;
-    if (!selected()) log_.print(LogItem::GuestError, "fw_cfg: item 0x%04x does not exist\n", key);
+    Item* item = selected();
+    if (item && item->make) item->data = item->make();
+    if (!item) log_.print(LogItem::GuestError, "fw_cfg: item 0x%04x does not exist\n", key);
 }
 
 u8 FwCfg::next_byte() {

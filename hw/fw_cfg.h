@@ -7,6 +7,7 @@
 #include "base/result.h"
 #include "hw/core/state.h"
 
+#include <functional>
 #include <map>
 #include <span>
 #include <string>
@@ -54,6 +55,8 @@ class FwCfg final : public Device, public IoHandler {
 
     // Before the guest runs. An item that exists is replaced. Integers are little-endian.
     void add(u16 key, std::vector<u8> data);
+    // An item that is made anew whenever the guest selects it.
+    void add_made(u16 key, std::function<std::vector<u8>()> make);
     void add_u16(u16 key, u16 value);
     void add_u32(u16 key, u32 value);
     void add_u64(u16 key, u64 value);
@@ -75,6 +78,7 @@ class FwCfg final : public Device, public IoHandler {
     struct Item {
         std::vector<u8> data;
         bool writable = false;
+        std::function<std::vector<u8>()> make; // the data, at each selection; may be empty
     };
     Item* selected();
     void select(u16 key);

@@ -30,28 +30,19 @@ i64 rtc_start(const Options& options) {
 } // namespace
 
 Emulator::Emulator(const Options& options, Log& log)
-    : options_(options), log_(log), waker_([this] {
-          if (vcpu_) vcpu_->kick();
-      }),
+    : options_(options), log_(log), waker_([this] { kick(); }), alarm_([this] { kick(); }),
       disks_(
-          log,
-          [this] {
-              if (vcpu_) vcpu_->kick();
-          },
-          [this] { stop_machine(); }),
-      networks_(waker_, scheduler_, log,
-                [this] {
-                    if (vcpu_) vcpu_->kick();
-                }),
-      intr_([this](bool level) {
+          log, [this] { kick(); }, [this] { stop_machine(); }),
+      networks_(waker_, scheduler_, log, [this] { kick(); }), intr_([this](bool level) {
           if (!vcpu_) return;
           vcpu_->cpu().interrupt_line = level;
           if (level) vcpu_->kick();
       }) {}
 
 Emulator::~Emulator() {
-    waker_.stop();  // its thread kicks the vCPU
-    disks_.close(); // and so do these, which also use the devices' memory
+    alarm_.set(Alarm::never); // it kicks the vCPU
+    waker_.stop();            // and so does its thread
+    disks_.close();           // and so do these, which also use the devices' memory
     networks_.close();
 }
 
@@ -137,12 +128,8 @@ Status Emulator::open_all() {
     if (auto s = open_display(); !s) return s;
 
     describe_board(*map_, *pc_, board_);
-    boot();
-    if (!options_.kernel.empty()) {
-        auto entry = load_kernel({options_.kernel, options_.initrd, options_.append}, board_, *map_);
-        if (!entry) return entry.error();
-        enter_flat(vcpu_->cpu(), *entry);
-    }
+    if (auto s = prepare_kernel(); !s) return s;
+    if (auto s = boot(); !s) return s;
     vcpu_->kick(); // for input that came before there was anybody to tell
     return Ok{};
 }
@@ -220,13 +207,29 @@ Status Emulator::open_chardevs(hw::PcConfig& config) {
     return Ok{};
 }
 
-void Emulator::boot() {
+Status Emulator::prepare_kernel() {
+    const KernelOption kernel{options_.kernel, options_.initrd, options_.append};
+    if (kernel.kernel.empty() || !FirmwareBoot::needs(kernel, *map_)) return Ok{};
+    auto boot = FirmwareBoot::create(kernel, board_, *map_, pc_->fw_cfg(), [this](const std::string& error) {
+        std::fprintf(stderr, "dragoman: %s\n", error.c_str());
+        exit_status_ = 1;
+        take(Request::Exit);
+    });
+    if (!boot) return boot.error();
+    firmware_boot_ = std::move(*boot);
+    return Ok{};
+}
+
+Status Emulator::boot() {
     pc_->reset();
     vcpu_->reset();
-    if (!options_.kernel.empty()) {
-        pc_->set_up_without_firmware();
-        place_board_tables(*map_, board_);
-    }
+    if (options_.kernel.empty() || firmware_boot_) return Ok{};
+    pc_->set_up_without_firmware();
+    place_board_tables(*map_, board_);
+    auto entry = load_kernel({options_.kernel, options_.initrd, options_.append}, board_, *map_);
+    if (!entry) return entry.error();
+    enter_flat(vcpu_->cpu(), *entry);
+    return Ok{};
 }
 
 void Emulator::take(Request request) {
@@ -249,14 +252,7 @@ void Emulator::carry_out() {
     } else if (reset || asked(Request::Init)) {
         if (reset && options_.no_reboot) return quit(0, cause);
         if (reset) announce(MachineEvent::Reset, cause);
-        boot();
-        if (!options_.kernel.empty()) {
-            auto entry = load_kernel({options_.kernel, options_.initrd, options_.append}, board_, *map_);
-            if (entry)
-                enter_flat(vcpu_->cpu(), *entry);
-            else
-                std::fprintf(stderr, "dragoman: %s\n", entry.error().message.c_str());
-        }
+        if (auto s = boot(); !s) std::fprintf(stderr, "dragoman: %s\n", s.error().message.c_str());
     }
 }
 
@@ -276,14 +272,7 @@ void Emulator::service() {
 
 void Emulator::set_deadline() {
     const u64 deadline = running_ ? scheduler_.next_deadline() : hw::Scheduler::never;
-    if (deadline == deadline_set_) return;
-    deadline_set_ = deadline;
-    if (deadline == hw::Scheduler::never) {
-        waker_.set_timeout(~u64{0});
-        return;
-    }
-    const u64 now = clock_.now();
-    waker_.set_timeout(deadline > now ? deadline - now : 0);
+    alarm_.set_deadline(clock_.now(), deadline);
 }
 
 void Emulator::wait() {
@@ -311,7 +300,6 @@ void Emulator::continue_machine() {
     if (!std::exchange(running_, true)) announce(MachineEvent::Resume);
     disks_.retry();
     clock_.go();
-    deadline_set_ = 0;
     vcpu_->kick();
 }
 

@@ -4,9 +4,11 @@
 #include "hw/core/png_writer.h"
 #include "hw/machine/pc.h"
 #include "hw/sdl_display.h"
+#include "runtime/alarm.h"
 #include "runtime/chardev.h"
 #include "runtime/clock.h"
 #include "runtime/disks.h"
+#include "runtime/firmware_boot.h"
 #include "runtime/loader.h"
 #include "runtime/networks.h"
 #include "runtime/options.h"
@@ -72,7 +74,11 @@ class Emulator final : private x86::Platform {
     Status open_chardevs(hw::PcConfig& config);
     Status open_firmware(hw::PcConfig& config);
     Status open_display();
-    void boot(); // reset, and the kernel of -kernel
+    Status prepare_kernel();
+    Status boot(); // reset, and the kernel of -kernel
+    void kick() {
+        if (vcpu_) vcpu_->kick();
+    }
     void service();
     void wait();
     void take(Request request);
@@ -102,6 +108,7 @@ class Emulator final : private x86::Platform {
     HostClock clock_;
     hw::Scheduler scheduler_{clock_};
     Waker waker_;
+    Alarm alarm_; // at the next deadline
     x86::CpuModel model_;
     std::unique_ptr<softmmu::PhysicalMap> map_;
     Disks disks_;
@@ -121,13 +128,13 @@ class Emulator final : private x86::Platform {
     std::function<void(StopReason)> stop_listener_;
     std::vector<std::function<void(MachineEvent, const char*)>> event_listeners_;
     BoardFacts board_;
+    std::unique_ptr<FirmwareBoot> firmware_boot_; // of a kernel that is started behind the firmware
 
     u8 requests_ = 0;
     bool running_ = true;
     const char* stopped_as_ = "prelaunch";
     bool step_ = false;
     std::optional<int> exit_status_;
-    u64 deadline_set_ = 0;
 };
 
 } // namespace dragoman::runtime

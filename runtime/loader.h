@@ -23,6 +23,11 @@ struct FlatEntry {
     u32 gdt = 0; // where a GDT with the flat descriptors lies (CS 0x10, DS 0x18)
 };
 
+// Where the setup code of a bzImage is entered in real mode; DS, ES, FS and GS are SS's.
+struct RealEntry {
+    u16 cs = 0, ip = 0, ss = 0, sp = 0;
+};
+
 // One range of the memory map handed to kernels (ACPI 6.4, 15: 1 RAM, 2 reserved, 3 ACPI tables,
 // 4 ACPI tables that stay).
 struct MemoryRange {
@@ -58,6 +63,10 @@ bool is_linux(const std::vector<u8>& file);
 bool is_multiboot(const std::vector<u8>& file);
 bool is_elf(const std::vector<u8>& file); // load_pvh says what is missing for PVH
 Result<FlatEntry> load_linux(const KernelImage& image);
+// Linux since boot protocol 2.08 can be entered in protected mode; of older bzImages some (iPXE, memdisk)
+// have only their setup code, which calls the firmware.
+bool has_flat_entry(const std::vector<u8>& linux_file);
+Result<RealEntry> load_linux_setup(const KernelImage& image);
 Result<FlatEntry> load_multiboot(const KernelImage& image);
 Result<FlatEntry> load_pvh(const KernelImage& image);
 

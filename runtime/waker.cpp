@@ -4,7 +4,6 @@
 #include <poll.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/timerfd.h>
 #include <unistd.h>
 #include <utility>
 #include <vector>
@@ -12,12 +11,8 @@
 namespace dragoman::runtime {
 
 Waker::Waker(std::function<void()> kick)
-    : kick_(std::move(kick)), epoll_(epoll_create1(EPOLL_CLOEXEC)),
-      timer_(timerfd_create(CLOCK_MONOTONIC, TFD_NONBLOCK | TFD_CLOEXEC)),
-      stop_event_(eventfd(0, EFD_CLOEXEC)) {
-    epoll_event event{.events = EPOLLIN | EPOLLET, .data = {.fd = timer_}};
-    epoll_ctl(epoll_, EPOLL_CTL_ADD, timer_, &event);
-    event = {.events = EPOLLIN, .data = {.fd = stop_event_}};
+    : kick_(std::move(kick)), epoll_(epoll_create1(EPOLL_CLOEXEC)), stop_event_(eventfd(0, EFD_CLOEXEC)) {
+    epoll_event event{.events = EPOLLIN, .data = {.fd = stop_event_}};
     epoll_ctl(epoll_, EPOLL_CTL_ADD, stop_event_, &event);
     thread_ = std::thread([this] { loop(); });
 }
@@ -32,18 +27,7 @@ void Waker::stop() {
 Waker::~Waker() {
     stop();
     close(epoll_);
-    close(timer_);
     close(stop_event_);
-}
-
-void Waker::set_timeout(u64 ns) {
-    itimerspec spec{};
-    if (ns != ~u64{0}) {
-        if (ns == 0) ns = 1;
-        spec.it_value.tv_sec = time_t(ns / 1'000'000'000);
-        spec.it_value.tv_nsec = long(ns % 1'000'000'000);
-    }
-    timerfd_settime(timer_, 0, &spec, nullptr);
 }
 
 void Waker::watch(int fd, std::function<void()> ready) {
@@ -101,9 +85,10 @@ void Waker::loop() {
         if (n < 0 && errno != EINTR) return;
         for (int i = 0; i < n; ++i) {
             if (events[i].data.fd == stop_event_) return;
-            if (events[i].data.fd != timer_) input_.store(true, std::memory_order_release);
         }
-        if (n > 0) kick_();
+        if (n <= 0) continue;
+        input_.store(true, std::memory_order_release);
+        kick_();
     }
 }
 

@@ -1,6 +1,6 @@
-// Wakes the run loop: one host thread waits for the next timer deadline and for input on file descriptors,
-// and kicks the vCPU when something is due. Everything else happens on the vCPU's own thread, between guest
-// instructions.
+// Wakes the run loop: one host thread waits for input on file descriptors, and kicks the vCPU when there is
+// some. Everything else happens on the vCPU's own thread, between guest instructions. Deadlines are
+// alarm.h's.
 #pragma once
 
 #include "base/types.h"
@@ -18,9 +18,6 @@ class Waker {
     ~Waker();
     void stop(); // no kick comes after this
 
-    // Host monotonic time, in nanoseconds from now; 0 fires at once, ~0 never. Replaces the earlier setting.
-    void set_timeout(u64 ns);
-
     // Calls `ready` from dispatch() whenever `fd` can be read (or was closed). `fd` is borrowed.
     void watch(int fd, std::function<void()> ready);
     void unwatch(int fd);
@@ -33,7 +30,7 @@ class Waker {
   private:
     void loop();
     std::function<void()> kick_;
-    int epoll_, timer_, stop_event_;
+    int epoll_, stop_event_;
     std::atomic<bool> input_{false};
     struct Watched {
         std::function<void()> ready;

@@ -217,6 +217,32 @@ def escape_key(test):
     test.ends()
 
 
+def xen(test):
+    """A multiboot kernel with modules that asks the BIOS, and a Linux in ring 3 under it."""
+    console = test.start(
+        "-kernel", test.guest("xen"), "-append", "com1=115200,8n1 console=com1 noreboot dom0_mem=512M",
+        "-initrd", ",".join([test.guest("vmlinuz-amd64") + " console=hvc0", test.guest("initrd-amd64.cpio")]),
+        memory="1024")
+    console.expect(r"Xen version ([\d.]+)")
+    console.say("the hypervisor runs")
+    console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    shell = Shell(console)
+    shell.check("cat /sys/hypervisor/type", "^xen$")
+    shell.check("seq 1 20000 | sha512sum", "^" + hashlib.sha512(
+        "".join(f"{n}\n" for n in range(1, 20001)).encode()).hexdigest())
+    console.send("poweroff -f\n")
+    test.ends()
+
+
+def ipxe(test):
+    """A bzImage that is entered by its setup code, in real mode behind the BIOS."""
+    console = test.start("-kernel", test.guest("ipxe.lkrn"), memory="64")
+    console.expect("Open Source Network Boot Firmware")
+    console.expect("Features:")
+    console.send("\x01x")
+    test.ends()
+
+
 def boots_through_grub(test, *options):
     console = test.start(*options)
     console.expect("SeaBIOS")
@@ -272,6 +298,8 @@ SCENARIOS = {
     "script-pvh": script_pvh,
     "reboot": reboot,
     "escape-key": escape_key,
+    "xen": xen,
+    "ipxe": ipxe,
     "disk": disk,
     "cd": cd,
     "network": network.user,

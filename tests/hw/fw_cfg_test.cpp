@@ -66,6 +66,17 @@ TEST_F(FwCfgTest, Integers) {
     EXPECT_EQ(bytes(kFwCfgCpuCount, 2), std::string("\3\0", 2));
 }
 
+TEST_F(FwCfgTest, MadeAtEachSelection) {
+    u8 times = 0;
+    cfg.add_made(0x8010, [&] { return std::vector<u8>{'n', u8('0' + ++times)}; });
+    EXPECT_EQ(times, 0);
+    EXPECT_EQ(bytes(0x8010, 3), std::string("n1\0", 3));
+    EXPECT_EQ(bytes(0x8010, 2), "n2");
+    dma.put<u32>(0x200, 0);
+    EXPECT_EQ(run(0x80100000 | 8 | 2, 2, 0x200), 0u);
+    EXPECT_EQ(dma.get<u16>(0x200), u16('n' | '3' << 8));
+}
+
 TEST_F(FwCfgTest, Directory) {
     EXPECT_EQ(bytes(0x19, 4), std::string(4, '\0'));
     ASSERT_TRUE(cfg.add_file("etc/b", {1, 2, 3}));

@@ -402,6 +402,23 @@ TEST_F(Loader, LinuxKernelGetsBootParams) {
     EXPECT_EQ(get<u8>(at + 9999), 0x5a);
 }
 
+TEST_F(Loader, SetupCodeIsEnteredInRealMode) {
+    Bytes f = make_linux();
+    f.put<u16>(0x206, 0x203);
+    EXPECT_FALSE(has_flat_entry(f));
+    EXPECT_TRUE(has_flat_entry(make_linux()));
+    const KernelOption option{write("kernel", f), write("initrd", std::vector<u8>(10000, 0x5a)), "quiet"};
+    const auto loaded = load_linux_setup({option, f, board_, *map_});
+    ASSERT_TRUE(loaded);
+    EXPECT_EQ(get<u8>(MiB), 0x22);
+    const u64 setup = 0x10000;
+    EXPECT_EQ(get<u32>(setup + 0x202), 0x53726448u) << "\"HdrS\"";
+    EXPECT_EQ(text(get<u32>(setup + 0x228)), "quiet");
+    EXPECT_EQ(get<u8>(setup + 0x211), 0x81) << "the heap may be used";
+    EXPECT_EQ(get<u32>(setup + 0x21c), 10000u);
+    EXPECT_EQ(get<u8>(get<u32>(setup + 0x218) + 9999), 0x5a);
+}
+
 TEST_F(Loader, LinuxHeadersThatLie) {
     const auto with = [](std::size_t at, auto value) {
         Bytes f = make_linux();

@@ -5,8 +5,8 @@
 #include "frontend/x86/cpuid.h"
 #include "frontend/x86/descriptor.h"
 #include "frontend/x86/system_registers.h"
+#include "runtime/alarm.h"
 #include "runtime/vcpu.h"
-#include "runtime/waker.h"
 
 #include <gtest/gtest.h>
 
@@ -158,13 +158,13 @@ class VcpuMachine {
     // Runs to HLT (which nothing wakes) or another stop; a guest that never ends fails the test.
     runtime::StopReason run() {
         std::atomic<bool> late{false};
-        runtime::Waker watchdog([&] {
+        runtime::Alarm watchdog([&] {
             late = true;
             vcpu->request_stop();
         });
-        watchdog.set_timeout(20'000'000'000);
+        watchdog.set(20'000'000'000);
         const auto reason = vcpu->run();
-        watchdog.stop();
+        watchdog.set(runtime::Alarm::never);
         EXPECT_FALSE(late) << "the guest does not end; it is at " << std::hex << vcpu->linear_pc();
         return reason;
     }

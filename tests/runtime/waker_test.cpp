@@ -1,12 +1,15 @@
-// The waker's thread and the host clock: timeouts, descriptors, quiet while nobody dispatches, stopping.
+// The waker's thread, the alarm and the host clock: descriptors, quiet while nobody dispatches, stopping.
+#include "runtime/alarm.h"
 #include "runtime/clock.h"
 #include "runtime/waker.h"
 
 #include <gtest/gtest.h>
 
+#include <atomic>
 #include <chrono>
 #include <condition_variable>
 #include <mutex>
+#include <thread>
 #include <unistd.h>
 
 namespace dragoman::runtime {
@@ -42,22 +45,6 @@ class WakerTest : public ::testing::Test {
         changed.notify_all();
     }};
 };
-
-TEST_F(WakerTest, TimeoutsKick) {
-    const auto start = std::chrono::steady_clock::now();
-    waker.set_timeout(20'000'000);
-    EXPECT_TRUE(kicked());
-    EXPECT_GE(std::chrono::steady_clock::now() - start, 20ms);
-    forget();
-    waker.set_timeout(0);
-    EXPECT_TRUE(kicked()) << "0 fires at once";
-}
-
-TEST_F(WakerTest, ALaterSettingReplacesTheEarlier) {
-    waker.set_timeout(30'000'000);
-    waker.set_timeout(~u64{0});
-    EXPECT_FALSE(kicked(1, 80ms));
-}
 
 TEST_F(WakerTest, InputIsReportedByDispatchOnly) {
     unsigned ready = 0;
@@ -112,10 +99,70 @@ TEST_F(WakerTest, WaitsForWhatItWasAsked) {
 }
 
 TEST_F(WakerTest, NothingComesAfterStop) {
-    waker.set_timeout(1'000'000);
+    waker.watch(ends[0], [] {});
     waker.stop();
     forget();
+    send();
     EXPECT_FALSE(kicked(1, 30ms));
+}
+
+TEST(AlarmTest, RingsInTheMiddleOfALoop) {
+    std::atomic<unsigned> rings{0};
+    Alarm alarm([&] { ++rings; });
+    const auto start = std::chrono::steady_clock::now();
+    alarm.set(20'000'000);
+    while (rings == 0 && std::chrono::steady_clock::now() - start < 10s) {
+    }
+    EXPECT_EQ(rings, 1u);
+    EXPECT_GE(std::chrono::steady_clock::now() - start, 20ms);
+    alarm.set(0);
+    while (rings == 1 && std::chrono::steady_clock::now() - start < 10s) {
+    }
+    EXPECT_EQ(rings, 2u) << "0 rings at once";
+}
+
+TEST(AlarmTest, ADeadlineThatPassedRingsAgain) {
+    std::atomic<unsigned> rings{0};
+    Alarm alarm([&] { ++rings; });
+    for (unsigned n = 1; n <= 3; ++n) { // as for a timer that arms itself into the past
+        alarm.set_deadline(1000, 900);
+        for (int i = 0; i < 1000 && rings < n; ++i)
+            usleep(10'000);
+        ASSERT_EQ(rings, n);
+    }
+    alarm.set_deadline(1000, 20'001'000);
+    alarm.set_deadline(1000, 20'001'000);
+    alarm.set_deadline(1000, Alarm::never);
+    usleep(60'000);
+    EXPECT_EQ(rings, 3u);
+}
+
+TEST(AlarmTest, RingsOnTheThreadThatMadeIt) {
+    std::atomic<bool> rung{false};
+    std::thread::id where;
+    Alarm alarm([&] {
+        where = std::this_thread::get_id();
+        rung = true;
+    });
+    std::thread([&] { alarm.set(1'000'000); }).join();
+    for (int i = 0; i < 1000 && !rung; ++i)
+        usleep(10'000);
+    ASSERT_TRUE(rung);
+    EXPECT_EQ(where, std::this_thread::get_id());
+}
+
+TEST(AlarmTest, ALaterSettingReplacesTheEarlier) {
+    std::atomic<unsigned> rings{0};
+    {
+        Alarm alarm([&] { ++rings; });
+        alarm.set(30'000'000);
+        alarm.set(Alarm::never);
+        usleep(80'000);
+        EXPECT_EQ(rings, 0u);
+        alarm.set(30'000'000);
+    }
+    usleep(80'000);
+    EXPECT_EQ(rings, 0u) << "after its end";
 }
 
 TEST(HostClockTest, StandsStillWhileStopped) {
