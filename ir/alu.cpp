@@ -124,7 +124,8 @@ template <class T> bool divide(Op op, Wide& value, u64 b, Flags& flags) {
     T lo = T(value.lo), hi = T(sizeof(T) == 1 ? value.lo >> 8 : value.hi);
     T q = lo, r = hi;
     if (!divide(op == Op::IdivWide, q, r, T(b))) return false;
-#if defined(__x86_64__) // for the flags, all of which are undefined
+#if defined(__x86_64__) // for the flags, all of which are undefined; generated code does the same
+    flags = kZF | kPF;
     if (op == Op::DivWide)
         host::DivWide<T>(lo, hi, T(b), flags);
     else

@@ -204,7 +204,7 @@ void Emitter::divide(InstId id, const Inst& inst) {
         a.cmp(gp(host::scratch, wide), 1);
         a.jbe(slow);
     }
-    // Flags are undefined: what the host gives.
+    a.cmp(x86::ecx, x86::ecx); // flags are undefined: what the host gives, from a known state
     a.mov(x86::rax, gp(guest_rax, 8));
     a.emit(id, gp(by, size));
     const unsigned result = size == 1 ? 2 : size;

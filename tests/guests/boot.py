@@ -146,10 +146,23 @@ def use_checked_programs(test, shell):
         shell.console.say(f"ok: {program} computes the same {len(wanted)} results as on the host")
 
 
+def use_signals(test, shell):
+    """Faults and traps of a program have to be those that it has on the host (signals.c)."""
+    if platform.machine() not in ("x86_64", "AMD64"):
+        return
+    wanted, got = ([line.strip() for line in text.splitlines() if line.strip()] for text in (
+        subprocess.run([test.guest("signals")], stdout=subprocess.PIPE, check=True).stdout.decode(), shell.run("signals")[0]))
+    if wanted != got:
+        lines = "\n".join(f"  host:  {w}\n  guest: {g}" for w, g in zip(wanted, got) if w != g)
+        raise Failure(f"signals prints {len(wanted)} lines on the host, {len(got)} in the guest; those that differ:\n{lines}")
+    shell.console.say(f"ok: signals meets the same {len(wanted)} faults and traps as on the host")
+
+
 def linux_amd64(test):
     def more(shell):
         use_32_bit_programs(shell)
         use_checked_programs(test, shell)
+        use_signals(test, shell)
 
     linux(test, "amd64", "x86_64", "initrd-test-amd64.cpio", more)
 
