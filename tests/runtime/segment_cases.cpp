@@ -249,12 +249,11 @@ struct SegmentCases::Maker {
         if (r >= ZYDIS_REGISTER_AX && r <= ZYDIS_REGISTER_DI) return unsigned(r - ZYDIS_REGISTER_AX);
         return std::nullopt;
     }
-    // The effective address of 16-bit addressing.
-    u32 offset_of(const ZydisDecodedOperand& op) const {
+    u64 offset_of(const ZydisDecodedOperand& op) const {
         u32 offset = u32(op.mem.disp.value);
-        for (const ZydisRegister r : {op.mem.base, op.mem.index})
-            if (const auto n = number(r)) offset += c.before.gpr[*n];
-        return offset & 0xffff;
+        if (const auto n = number(op.mem.base)) offset += c.before.gpr[*n];
+        if (const auto n = number(op.mem.index)) offset += c.before.gpr[*n] * op.mem.scale;
+        return insn.address_width == 16 ? offset & 0xffff : offset;
     }
     const LdtEntry* segment_of(const ZydisDecodedOperand& op) const {
         const auto r = op.mem.segment;
@@ -455,8 +454,9 @@ struct SegmentCases::Maker {
             if (mmx && !(op.actions & ZYDIS_OPERAND_ACTION_MASK_WRITE)) c.stores_mmx = true;
             if (op.type != ZYDIS_OPERAND_TYPE_MEMORY || insn.mnemonic == ZYDIS_MNEMONIC_LEA) continue;
             c.access_bytes = op.size / 8;
-            // Whose parts wrap one by one.
-            if (c.access_bytes > 8 && insn.address_width == 16 && offset_of(op) + c.access_bytes > 0x10000)
+            // Its parts wrap one by one; across 4 GiB the manual lets all accesses do that (vol. 3, 5.3).
+            const u64 room = insn.address_width == 16 ? 0x10000 : u64{1} << 32;
+            if (c.access_bytes > (room == 0x10000 ? 8 : 1) && offset_of(op) + c.access_bytes > room)
                 return false;
         }
         c.text = x86::list_guest(c.code, c.before.eip, big ? 32 : 16);
