@@ -95,10 +95,10 @@ inline runtime::StopReason run_hostile_guest(const Way& way, unsigned mode, std:
     for (std::size_t i = 0; i < code.size() && i < page; ++i)
         m.put(VcpuMachine::kCode + i, code[i]);
 
-    runtime::Waker clock([&] { m.vcpu->request_stop(); });
-    clock.set_timeout(nanoseconds);
+    runtime::Alarm clock([&] { m.vcpu->request_stop(); });
+    clock.set(nanoseconds);
     const auto reason = m.vcpu->run();
-    clock.stop();
+    clock.set(runtime::Alarm::never);
     return reason;
 }
 
