@@ -121,28 +121,40 @@ void Mmu::store_bounce(const u8* from, u64 gpa, u32 bytes) {
     }
 }
 
+u8* Mmu::in_tlb(u64 linear, bool write, View view) const {
+    const TlbEntry& entry = tlb_.entry(view, linear);
+    if (align_down(linear, kPageSize) != (write ? entry.write_tag : entry.read_tag)) return nullptr;
+    return reinterpret_cast<u8*>(linear + entry.addend);
+}
+
 Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     DRAGOMAN_ASSERT(size >= 1 && size <= sizeof bounce_);
     const bool write = kind != AccessKind::Read;
     const u32 first = u32(std::min<u64>(size, kPageSize - linear % kPageSize));
     if (!watches_.empty() && !watches_allow(linear, size, kind)) return {.restart = true};
 
-    if (first == size) { // the usual case: interpreter and helpers find the page in the TLB
-        const TlbEntry& entry = tlb_.entry(view, linear);
-        if (align_down(linear, kPageSize) == (write ? entry.write_tag : entry.read_tag))
-            return {.host = reinterpret_cast<u8*>(linear + entry.addend)};
+    // In legacy modes the second page of an access at the top wraps to address 0.
+    const u64 second = paging_.long_mode ? linear + first : (linear + first) & 0xffffffff;
+    const u32 bytes[2] = {first, size - first};
+    const unsigned parts = bytes[1] ? 2 : 1;
+    // The usual case: interpreter and helpers find the page in the TLB, or both pages.
+    if (u8* const host = in_tlb(linear, write, view)) {
+        if (parts == 1) return {.host = host};
+        if (u8* const host2 = in_tlb(second, write, view)) {
+            if (write) open_ = {.active = true, .host = {host, host2}, .bytes = {bytes[0], bytes[1]}};
+            if (kind != AccessKind::Write) {
+                std::memcpy(bounce_, host, bytes[0]);
+                std::memcpy(bounce_ + bytes[0], host2, bytes[1]);
+            }
+            return {.host = bounce_};
+        }
     }
 
     u64 gpa[2] = {};
-    const u32 bytes[2] = {first, size - first};
-    const unsigned parts = bytes[1] ? 2 : 1;
     Walk walks[2];
     Translation t;
     for (unsigned part = 0; part < parts; ++part) {
-        // In legacy modes the second page of an access at the top wraps to address 0.
-        const u64 at = part == 0           ? linear
-                       : paging_.long_mode ? linear + first
-                                           : (linear + first) & 0xffffffff;
+        const u64 at = part == 0 ? linear : second;
         walks[part] = find(at);
         t = judge(at, walks[part], kind, view);
         if (!t.ok) {
@@ -176,8 +188,11 @@ void Mmu::commit() {
     const Open open = open_;
     u8 data[sizeof bounce_];
     std::memcpy(data, bounce_, sizeof data);
-    store_bounce(data, open.gpa[0], open.bytes[0]);
-    if (open.bytes[1]) store_bounce(data + open.bytes[0], open.gpa[1], open.bytes[1]);
+    for (unsigned part = 0, at = 0; part < 2 && open.bytes[part]; at += open.bytes[part++])
+        if (open.host[part])
+            std::memcpy(open.host[part], data + at, open.bytes[part]);
+        else
+            store_bounce(data + at, open.gpa[part], open.bytes[part]);
 }
 
 Mmu::Fetched Mmu::fetch(u64 linear, View view) {

@@ -139,6 +139,7 @@ class Mmu final : public MapListener {
     // be hit.
     u8* direct(u64 linear, u32 size, AccessKind kind, View view, const Translation& t);
     bool code_forbids(u64 gpa, u32 size) const;
+    u8* in_tlb(u64 linear, bool write, View view) const; // null: not there
     void load_bounce(u8* to, u64 gpa, u32 bytes);
     void store_bounce(const u8* from, u64 gpa, u32 bytes);
 
@@ -152,6 +153,7 @@ class Mmu final : public MapListener {
     WatchHit watch_hit_;
     struct Open { // a bounce buffer waiting for commit()
         bool active = false;
+        u8* host[2] = {}; // where the parts go; null: to gpa
         u64 gpa[2] = {};
         u32 bytes[2] = {};
     } open_;

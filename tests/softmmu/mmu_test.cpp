@@ -109,6 +109,33 @@ TEST_F(SlowPath, CrossingReadsAndWritesBothPages) {
     EXPECT_EQ(at(0x7000)[0], 0x33) << "the page that is mapped elsewhere";
 }
 
+TEST_F(SlowPath, CrossingFindsBothPagesInTheTlb) {
+    page(7, 0x9007);
+    put<u32>(0x6ffd, 0x44332211);
+    put<u32>(0x9000, 0x88776655);
+    for (const u64 linear : {0x6000, 0x7000})
+        ASSERT_NE(mmu.acquire(linear, 4, W, U).host, nullptr);
+    page(6, 0), page(7, 0); // not walked any more
+    auto got = mmu.acquire(0x6ffd, 8, M, U);
+    ASSERT_NE(got.host, nullptr);
+    EXPECT_FALSE(in_ram(got.host));
+    u64 value;
+    std::memcpy(&value, got.host, 8);
+    EXPECT_EQ(value & 0xffffffffffffff, 0x88776655332211u);
+    value = 0x1122334455667788;
+    std::memcpy(got.host, &value, 8);
+    EXPECT_EQ(at(0x6ffd)[0], 0x11) << "nothing is stored before commit()";
+    mmu.commit();
+    EXPECT_EQ(std::memcmp(at(0x6ffd), "\x88\x77\x66\x44", 4), 0) << "0x7000 of RAM is another page's";
+    EXPECT_EQ(std::memcmp(at(0x9000), "\x55\x44\x33\x22\x11", 5), 0);
+
+    page(6, 0x6007), page(7, 0x9007);
+    map->mark_code(0x9000, 1); // takes the write tag of the second page
+    watcher.allow = false;
+    EXPECT_TRUE(mmu.acquire(0x6ffd, 8, W, U).restart);
+    EXPECT_NE(mmu.acquire(0x6ffd, 8, R, U).host, nullptr);
+}
+
 TEST_F(SlowPath, CrossingFaultsNameTheSecondPage) {
     page(7, 0x7005); // read-only
     const auto got = mmu.acquire(0x6ffe, 4, M, U);
