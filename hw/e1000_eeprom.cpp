@@ -7,8 +7,6 @@ namespace dragoman::hw {
 namespace {
 
 constexpr u32 kSk = 1, kCs = 2, kDi = 4, kDo = 8, kReq = 0x40, kGnt = 0x80, kPresent = 0x100;
-constexpr unsigned kCommandBits = 9; // start bit, two of opcode, six of address
-constexpr u16 kOpcodeRead = 6;       // start bit and opcode
 
 // PHY registers (IEEE 802.3, 22.2.4) of a Marvell 88E1011.
 enum {
@@ -28,83 +26,55 @@ enum {
 };
 constexpr u16 kControlReset = 0x8000, kControlRestart = 0x0200;
 
-} // namespace
-
-E1000Eeprom::E1000Eeprom(const MacAddress& mac) {
+Eeprom93c46::Words contents(const MacAddress& mac) {
+    Eeprom93c46::Words words;
+    words.fill(0xffff);
     for (unsigned n = 0; n < 3; ++n)
-        words_[n] = u16(mac[2 * n] | mac[2 * n + 1] << 8);
-    words_[0x08] = 0x3000; // board number
-    words_[0x09] = 0x1000;
-    words_[0x0a] = 0x6403; // initialization control 1: subsystem and vendor IDs are valid
-    words_[0x0b] = 0x1100; // subsystem, its vendor, device, vendor
-    words_[0x0c] = 0x1af4;
-    words_[0x0d] = 0x100e;
-    words_[0x0e] = 0x8086;
-    words_[0x0f] = 0x3040; // initialization control 2
-    for (unsigned n = 0x10; n < 0x3f; ++n)
-        words_[n] = 0xffff;
+        words[n] = u16(mac[2 * n] | mac[2 * n + 1] << 8);
+    words[0x08] = 0x3000; // board number
+    words[0x09] = 0x1000;
+    words[0x0a] = 0x6403; // initialization control 1: subsystem and vendor IDs are valid
+    words[0x0b] = 0x1100; // subsystem, its vendor, device, vendor
+    words[0x0c] = 0x1af4;
+    words[0x0d] = 0x100e;
+    words[0x0e] = 0x8086;
+    words[0x0f] = 0x3040; // initialization control 2
+    for (unsigned n = 0x03; n < 0x08; ++n)
+        words[n] = 0;
     u16 sum = 0;
     for (unsigned n = 0; n < 0x3f; ++n)
-        sum = u16(sum + words_[n]);
-    words_[0x3f] = u16(0xbaba - sum); // 5.6.35: all words add up to 0xbaba
-    reset();
+        sum = u16(sum + words[n]);
+    words[0x3f] = u16(0xbaba - sum); // 5.6.35: all words add up to 0xbaba
+    return words;
 }
 
+} // namespace
+
+E1000Eeprom::E1000Eeprom(const MacAddress& mac) : chip_(contents(mac)) {}
+
 u32 E1000Eeprom::read_eecd() const {
-    return (eecd_ & ~kDo) | kPresent | (output_ ? kDo : 0) | (eecd_ & kReq ? kGnt : 0);
+    return eecd_ | kPresent | (chip_.out() ? kDo : 0) | (eecd_ & kReq ? kGnt : 0);
 }
 
 void E1000Eeprom::write_eecd(u32 value) {
-    const u32 before = eecd_;
     eecd_ = value & (kSk | kCs | kDi | kReq | 0x30);
-    if (!(value & kCs)) {
-        count_ = 0;
-        shift_ = 0;
-        reading_ = false;
-        output_ = true; // pulled up
-        return;
-    }
-    if ((before & kSk) || !(value & kSk)) return; // bits move with the rising edge
-    if (reading_) {
-        output_ = shift_ & 0x8000;
-        shift_ = u16(shift_ << 1);
-        return; // after the word: zeros
-    }
-    const u16 in = value & kDi ? 1 : 0;
-    if (count_ == 0 && !in) return; // waiting for the start bit
-    shift_ = u16(shift_ << 1 | in);
-    if (++count_ < kCommandBits) return;
-    if (shift_ >> 6 == kOpcodeRead) {
-        reading_ = true;
-        output_ = false; // a zero before the data
-        shift_ = word(shift_ & 0x3f);
-    } else { // writes and erasures are ready at once, and forgotten
-        shift_ = 0;
-    }
-    count_ = 0;
+    chip_.set_wires(value & kCs, value & kSk, value & kDi);
 }
 
 void E1000Eeprom::write_eerd(u32 value) {
     eerd_ = value & 0xff00;
-    if (bit(value, 0)) eerd_ |= 0x10 | u32{word(unsigned(bits(value, 15, 8)))} << 16;
+    if (bit(value, 0)) eerd_ |= 0x10 | u32{chip_.word(unsigned(bits(value, 15, 8)))} << 16;
 }
 
 void E1000Eeprom::reset() {
     eecd_ = eerd_ = 0;
-    shift_ = 0;
-    count_ = 0;
-    output_ = true;
-    reading_ = false;
+    chip_.reset();
 }
 
 void E1000Eeprom::visit(StateVisitor& visitor) {
-    visitor.field("eeprom.words", words_);
+    chip_.visit(visitor);
     visitor.field("eeprom.eecd", eecd_);
     visitor.field("eeprom.eerd", eerd_);
-    visitor.field("eeprom.shift", shift_);
-    visitor.field("eeprom.count", count_);
-    visitor.field("eeprom.output", output_);
-    visitor.field("eeprom.reading", reading_);
 }
 
 void E1000Phy::reset() {

@@ -4,6 +4,7 @@
 
 #include "hw/core/net.h"
 #include "hw/core/state.h"
+#include "hw/eeprom_93c46.h"
 
 #include <array>
 
@@ -13,7 +14,6 @@ class E1000Eeprom final {
   public:
     explicit E1000Eeprom(const MacAddress& mac);
 
-    u16 word(unsigned index) const { return words_[index % words_.size()]; }
     // The four wires as bits of EECD: 0 SK, 1 CS, 2 DI in; 3 DO out. 6 REQ is granted at once (7 GNT).
     u32 read_eecd() const;
     void write_eecd(u32 value);
@@ -23,11 +23,8 @@ class E1000Eeprom final {
     void visit(StateVisitor& visitor);
 
   private:
-    std::array<u16, 64> words_{}; // what is written there in real life is not kept: reads only
+    Eeprom93c46 chip_;
     u32 eecd_ = 0, eerd_ = 0;
-    u16 shift_ = 0; // command and address so far, then the data going out
-    u8 count_ = 0;  // bits of them
-    bool output_ = true, reading_ = false;
 };
 
 class E1000Phy final {

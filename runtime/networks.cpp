@@ -1,6 +1,7 @@
 #include "runtime/networks.h"
 
 #include "hw/e1000.h"
+#include "hw/rtl8139.h"
 #include "hw/virtio_net.h"
 #include "hw/virtio_pci.h"
 #include "runtime/loader.h"
@@ -21,8 +22,28 @@ template <class T> Result<std::unique_ptr<NetPort>> as_port(Result<std::unique_p
     return std::unique_ptr<NetPort>(std::move(*opened));
 }
 
-const char* name_of(NicOption::Model model) {
-    return model == NicOption::Model::E1000 ? "e1000" : "virtio-net-pci";
+struct ModelRow {
+    const char* name;
+    const char* rom; // iPXE's
+};
+constexpr ModelRow row_of(NicOption::Model model) {
+    switch (model) {
+    case NicOption::Model::E1000: return {"e1000", "pxe-e1000.rom"};
+    case NicOption::Model::Rtl8139: return {"rtl8139", "pxe-rtl8139.rom"};
+    case NicOption::Model::VirtioNet: break;
+    }
+    return {"virtio-net-pci", "pxe-virtio.rom"};
+}
+
+std::unique_ptr<hw::PciFunction> make_card(const NicOption& nic, hw::NetBackend* backend,
+                                           hw::Scheduler& scheduler, Log& log) {
+    switch (nic.model) {
+    case NicOption::Model::E1000: return std::make_unique<hw::E1000>(*nic.mac, backend, scheduler, log);
+    case NicOption::Model::Rtl8139: return std::make_unique<hw::Rtl8139>(*nic.mac, backend, scheduler, log);
+    case NicOption::Model::VirtioNet: break;
+    }
+    const hw::VirtioPci::Options how{nic.legacy, nic.modern, hw::VirtioNet::default_vectors};
+    return std::make_unique<hw::VirtioPci>(std::make_unique<hw::VirtioNet>(*nic.mac, backend, log), how);
 }
 
 } // namespace
@@ -58,19 +79,10 @@ Status Networks::add_card(const NicOption& nic, bool boots_from_network, hw::PcC
     hw::NetBackend* backend = nic.network ? ports_[*nic.network].get() : nullptr;
     hw::PcConfig::Card card;
     card.slot = nic.slot;
-    if (nic.model == NicOption::Model::E1000) {
-        card.function = std::make_unique<hw::E1000>(*nic.mac, backend, scheduler_, log_);
-    } else {
-        auto device = std::make_unique<hw::VirtioNet>(*nic.mac, backend, log_);
-        card.function = std::make_unique<hw::VirtioPci>(
-            std::move(device),
-            hw::VirtioPci::Options{nic.legacy, nic.modern, hw::VirtioNet::default_vectors});
-    }
+    card.function = make_card(nic, backend, scheduler_, log_);
     // Firmware boots from a network with the help of the card's own ROM.
-    const bool virtio = nic.model == NicOption::Model::VirtioNet;
     std::string rom = nic.romfile.value_or("");
-    if (!nic.romfile && boots_from_network)
-        rom = std::string(kRomDirectory) + (virtio ? "pxe-virtio.rom" : "pxe-e1000.rom");
+    if (!nic.romfile && boots_from_network) rom = row_of(nic.model).rom;
     if (!rom.empty()) {
         if (rom.find('/') == std::string::npos) rom = kRomDirectory + rom;
         auto image = read_file(rom, kMaxRom);
@@ -98,8 +110,8 @@ std::string Networks::describe() const {
     std::vector<bool> used(ports_.size());
     for (const NicOption& nic : nics_) {
         const hw::MacAddress& m = *nic.mac;
-        text += format("%s %02x:%02x:%02x:%02x:%02x:%02x", name_of(nic.model), m[0], m[1], m[2], m[3], m[4],
-                       m[5]);
+        text += format("%s %02x:%02x:%02x:%02x:%02x:%02x", row_of(nic.model).name, m[0], m[1], m[2], m[3],
+                       m[4], m[5]);
         if (!nic.network) {
             text += ": no cable\n";
             continue;
