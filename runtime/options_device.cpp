@@ -65,7 +65,14 @@ std::string nearest_device(const std::string& name) {
         const char* part; // of the name
         const char* nearest;
     };
-    static constexpr Row rows[] = {{"scsi", "the nearest is virtio-blk-pci"},
+    static constexpr Row rows[] = {{"e1000e", "the nearest is e1000"},
+                                   {"igb", "the nearest is e1000"},
+                                   {"vmxnet", "the nearest is virtio-net-pci"},
+                                   {"pcnet", "the nearest is rtl8139"},
+                                   {"ne2k", "the nearest is rtl8139"},
+                                   {"i82", "the nearest is e1000"},
+                                   {"usb-net", "the nearest is virtio-net-pci"},
+                                   {"scsi", "the nearest is virtio-blk-pci"},
                                    {"sdhci", "the nearest is ide-hd"},
                                    {"sd-card", "the nearest is ide-hd"},
                                    {"usb-storage", "the nearest is ide-hd"},
