@@ -137,7 +137,8 @@ const Key<TapNetwork> tap_keys[] = {
 template <class T>
 Complaint fill(NetworkOption& network, std::span<const Key<T>> keys, const Properties& properties) {
     T what;
-    for (const auto& [name, value] : properties) {
+    for (const auto& property : properties) {
+        const std::string &name = property.first, &value = property.second;
         const auto key =
             std::find_if(keys.begin(), keys.end(), [&](const Key<T>& k) { return name == k.name; });
         if (key == keys.end()) {

@@ -141,12 +141,13 @@ bool is_of(const Json& value, Type type) {
 }
 
 std::optional<QmpError> check(const QmpCommand& command, const Json& arguments) {
-    for (const auto& [name, value] : arguments.items()) {
+    for (const auto& argument : arguments.items()) {
+        const std::string& name = argument.key();
         const auto row = std::find_if(command.arguments.begin(), command.arguments.end(),
                                       [&](const QmpArgument& a) { return name == a.name; });
         if (row == command.arguments.end())
             return generic_error("'" + name + "' is no argument of " + command.name);
-        if (!is_of(value, row->type))
+        if (!is_of(argument.value(), row->type))
             return generic_error("'" + name + "': expected " + type_name(row->type));
     }
     for (const QmpArgument& a : command.arguments)
