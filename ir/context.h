@@ -78,7 +78,7 @@ struct alignas(64) Context {
     u8 interrupt_line = 0;  // INTR is asserted by an interrupt controller (NMI and the like come through `poll`)
     u8 interrupt_shadow = 0; // after STI or MOV SS: no interrupt before the next instruction has ended
     u8 cpl = 0;
-    u8 vector_bytes = 16; // how much of a vector register instructions can reach now: 16, or 32 (AVX is enabled)
+    u8 vector_bytes = 16; // how much of a vector register instructions can reach now: 16, 32 (AVX), 64 (AVX-512)
     u8 view = 0; // softmmu::View of data accesses now, follows CPL, CR4.SMAP and EFLAGS.AC
     Exit exit = Exit::None;
     Fault fault;
@@ -116,6 +116,7 @@ struct alignas(64) Context {
     // ZMM0..31; XMMn and YMMn are the low 16 and 32 bytes of vec[n]. Generated code keeps the low `vector_bytes` bytes of
     // the first 16 in host registers.
     alignas(64) u8 vec[32][64] = {};
+    u64 opmask[8] = {}; // K0..7
     Fpu fpu{};
 };
 

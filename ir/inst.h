@@ -17,18 +17,20 @@ class Ref {
     static constexpr Ref gpr(unsigned n) { return Ref(u8(n)); }
     static constexpr Ref temp(unsigned n) { return Ref(u8(16 + n)); }
     static constexpr Ref xmm(unsigned n) { return Ref(u8(32 + n)); }
-    static constexpr Ref mm(unsigned n) { return Ref(u8(48 + n)); } // the MMX register of that number
+    static constexpr Ref mm(unsigned n) { return Ref(u8(64 + n)); }     // the MMX register of that number
+    static constexpr Ref opmask(unsigned n) { return Ref(u8(72 + n)); } // K0..7
     static constexpr Ref imm() { return Ref(0xfe); }                // Inst::imm
     static constexpr Ref none() { return Ref(0xff); }
 
     constexpr bool is_gpr() const { return id_ < 16; }
     constexpr bool is_temp() const { return id_ >= 16 && id_ < 32; }
-    constexpr bool is_xmm() const { return id_ >= 32 && id_ < 48; }
-    constexpr bool is_mm() const { return id_ >= 48 && id_ < 56; }
+    constexpr bool is_xmm() const { return id_ >= 32 && id_ < 64; }
+    constexpr bool is_mm() const { return id_ >= 64 && id_ < 72; }
+    constexpr bool is_opmask() const { return id_ >= 72 && id_ < 80; }
     constexpr bool is_imm() const { return id_ == 0xfe; }
     constexpr bool is_none() const { return id_ == 0xff; }
     constexpr bool is_reg() const { return id_ < 32; } // GPR or temporary
-    constexpr unsigned index() const { return id_ & 15; }
+    constexpr unsigned index() const { return id_ < 32 ? id_ & 15 : id_ < 64 ? id_ & 31 : id_ & 7; }
     constexpr u8 id() const { return id_; } // 0..31 for GPRs and temporaries: a dense index
     friend constexpr bool operator==(Ref a, Ref b) = default;
 
@@ -61,14 +63,23 @@ struct Helper {
     Flags reads = 0;  // those that it looks at
 };
 
+// How an EVEX instruction rounds: as MXCSR says; or with all exceptions suppressed, as MXCSR says or by itself
+// (SDM vol. 1, 15.6.3 and 15.6.4).
+enum class Rounding : u8 { Mxcsr, Suppress, Nearest, Down, Up, Zero };
+
 struct Inst {
     Op op = Op::Insn;
-    u8 size = 8;       // bytes: 1, 2, 4, 8 (16 or 32 for vectors)
+    u8 size = 8;       // bytes: 1, 2, 4, 8 (16, 32 or 64 for vectors)
     u8 size2 = 8;      // destination bytes of Zext, Sext, LoadZx, LoadSx; of a general register in a Vex
     Op sub = Op::Count; // of Rmw
     Cond cond = Cond::O;
     bool lock = false;        // of Rmw
     bool from_memory = false; // of Vec, Vex and X87
+    // Of a Vex with an EVEX encoding: elements that are masked off become 0 (else they keep what d holds); the memory
+    // operand is one element for all.
+    bool zeroing = false, broadcast = false;
+    Rounding rounding = Rounding::Mxcsr;
+    Ref mask; // the write mask: an opmask register, or none
     Ref d, a, b, c;
     Flags live = kAllFlags; // flags written that somebody may see: the dead-flags pass clears the others
     Address mem;

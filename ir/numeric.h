@@ -1,7 +1,7 @@
 // Running a numeric vector instruction under the guest's MXCSR. Inside the interpreter only.
 #pragma once
 
-#include "ir/context.h"
+#include "ir/inst.h"
 
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -30,7 +30,7 @@ template <class F> bool run_numeric(Context& ctx, F compute) {
     u32 raised = 0;
     const bool tiny_counts = unmasked & underflow;
     if (tiny_counts) raised = run(ctx.mxcsr | flush_to_zero) & underflow;
-    raised |= run(tiny_counts ? ctx.mxcsr & ~flush_to_zero : ctx.mxcsr);
+    raised |= run(raised ? ctx.mxcsr & ~flush_to_zero : ctx.mxcsr);
     // What is found before computing keeps the rest from being computed (SDM vol. 1, 11.5.2).
     if (raised & unmasked & before_computing) raised &= before_computing;
     ctx.mxcsr |= raised;
@@ -38,6 +38,23 @@ template <class F> bool run_numeric(Context& ctx, F compute) {
 #else
     compute();
     return true;
+#endif
+}
+
+// The same under embedded rounding: nothing is flagged or raised (SDM vol. 1, 15.6.4).
+template <class F> void run_suppressed(const Context& ctx, Rounding rounding, F compute) {
+#if defined(__x86_64__)
+    constexpr u32 flags = 0x3f, masks = 0x1f80, control_at = 13, control = 3u << control_at;
+    u32 mxcsr = (ctx.mxcsr | masks) & ~flags;
+    if (rounding != Rounding::Suppress)
+        mxcsr = (mxcsr & ~control) | u32(u8(rounding) - u8(Rounding::Nearest)) << control_at;
+    const u32 host = _mm_getcsr();
+    _mm_setcsr(mxcsr);
+    compute();
+    _mm_setcsr(host);
+#else
+    static_cast<void>(ctx), static_cast<void>(rounding);
+    compute();
 #endif
 }
 

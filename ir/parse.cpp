@@ -6,8 +6,10 @@
 #include "ir/vex.h"
 #include "ir/x87.h"
 
+#include <algorithm>
 #include <cctype>
 #include <charconv>
+#include <iterator>
 #include <optional>
 
 namespace dragoman::ir {
@@ -342,6 +344,23 @@ class InstParser {
             else
                 *operands[n] = ref();
         }
+        while (line_.take('{')) {
+            decorator(line_.word());
+            line_.expect('}');
+        }
+    }
+    void decorator(std::string_view w) { // of an EVEX instruction
+        const auto names = std::begin(text::rounding_names), end = std::end(text::rounding_names);
+        if (w == "z")
+            i_.zeroing = true;
+        else if (w == "1to")
+            i_.broadcast = true;
+        else if (const Ref mask = text::find_ref(w); mask.is_opmask())
+            i_.mask = mask;
+        else if (const auto name = std::find(names + 1, end, w); name != end)
+            i_.rounding = Rounding(name - names);
+        else
+            fail("expected a mask, z, 1to or a rounding mode, not " + std::string(w));
     }
     void source() {
         const std::size_t bracket = line_.rest().find('[');

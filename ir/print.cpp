@@ -170,6 +170,11 @@ class Printer {
                 memory();
             else if (op.operands[n] != VexOperand::None)
                 ref(operands[n], inst_.size2, 0);
+        if (!inst_.mask.is_none()) line_ += " {" + ref_name(inst_.mask, 8) + "}";
+        if (inst_.zeroing) line_ += " {z}";
+        if (inst_.broadcast) line_ += " {1to}";
+        if (inst_.rounding != Rounding::Mxcsr)
+            line_ += " {" + std::string(text::rounding_names[u8(inst_.rounding)]) + "}";
     }
     void x87() {
         item(inst_.helper ? inst_.helper->name : "(no helper)");

@@ -42,6 +42,7 @@ std::string ref_name(Ref ref, unsigned size) {
     if (ref.is_temp()) return "t" + std::to_string(ref.index());
     if (ref.is_xmm()) return "xmm" + std::to_string(ref.index());
     if (ref.is_mm()) return "mm" + std::to_string(ref.index());
+    if (ref.is_opmask()) return "k" + std::to_string(ref.index());
     return {};
 }
 
@@ -50,8 +51,9 @@ Ref find_ref(std::string_view name) {
         for (unsigned n = 0; n < 16; ++n)
             if (row[n] == name) return Ref::gpr(n);
     if (const int n = numbered(name, "t", kTemps); n >= 0) return Ref::temp(unsigned(n));
-    if (const int n = numbered(name, "xmm", 16); n >= 0) return Ref::xmm(unsigned(n));
+    if (const int n = numbered(name, "xmm", 32); n >= 0) return Ref::xmm(unsigned(n));
     if (const int n = numbered(name, "mm", 8); n >= 0) return Ref::mm(unsigned(n));
+    if (const int n = numbered(name, "k", 8); n >= 0) return Ref::opmask(unsigned(n));
     return Ref::none();
 }
 

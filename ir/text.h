@@ -8,6 +8,7 @@
 
 namespace dragoman::ir::text {
 
+inline constexpr std::string_view rounding_names[] = {"", "sae", "rn", "rd", "ru", "rz"};
 inline constexpr std::string_view cond_names[16] = {"o", "no", "b", "nb", "z", "nz", "be", "nbe",
                                                     "s", "ns", "p", "np", "l", "nl", "le", "nle"};
 inline constexpr std::string_view seg_names[6] = {"es", "cs", "ss", "ds", "fs", "gs"};

@@ -284,7 +284,7 @@ class Verifier {
         check(i.vec < vex_op_count(), "no such VEX instruction");
         if (i.vec >= vex_op_count()) return;
         const VexOp& op = vex_op(i.vec);
-        check((i.size == 16 && op.xmm) || (i.size == 32 && op.ymm), "vector length");
+        check(op.exists(i.size), "vector length");
         check(i.size2 == 4 || i.size2 == 8, "width of a general register");
         check(op.memory || !i.from_memory, "has no memory operand");
         if (i.from_memory) memory(i);
@@ -301,11 +301,21 @@ class Verifier {
                 break;
             case VexOperand::Vector:
             case VexOperand::Half:
-            case VexOperand::Xmm: check(operands[n].is_xmm(), "not a vector register"); break;
+            case VexOperand::Xmm:
+                check(operands[n].is_xmm() && (op.evex || operands[n].index() < 16), "not a vector register");
+                break;
+            case VexOperand::Opmask: check(operands[n].is_opmask(), "not an opmask register"); break;
             default: n == 0 ? destination(operands[n]) : source(operands[n]);
             }
         }
         check(i.imm >= -128 && i.imm <= 255, "imm is wider than a byte");
+        check(i.mask.is_none() || (op.element && i.mask.is_opmask() && i.mask.index()), "not a write mask");
+        check(!i.zeroing || (!i.mask.is_none() && i.d.is_xmm()), "nothing to zero");
+        check(!i.broadcast || (op.broadcast && i.from_memory), "no broadcast");
+        check(i.rounding == Rounding::Mxcsr ||
+                  (!i.from_memory && (i.rounding == Rounding::Suppress ? op.rounding == VexRounding::Suppress
+                                                                       : op.rounding == VexRounding::Any)),
+              "no such embedded rounding");
     }
     void call(const Inst& i) {
         check(i.helper, "has no helper");

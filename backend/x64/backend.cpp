@@ -113,8 +113,10 @@ Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Optio
     const i64 tlb_end = options.tlb_offset + i64(sizeof(softmmu::Tlb));
     if (options.tlb_offset != i32(options.tlb_offset) || tlb_end != i32(tlb_end))
         return Error{"the TLB is more than 2 GiB away from the vCPU's state"};
-    Result<StubSets> stubs =
-        make_stubs(buffer.writable(), buffer.executable(), buffer.bytes(), features.has(HostFeature::Avx2));
+    const unsigned vector_bytes = features.has(HostFeature::Avx512) ? 64
+                                  : features.has(HostFeature::Avx2) ? 32
+                                                                    : 16;
+    Result<StubSets> stubs = make_stubs(buffer.writable(), buffer.executable(), buffer.bytes(), vector_bytes);
     if (!stubs) return stubs.error();
     return std::unique_ptr<Backend>(new X64Backend(buffer, options, features, *stubs));
 }

@@ -26,6 +26,7 @@ constexpr Row rows[] = {
     {HostFeature::Sha, "sha", CpuFeatures::X86::kSHA},
     {HostFeature::Avx2, "avx2", CpuFeatures::X86::kAVX2},
     {HostFeature::Xsave, "xsave", CpuFeatures::X86::kOSXSAVE},
+    {HostFeature::Avx512, "avx512", CpuFeatures::X86::kAVX512_BW},
     {HostFeature::Lahf64, "lahf64", CpuFeatures::X86::kLAHFSAHF},
     {HostFeature::FsGsBase, "fsgsbase", CpuFeatures::X86::kFSGSBASE},
 };

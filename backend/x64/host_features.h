@@ -21,6 +21,7 @@ enum class HostFeature : u32 {
     Adx = 1u << 10,
     Avx2 = 1u << 11, // and the operating system keeps YMM registers
     Xsave = 1u << 12, // and the operating system has enabled it
+    Avx512 = 1u << 13, // F and BW, and the operating system keeps ZMM and opmask registers
 };
 
 class HostFeatures {

@@ -3,6 +3,7 @@
 #include "ir/context.h"
 #include "ir/memory.h"
 
+#include <algorithm>
 #include <cstring>
 #include <initializer_list>
 
@@ -29,7 +30,8 @@ void commit_memory(Context* ctx) {
 
 class StubWriter {
   public:
-    StubWriter(x86::Assembler& assembler, bool ymm) : a(assembler), ymm_(ymm) {}
+    StubWriter(x86::Assembler& assembler, unsigned vector_bytes)
+        : a(assembler), vector_bytes_(vector_bytes) {}
 
     void enter() {
         for (unsigned r : {host::rbx, host::rbp, host::r12, host::r13, host::r14, host::r15})
@@ -275,11 +277,13 @@ class StubWriter {
                 a.mov(in_context(i64(offsetof(Context, gpr) + 8 * i), 8), gp(host::of_guest[i], 8));
         a.mov(FIELD(budget, 8), x86::r15);
         for (unsigned i = 0; i < 16; ++i)
-            if (ymm_)
-                a.vmovaps(vector(i, 32), x86::ymm(i));
-            else
-                a.movaps(vector(i, 16), x86::xmm(i));
-        if (ymm_) a.vzeroupper(); // C++ code is made of SSE instructions: slow behind upper halves
+            switch (vector_bytes_) {
+            case 64: a.vmovaps(vector(i, 64), x86::zmm(i)); break;
+            case 32: a.vmovaps(vector(i, 32), x86::ymm(i)); break;
+            default: a.movaps(vector(i, 16), x86::xmm(i));
+            }
+        if (vector_bytes_ > 16)
+            a.vzeroupper(); // C++ code is made of SSE instructions: slow behind upper halves
         const Label here = a.newLabel();
         a.cmp(FIELD(x87_here, 4), 0);
         a.jne(here);
@@ -292,10 +296,11 @@ class StubWriter {
                 a.mov(gp(host::of_guest[i], 8), in_context(i64(offsetof(Context, gpr) + 8 * i), 8));
         a.mov(x86::r15, FIELD(budget, 8));
         for (unsigned i = 0; i < 16; ++i)
-            if (ymm_)
-                a.vmovaps(x86::ymm(i), vector(i, 32));
-            else
-                a.movaps(x86::xmm(i), vector(i, 16));
+            switch (vector_bytes_) {
+            case 64: a.vmovaps(x86::zmm(i), vector(i, 64)); break;
+            case 32: a.vmovaps(x86::ymm(i), vector(i, 32)); break;
+            default: a.movaps(x86::xmm(i), vector(i, 16));
+            }
     }
     static x86::Mem vector(unsigned i, unsigned bytes) {
         return in_context(i64(offsetof(Context, vec) + sizeof(Context::vec[0]) * i), bytes);
@@ -350,7 +355,7 @@ class StubWriter {
     }
 
     x86::Assembler& a;
-    const bool ymm_;
+    const unsigned vector_bytes_;
     Label leave_called_, leave_spilled_, put_x87_back_, load_x87_;
 };
 
@@ -359,7 +364,7 @@ class StubWriter {
 
 } // namespace
 
-Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, bool avx) {
+Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vector_bytes) {
     CodeHolder code;
     code.init(Environment(Arch::kX64), reinterpret_cast<u64>(at));
     x86::Assembler a(&code);
@@ -368,8 +373,9 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, bool avx) {
         return at + a.offset();
     };
     StubSets all;
-    for (Stubs& stubs : all.sets) {
-        StubWriter w(a, avx && &stubs == &all.of(32));
+    for (unsigned n = 0; n < 3; ++n) {
+        Stubs& stubs = all.sets[n];
+        StubWriter w(a, std::min(16u << n, vector_bytes));
         w.begin();
         stubs.enter = here(), w.enter();
         for (unsigned i = 0; i < 3; ++i)

@@ -42,14 +42,14 @@ struct Stubs {
     const u8* load_x87 = nullptr;
 };
 
-// One set for each Block::vector_bytes: 16, 32.
+// One set for each Block::vector_bytes: 16, 32, 64.
 struct StubSets {
-    Stubs sets[2];
+    Stubs sets[3];
     u64 bytes = 0;
-    const Stubs& of(unsigned vector_bytes) const { return sets[vector_bytes == 32]; }
+    const Stubs& of(unsigned vector_bytes) const { return sets[vector_bytes / 32]; }
 };
 
-// Writes the stubs to run at `at`. Without `avx` nothing keeps more than 16 bytes of a vector register.
-Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, bool avx);
+// Writes the stubs to run at `at`. Nothing keeps more than `vector_bytes` bytes of a vector register.
+Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vector_bytes);
 
 } // namespace dragoman::backend

@@ -39,7 +39,12 @@ enum Cr4Bit : u64 {
 enum EferBit : u64 { kEferSCE = 1u << 0, kEferLME = 1u << 8, kEferLMA = 1u << 10, kEferNXE = 1u << 11 };
 
 // State components, and their bits in XCR0 (SDM vol. 1, 13.1).
-enum StateComponent : u64 { kX87State = 1, kSseState = 2, kAvxState = 4, kPkruState = 1 << 9 };
+enum StateComponent : u64 {
+    kX87State = 1, kSseState = 2, kAvxState = 4,
+    kOpmaskState = 1 << 5, kZmmHighState = 1 << 6, kHighZmmState = 1 << 7, // upper halves of ZMM0-15; ZMM16-31
+    kAvx512States = kOpmaskState | kZmmHighState | kHighZmmState,
+    kPkruState = 1 << 9
+};
 
 // Exception vectors (SDM vol. 3, 6.3.1).
 enum Vector : u8 {
@@ -147,6 +152,8 @@ struct Cpu : ir::Context {
 
     // May instructions use the YMM registers (SDM vol. 3, 2.6)?
     bool avx_enabled() const { return (cr4 & kCr4OSXSAVE) && !(~xcr0 & (kSseState | kAvxState)); }
+    // The same for ZMM and opmask registers.
+    bool avx512_enabled() const { return avx_enabled() && !(~xcr0 & kAvx512States); }
 
     // The whole of RFLAGS, composed from and split into the fields that hold it. set_eflags takes every bit as given
     // (the callers apply the rules of POPF and IRET) and updates what depends on them (view, poll).

@@ -130,6 +130,8 @@ bool host_reports(const FeatureInfo& f) {
     if (!(r[f.reg] >> f.bit & 1)) return false;
     // The meanings of AVX's instructions need AVX2's: what is broadcast comes from a register.
     if (f.feature == Feature::Avx && !__builtin_cpu_supports("avx2")) return false;
+    // What is kept of an opmask needs AVX512BW's.
+    if (f.feature == Feature::Avx512f && !__builtin_cpu_supports("avx512bw")) return false;
     const u64 state = f.feature == Feature::Avx ? 0x6 : f.feature == Feature::Avx512f ? 0xe6 : 0;
     if (!state) return true;
     u32 xcr0 = 0, high = 0;

@@ -152,6 +152,7 @@ CpuidRegisters hypervisor(const Cpu& cpu, u32 leaf) {
 u64 state_components(const CpuModel& m) {
     if (!m.has(Feature::Xsave)) return 0;
     return u64{kX87State | kSseState} | (m.has(Feature::Avx) ? u64{kAvxState} : 0) |
+           (m.has(Feature::Avx512f) ? u64{kAvx512States} : 0) |
            (m.has(Feature::Pku) ? u64{kPkruState} : 0);
 }
 

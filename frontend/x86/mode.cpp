@@ -59,6 +59,7 @@ u32 pack(const Mode& m) {
     put(m.fpu_pending, 1);
     put(m.avx, 1);
     put(m.x87_unmasked, 1);
+    put(m.avx512, 1);
     return v;
 }
 
@@ -90,6 +91,7 @@ Mode unpack(u32 packed) {
     m.fpu_pending = get(1);
     m.avx = get(1);
     m.x87_unmasked = get(1);
+    m.avx512 = get(1);
     return m;
 }
 
@@ -122,12 +124,13 @@ Mode current_mode(const Cpu& cpu) {
     m.fpu_pending = cpu.fpu.status & 0x80;
     m.x87_unmasked = ~cpu.fpu.control & 0x3f;
     m.avx = cpu.avx_enabled();
+    m.avx512 = cpu.avx512_enabled();
     return m;
 }
 
 void update_key(Cpu& cpu) {
     cpu.view = u8(access_view(cpu));
-    cpu.vector_bytes = cpu.avx_enabled() ? 32 : 16;
+    cpu.vector_bytes = cpu.avx512_enabled() ? 64 : cpu.avx_enabled() ? 32 : 16;
     const ir::Segment& cs = cpu.seg[1];
     const u64 segment = cpu.code64() || spans_all(cs) ? 0 : cpu.code_segments.number(u32(cs.base), cs.limit);
     const u8 epoch = cpu.mmu ? cpu.mmu->epochs().tag(cpu.cpl == 3) : 0;

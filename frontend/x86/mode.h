@@ -23,6 +23,7 @@ struct Mode {
     bool alignment_check = false; // CPL 3, CR0.AM and EFLAGS.AC
     bool simd_unmasked = false; // some exception is unmasked in MXCSR: numeric SSE instructions may raise #XM
     bool avx = false;           // CR4.OSXSAVE and XCR0 enable AVX state; else VEX-encoded vectors raise #UD
+    bool avx512 = false;        // the same for EVEX-encoded vectors and opmask registers
     bool fpu_pending = false;   // an unmasked x87 exception waits (status word, ES): waiting instructions report it
 
     bool x87_unmasked = false;  // some exception is unmasked in the x87's control word: its instructions may leave #MF behind
@@ -34,7 +35,7 @@ struct Mode {
     bool fpu_traps() const { return emulation || sse_traps; } // x87 instructions raise #NM
 };
 
-// Packed into 32 bits, of which 26 are in use.
+// Packed into 32 bits, of which 27 are in use.
 u32 pack(const Mode& mode);
 Mode unpack(u32 packed);
 

@@ -45,24 +45,27 @@ void get_x87(Cpu& cpu, bool wide, const SaveArea& area) {
     set_status_word(f, area.status);
 }
 
-void put_vectors(const Cpu& cpu, unsigned at, u8* to) {
-    for (unsigned i = 0; i < vector_registers(cpu); ++i)
-        std::memcpy(to + 16 * i, cpu.vec[i] + at, 16);
+u32 put_vectors(const Cpu& cpu, const VectorPart& part, u8* to) {
+    const unsigned registers = vector_registers(cpu, part);
+    for (unsigned i = 0; i < registers; ++i)
+        std::memcpy(to + i * part.bytes, cpu.vec[part.first + i] + part.at, part.bytes);
+    return registers * part.bytes;
 }
-void get_vectors(Cpu& cpu, unsigned at, const u8* from) {
-    for (unsigned i = 0; i < vector_registers(cpu); ++i)
+void get_vectors(Cpu& cpu, const VectorPart& part, const u8* from) {
+    for (unsigned i = 0; i < vector_registers(cpu, part); ++i)
         if (from)
-            std::memcpy(cpu.vec[i] + at, from + 16 * i, 16);
+            std::memcpy(cpu.vec[part.first + i] + part.at, from + i * part.bytes, part.bytes);
         else
-            std::memset(cpu.vec[i] + at, 0, 16);
+            std::memset(cpu.vec[part.first + i] + part.at, 0, part.bytes);
 }
-bool any_vector_bits(const Cpu& cpu, unsigned at) {
+bool any_vector_bits(const Cpu& cpu, const VectorPart& part) {
     u64 bits = 0;
-    for (unsigned i = 0; i < vector_registers(cpu); ++i) {
-        u64 half[2];
-        std::memcpy(half, cpu.vec[i] + at, 16);
-        bits |= half[0] | half[1];
-    }
+    for (unsigned i = 0; i < vector_registers(cpu, part); ++i)
+        for (unsigned at = part.at; at < unsigned{part.at} + part.bytes; at += sizeof bits) {
+            u64 piece;
+            std::memcpy(&piece, cpu.vec[part.first + i] + at, sizeof piece);
+            bits |= piece;
+        }
     return bits;
 }
 

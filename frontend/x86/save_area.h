@@ -27,13 +27,19 @@ inline constexpr u32 kMxcsrAt = offsetof(SaveArea, mxcsr), kStAt = offsetof(Save
 void put_x87(const Cpu& cpu, bool wide, SaveArea& area);
 void get_x87(Cpu& cpu, bool wide, const SaveArea& area);
 
-// 16 bytes of each vector register that the mode has, from byte `at` of the register on.
-inline unsigned vector_registers(const Cpu& cpu) {
-    return cpu.code64() ? 16 : 8;
+// Bytes of 16 vector registers that are kept together, from byte `at` of each register on.
+struct VectorPart {
+    u8 first, at, bytes;
+};
+inline constexpr VectorPart kXmm{0, 0, 16}, kYmmHigh{0, 16, 16}, kZmmHigh{0, 32, 32}, kHighZmm{16, 0, 64};
+// Those that the mode has: 8 outside 64-bit mode.
+inline unsigned vector_registers(const Cpu& cpu, const VectorPart& part) {
+    return cpu.code64() ? 16 : part.first == 0 ? 8 : 0;
 }
-void put_vectors(const Cpu& cpu, unsigned at, u8* to);
-void get_vectors(Cpu& cpu, unsigned at, const u8* from); // null: zeros
-bool any_vector_bits(const Cpu& cpu, unsigned at);
+// Returns the bytes that were put.
+u32 put_vectors(const Cpu& cpu, const VectorPart& part, u8* to);
+void get_vectors(Cpu& cpu, const VectorPart& part, const u8* from); // null: zeros
+bool any_vector_bits(const Cpu& cpu, const VectorPart& part);
 
 // Memory as the program sees it, any number of bytes. False: a fault was raised.
 bool read_area(Cpu& cpu, u64 linear, void* to, u32 bytes);

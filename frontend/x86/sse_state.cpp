@@ -12,13 +12,13 @@ namespace {
 u64 fxsave(ir::Context& ctx, u64 linear, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     if (misaligned(cpu, linear, 16)) return 0;
-    const u32 xmm_bytes = cpu.cr4 & kCr4OSFXSR ? vector_registers(cpu) * 16 : 0;
+    const u32 xmm_bytes = cpu.cr4 & kCr4OSFXSR ? vector_registers(cpu, kXmm) * kXmm.bytes : 0;
     if (!check_write(cpu, linear, sizeof(SaveArea), softmmu::View(cpu.view))) return 0;
     SaveArea area{};
     put_x87(cpu, is_wide(imm), area);
     area.mxcsr = cpu.mxcsr;
     area.mxcsr_mask = kMxcsrDefined;
-    put_vectors(cpu, 0, area.xmm[0]);
+    put_vectors(cpu, kXmm, area.xmm[0]);
     write_area(cpu, linear, &area, kXmmAt + xmm_bytes);
     return 0;
 }
@@ -33,7 +33,7 @@ u64 fxrstor(ir::Context& ctx, u64 linear, u64, u64 imm) {
     get_x87(cpu, is_wide(imm), area);
     if (sse) {
         cpu.mxcsr = area.mxcsr;
-        get_vectors(cpu, 0, area.xmm[0]);
+        get_vectors(cpu, kXmm, area.xmm[0]);
     }
     leave_if_mode_changed(cpu, next_rip_in(cpu, imm));
     return 0;

@@ -255,10 +255,12 @@ u64 xsetbv_helper(ir::Context& ctx, u64, u64, u64) {
     Cpu& cpu = cpu_of(ctx);
     const u64 value = get_pair(cpu);
     const bool avx_without_sse = (value & (kSseState | kAvxState)) == kAvxState;
+    const u64 avx512 = value & kAvx512States; // all or none, and not without AVX
+    const bool bad_avx512 = avx512 && (avx512 != kAvx512States || !(value & kAvxState));
     if (!(cpu.cr4 & kCr4OSXSAVE))
         raise(ctx, kUD);
     else if (cpu.cpl != 0 || u32(cpu.gpr[1]) != 0 || !(value & kX87State) ||
-             (value & ~state_components(*cpu.model)) || avx_without_sse)
+             (value & ~state_components(*cpu.model)) || avx_without_sse || bad_avx512)
         raise(ctx, kGP, 0);
     else
         cpu.xcr0 = value;

@@ -101,7 +101,9 @@ int forbidden(const Mode& mode, const CpuModel& model, const InstructionInfo& in
                                     [](const auto& op) { return op.type == ZYDIS_OPERAND_TYPE_MEMORY; }))
         return kUD;
     if (info.attributes & kAvxOp) {
-        if (!mode.avx || !mode.protected_mode) return kUD;
+        const bool avx512 = insn.zydis.encoding == ZYDIS_INSTRUCTION_ENCODING_EVEX ||
+                            insn.zydis.meta.category == ZYDIS_CATEGORY_KMASK;
+        if (!(avx512 ? mode.avx512 : mode.avx) || !mode.protected_mode) return kUD;
         if (mode.sse_traps) return kNM;
     }
     if ((info.attributes & kFpuOp) && mode.fpu_traps()) return kNM;

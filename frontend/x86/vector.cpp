@@ -15,9 +15,6 @@ using ir::Ref;
 
 namespace {
 
-bool is_xmm(ZydisRegister r) {
-    return r >= ZYDIS_REGISTER_XMM0 && r <= ZYDIS_REGISTER_XMM15;
-}
 bool is_mm(ZydisRegister r) {
     return r >= ZYDIS_REGISTER_MM0 && r <= ZYDIS_REGISTER_MM7;
 }
@@ -51,10 +48,15 @@ constexpr ir::Helper emms_info{"emms", emms};
 
 Ref vector_register(const Instruction& insn, unsigned n) {
     const ZydisRegister r = insn.operands[n].reg.value;
-    if (is_xmm(r)) return Ref::xmm(r - ZYDIS_REGISTER_XMM0);
-    if (r >= ZYDIS_REGISTER_YMM0 && r <= ZYDIS_REGISTER_YMM15) return Ref::xmm(r - ZYDIS_REGISTER_YMM0);
-    if (is_mm(r)) return Ref::mm(r - ZYDIS_REGISTER_MM0);
-    return Translation::gpr(r);
+    const auto number = unsigned(ZydisRegisterGetId(r));
+    switch (ZydisRegisterGetClass(r)) {
+    case ZYDIS_REGCLASS_XMM:
+    case ZYDIS_REGCLASS_YMM:
+    case ZYDIS_REGCLASS_ZMM: return Ref::xmm(number);
+    case ZYDIS_REGCLASS_MMX: return Ref::mm(number);
+    case ZYDIS_REGCLASS_MASK: return Ref::opmask(number);
+    default: return Translation::gpr(r);
+    }
 }
 
 int vector_row(const Instruction& insn) {

@@ -6,7 +6,7 @@
 
 namespace dragoman::x86 {
 
-// The XMM (also for YMM), MMX or general register of operand n.
+// The XMM (also for YMM and ZMM), opmask, MMX or general register of operand n.
 ir::Ref vector_register(const Instruction& insn, unsigned n);
 
 // The row of ir/vec_ops.inc that an instruction is, or -1.

@@ -13,7 +13,7 @@ namespace {
 
 constexpr u32 kInitialMxcsr = 0x1f80;
 constexpr u64 kCompacted = u64{1} << 63; // of XCOMP_BV
-// In the standard form MXCSR goes with any of them.
+// In the standard form MXCSR goes with any of them (SDM vol. 1, 13.7).
 constexpr u64 kVectorStates = kSseState | kAvxState;
 
 struct Header {
@@ -40,10 +40,31 @@ void get_pkru(Cpu& cpu, const u8* from) {
     if (from) std::memcpy(&value, from, sizeof value);
     write_protection_keys(cpu, value, cpu.pkrs);
 }
+u32 put_opmask(const Cpu& cpu, u8* to) {
+    std::memcpy(to, cpu.opmask, sizeof cpu.opmask);
+    return sizeof cpu.opmask;
+}
+void get_opmask(Cpu& cpu, const u8* from) {
+    if (from)
+        std::memcpy(cpu.opmask, from, sizeof cpu.opmask);
+    else
+        std::memset(cpu.opmask, 0, sizeof cpu.opmask);
+}
+bool any_opmask_bits(const Cpu& cpu) {
+    u64 bits = 0;
+    for (const u64 mask : cpu.opmask)
+        bits |= mask;
+    return bits;
+}
+template <const VectorPart& part>
+constexpr Component kVectors{[](const Cpu& cpu) { return any_vector_bits(cpu, part); },
+                             [](const Cpu& cpu, u8* to) { return put_vectors(cpu, part, to); },
+                             [](Cpu& cpu, const u8* from) { get_vectors(cpu, part, from); }};
 constexpr Component kComponents[kStateLayouts] = {
-    {[](const Cpu& cpu) { return any_vector_bits(cpu, 16); },
-     [](const Cpu& cpu, u8* to) { return put_vectors(cpu, 16, to), vector_registers(cpu) * 16; },
-     [](Cpu& cpu, const u8* from) { get_vectors(cpu, 16, from); }},
+    kVectors<kYmmHigh>,
+    {any_opmask_bits, put_opmask, get_opmask},
+    kVectors<kZmmHigh>,
+    kVectors<kHighZmm>,
     {[](const Cpu& cpu) { return cpu.pkru != 0; }, put_pkru, get_pkru},
 };
 constexpr u32 kLargestArea = area_bytes(~u64{0}, false);
@@ -79,8 +100,7 @@ bool save_mxcsr(Cpu& cpu, u64 linear) {
 }
 bool save_xmm(Cpu& cpu, u64 linear) {
     u8 xmm[16 * 16];
-    put_vectors(cpu, 0, xmm);
-    return write_area(cpu, linear + kXmmAt, xmm, vector_registers(cpu) * 16);
+    return write_area(cpu, linear + kXmmAt, xmm, put_vectors(cpu, kXmm, xmm));
 }
 
 u64 xsave(ir::Context& ctx, u64 linear, u64, u64 imm) {
@@ -163,7 +183,7 @@ u64 xrstor(ir::Context& ctx, u64 linear, u64, u64 imm) {
         cpu.mxcsr = area.mxcsr;
     else if (wanted & kSseState)
         cpu.mxcsr = kInitialMxcsr; // compacted, and not saved
-    if (wanted & kSseState) get_vectors(cpu, 0, loaded & kSseState ? area.xmm[0] : nullptr);
+    if (wanted & kSseState) get_vectors(cpu, kXmm, loaded & kSseState ? area.xmm[0] : nullptr);
     for (unsigned i = 0; i < kStateLayouts; ++i) {
         const StateLayout& l = kStateLayout[i];
         if (wanted & bit_of(l)) kComponents[i].get(cpu, loaded & bit_of(l) ? image + l.offset : nullptr);
@@ -190,7 +210,7 @@ unsigned largest(const Translation& t) {
 
 // x87 state counts as in use always: processors may have it so, and do.
 u64 components_in_use(const Cpu& cpu) {
-    u64 in_use = kX87State | (any_vector_bits(cpu, 0) ? u64{kSseState} : 0);
+    u64 in_use = kX87State | (any_vector_bits(cpu, kXmm) ? u64{kSseState} : 0);
     for (unsigned i = 0; i < kStateLayouts; ++i)
         if (kComponents[i].in_use(cpu)) in_use |= bit_of(kStateLayout[i]);
     return in_use;

@@ -16,6 +16,9 @@ struct StateLayout {
 };
 inline constexpr StateLayout kStateLayout[] = {
     {2, kExtendedArea, 256, false}, // the upper halves of YMM0-15
+    {5, 1088, 64, false},           // K0-7
+    {6, 1152, 512, false},          // the upper halves of ZMM0-15
+    {7, 1664, 1024, false},         // ZMM16-31
     {9, 2688, 8, false},            // PKRU
 };
 inline constexpr unsigned kStateLayouts = sizeof kStateLayout / sizeof kStateLayout[0];

@@ -2,12 +2,14 @@
 // byte of memory must agree, at ordinary ends and at faults in the middle. DRAGOMAN_SEED and DRAGOMAN_ROUNDS
 // choose another run.
 #include "machine.h"
+#include "vex_random.h"
 
 #include "ir/vec.h"
 #include "ir/vex.h"
 
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cstdlib>
 #include <random>
 
@@ -35,9 +37,20 @@ u64 meddle(Context& ctx, u64 a, u64 b, u64 imm) {
 }
 constexpr Helper kMeddle{"meddle", meddle, kAllFlags, kAllFlags};
 
-bool host_has_avx() {
-    static const bool has = __builtin_cpu_supports("avx2");
-    return has;
+// The rows of VEX and EVEX instructions without general registers, which have a test of their own.
+const std::vector<u16>& vex_rows() {
+    static const std::vector<u16> rows = [] {
+        const auto general = [](VexOperand k) {
+            return k == VexOperand::Reg32 || k == VexOperand::Reg64 || k == VexOperand::RegSized;
+        };
+        std::vector<u16> found;
+        for (u16 row = 0; row < vex_op_count(); ++row) {
+            const VexOp& op = vex_op(row);
+            if (host_has(op) && std::none_of(op.operands, op.operands + 4, general)) found.push_back(row);
+        }
+        return found;
+    }();
+    return rows;
 }
 
 class Generator {
@@ -64,7 +77,7 @@ class Generator {
         Block b;
         b.pc = pc;
         b.linear_pc = b.pc;
-        b.vector_bytes = host_has_avx() ? 32 : 16;
+        b.vector_bytes = host_vector_bytes();
         Builder builder(b);
         const unsigned instructions = 1 + below(8);
         for (unsigned i = 0; i < instructions; ++i) {
@@ -272,14 +285,15 @@ class Generator {
             if (chance(30)) {
                 state(b, i, d);
             } else if (chance(60)) {
-                host_has_avx() && chance(50) ? vex(i) : vec(i, d);
+                !vex_rows().empty() && chance(50) ? vex(i) : vec(i, d);
             } else if (chance(50)) {
                 i.op = Op::SegAddr, i.d = d, i.mem = address(), i.mem.seg = Seg(below(6));
                 if (i.mem.size == 8) i.mem.size = 4, i.mem.linear_size = 4;
                 i.imm = i64(below(3));
             } else {
                 pending_ = 0;
-                i.op = below(2) ? Op::CheckAlign : Op::CheckAc, i.mem = address(), i.imm = (1 << below(5)) - 1;
+                i.op = below(2) ? Op::CheckAlign : Op::CheckAc, i.mem = address(),
+                i.imm = (1 << below(5)) - 1;
             }
         }
         b.add(i);
@@ -363,18 +377,11 @@ class Generator {
             i.from_memory = true, i.a = Ref::none(), i.mem = address();
     }
 
-    // Rows with general registers have a test of their own.
     void vex(Inst& i) {
-        const auto general = [](VexOperand k) {
-            return k == VexOperand::Reg32 || k == VexOperand::Reg64 || k == VexOperand::RegSized;
-        };
-        u16 row;
-        do
-            row = u16(below(vex_op_count()));
-        while (std::any_of(vex_op(row).operands, vex_op(row).operands + 4, general));
+        const u16 row = vex_rows()[below(vex_rows().size())];
         const VexOp& op = vex_op(row);
         pending_ = 0;
-        i = {.op = Op::Vex, .size = u8(op.xmm && (!op.ymm || chance(50)) ? 16 : 32)};
+        i = {.op = Op::Vex, .size = random_length(op, rng_)};
         i.vec = row;
         i.imm = op.has_imm() ? i64(below(256)) : 0;
         Ref* const refs[] = {&i.d, &i.a, &i.b, &i.c};
@@ -382,9 +389,12 @@ class Generator {
             const VexOperand kind = op.operands[n];
             if (kind == VexOperand::Memory || (n == 2 && !op.stores() && op.memory && chance(40)))
                 i.from_memory = true, i.mem = address();
+            else if (kind == VexOperand::Opmask)
+                *refs[n] = Ref::opmask(below(8));
             else if (kind != VexOperand::None && kind != VexOperand::Imm)
-                *refs[n] = Ref::xmm(below(16));
+                *refs[n] = Ref::xmm(below(op.evex ? 32 : 16));
         }
+        decorate(i, rng_);
     }
 
     void end(Builder& b) {
@@ -423,10 +433,12 @@ void randomize(Machine& m, u64 seed) {
     ir::Context& c = m.ctx();
     for (u64& r : c.gpr)
         r = g.value();
-    c.vector_bytes = host_has_avx() ? 32 : 16;
+    c.vector_bytes = host_vector_bytes();
     for (auto& v : c.vec)
         for (u8& byte : v)
             byte = u8(g.bits(8));
+    for (u64& mask : c.opmask)
+        mask = g.value();
     // Segment 0..5: some with a base, a small limit, of other types.
     for (unsigned i = 0; i < 6; ++i) {
         Generator s(seed + i);
@@ -473,8 +485,10 @@ std::string differences(ir::Context& want, ir::Context& have) {
         compare("error", want.fault.error, have.fault.error);
         compare("address", want.fault.address, have.fault.address);
     }
-    for (unsigned i = 0; i < 16; ++i)
-        for (unsigned k = 0; k < 4; ++k) {
+    for (unsigned i = 0; i < 8; ++i)
+        compare("opmask", want.opmask[i], have.opmask[i]);
+    for (unsigned i = 0; i < 32; ++i)
+        for (unsigned k = 0; k < 8; ++k) {
             u64 w, h;
             std::memcpy(&w, want.vec[i] + 8 * k, 8);
             std::memcpy(&h, have.vec[i] + 8 * k, 8);

@@ -4,6 +4,9 @@
 #include "frontend/x86/instruction.h"
 #include "frontend/x86/listing.h"
 #include "frontend/x86/mode.h"
+#include "ir/verify.h"
+
+#include <gtest/gtest.h>
 
 #include <algorithm>
 #include <array>
@@ -51,6 +54,25 @@ void Machine::set_mode64() {
     mmu_->flush(false);
 }
 
+void Machine::set_paged_mode64() {
+    constexpr u64 tables = 0x3000000, present = 7 /* writable, user */, large = 0x80, page = 0x1000,
+                  large_page = 2 * MiB;
+    const auto put = [&](unsigned table, u64 entry, u64 value) {
+        std::memcpy(ram() + tables + table * page + 8 * entry, &value, sizeof value);
+    };
+    set_mode64();
+    std::memset(ram() + tables, 0, 4 * page);
+    put(0, 0, (tables + page) | present);
+    put(1, 0, (tables + 2 * page) | present);
+    for (u64 n = 0; n < kRam / large_page; ++n)
+        put(2, n, n * large_page | present | large);
+    put(2, Native::data_base / large_page, (tables + 3 * page) | present);
+    for (u64 at = 0; at < Native::data_bytes; at += page)
+        put(3, at / page, (Native::data_base + at) | present);
+    mmu_->set_paging({.cr3 = tables, .paging = true, .pae = true, .long_mode = true});
+    mmu_->flush(false);
+}
+
 void Machine::set_mode(unsigned code_bits) {
     const bool real = code_bits == 16;
     cpu_.cr0 = real ? u64{kCr0ET} : kCr0PE | kCr0ET | kCr0NE;
@@ -81,6 +103,8 @@ ir::Exit Machine::run(std::span<const u8> code, unsigned instructions) {
     while (instructions > 0) {
         ir::Block block;
         if (!translate(block, instructions)) return ir::Exit::Fault;
+        for (const std::string& problem : ir::verify(block))
+            ADD_FAILURE() << problem << "\n" << ir::print(block);
         executor_(cpu_, block);
         if (cpu_.exit != ir::Exit::Lookup && cpu_.exit != ir::Exit::Event) return cpu_.exit;
         instructions -= std::min(instructions, block.guest_instructions);

@@ -31,6 +31,8 @@ class Machine {
     void set_mode64();
     // 16- or 32-bit code at CPL 0: real mode with `bits` 16, flat protected mode with 32.
     void set_mode(unsigned bits);
+    // 64-bit mode with paging on: linear addresses as before, but nothing is behind the data area of Native.
+    void set_paged_mode64();
     // Writes `code` at cs:rip and runs it block by block until `instructions` have been begun, or it faults.
     // Returns the last exit.
     ir::Exit run(std::span<const u8> code, unsigned instructions = 1);

@@ -2,6 +2,7 @@
 
 #include "coverage_log.h"
 
+#include <cpuid.h>
 #include <csignal>
 #include <cstring>
 #include <iterator>
@@ -17,7 +18,8 @@ void dragoman_native_enter(const dragoman::test::UserState* state);
 void dragoman_native_leave();
 dragoman::u64 dragoman_native_host_rsp;
 dragoman::u64 dragoman_native_target;
-dragoman::u32 dragoman_native_avx; // the upper halves of YMM registers are in use
+dragoman::u32 dragoman_native_avx;    // YMM registers are in use
+dragoman::u32 dragoman_native_avx512; // ZMM and opmask registers, too
 }
 
 asm(R"(
@@ -42,10 +44,19 @@ dragoman_native_enter:
     test %rax, %rax
     jz 1f
 )"
-#define UPPER_HALF(n) "vinsertf128 $1, " #n "*16(%rax), %ymm" #n ", %ymm" #n "\n"
+#define UPPER_HALF(n) "vinsertf128 $1, " #n "*64+16(%rax), %ymm" #n ", %ymm" #n "\n"
     UPPER_HALF(0) UPPER_HALF(1) UPPER_HALF(2) UPPER_HALF(3) UPPER_HALF(4) UPPER_HALF(5) UPPER_HALF(6)
         UPPER_HALF(7) UPPER_HALF(8) UPPER_HALF(9) UPPER_HALF(10) UPPER_HALF(11) UPPER_HALF(12) UPPER_HALF(13)
             UPPER_HALF(14) UPPER_HALF(15) R"(
+    cmpl $0, dragoman_native_avx512(%rip)
+    je 1f
+)"
+#define ZMM(n)    "vmovups " #n "*64(%rax), %zmm" #n "\n"
+#define OPMASK(n) "kmovq 2048+" #n "*8(%rax), %k" #n "\n"
+    ZMM(0) ZMM(1) ZMM(2) ZMM(3) ZMM(4) ZMM(5) ZMM(6) ZMM(7) ZMM(8) ZMM(9) ZMM(10) ZMM(11) ZMM(12) ZMM(13)
+        ZMM(14) ZMM(15) ZMM(16) ZMM(17) ZMM(18) ZMM(19) ZMM(20) ZMM(21) ZMM(22) ZMM(23) ZMM(24) ZMM(25)
+            ZMM(26) ZMM(27) ZMM(28) ZMM(29) ZMM(30) ZMM(31) OPMASK(0) OPMASK(1) OPMASK(2) OPMASK(3) OPMASK(4)
+                OPMASK(5) OPMASK(6) OPMASK(7) R"(
 1:
     push 136(%rdi)
     popfq
@@ -96,6 +107,33 @@ NativeResult ended;
 struct sigaction previous[std::size(kSignals)];
 alignas(16) u8 handler_stack[64 * 1024];
 
+// Component `number` of an XSAVE area in the standard form, or null: it is in its initial state (SDM vol.
+// 1, 13.4).
+const u8* component(const u8* area, unsigned number) {
+    constexpr unsigned components_at = 512;
+    u64 present;
+    std::memcpy(&present, area + components_at, sizeof present);
+    if (!(present >> number & 1)) return nullptr;
+    u32 bytes, offset, c, d;
+    __cpuid_count(0xd, number, bytes, offset, c, d);
+    return area + offset;
+}
+
+void take_vectors(const u8* area, VectorRegisters& to) {
+    constexpr unsigned xmm_at = 160;
+    to = {};
+    const u8 *ymm = component(area, 2), *opmask = component(area, 5), *zmm = component(area, 6),
+             *high = component(area, 7);
+    for (unsigned n = 0; n < 16; ++n) {
+        std::memcpy(to.vec[n], area + xmm_at + 16 * n, 16);
+        if (ymm) std::memcpy(to.vec[n] + 16, ymm + 16 * n, 16);
+        if (!dragoman_native_avx512) continue;
+        if (zmm) std::memcpy(to.vec[n] + 32, zmm + 32 * n, 32);
+        if (high) std::memcpy(to.vec[16 + n], high + 64 * n, 64);
+    }
+    if (dragoman_native_avx512 && opmask) std::memcpy(to.opmask, opmask, sizeof to.opmask);
+}
+
 void handler(int signal, siginfo_t*, void* raw) {
     auto& g = static_cast<ucontext_t*>(raw)->uc_mcontext.gregs;
     if (!running) { // not ours
@@ -112,13 +150,7 @@ void handler(int signal, siginfo_t*, void* raw) {
     running->rip = u64(g[REG_RIP]) - (ended.faulted ? 0 : 1);
     UserState* const state = std::exchange(running, nullptr);
     auto* fx = reinterpret_cast<u8*>(static_cast<ucontext_t*>(raw)->uc_mcontext.fpregs);
-    if (state->ymm_high) { // component 2 of the frame's XSAVE area (SDM vol. 1, 13.4.2 and 13.5.3)
-        constexpr unsigned components_at = 512, ymm_at = 576, ymm_bytes = 256;
-        if (fx[components_at] & 4)
-            std::memcpy(state->ymm_high, fx + ymm_at, ymm_bytes);
-        else
-            std::memset(state->ymm_high, 0, ymm_bytes);
-    }
+    if (state->vectors) take_vectors(fx, *state->vectors);
     if (state->fx) {
         std::memcpy(state->fx, fx, fx_bytes);
         std::memcpy(fx, clean_fx, fx_bytes);
@@ -136,6 +168,11 @@ bool map_at(u64 address, u64 bytes, int protection) {
 }
 
 } // namespace
+
+bool host_has_avx512() {
+    static const bool has = __builtin_cpu_supports("avx512bw");
+    return has;
+}
 
 Native::Native() : coverage_(CoverageLog::open("native")) {
     available_ = map_at(code_base, code_bytes, PROT_READ | PROT_WRITE | PROT_EXEC) &&
@@ -167,7 +204,8 @@ NativeResult Native::run(std::span<const u8> code, UserState& state) {
     std::memcpy(at, code.data(), code.size());
     UserState entry = state;
     asm volatile("fxsave64 %0" : "=m"(clean_fx));
-    dragoman_native_avx = state.ymm_high != nullptr;
+    dragoman_native_avx = state.vectors != nullptr;
+    dragoman_native_avx512 = state.vectors && host_has_avx512();
     running = &state;
     ended = {};
     dragoman_native_enter(&entry);

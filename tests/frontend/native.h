@@ -8,6 +8,12 @@
 
 namespace dragoman::test {
 
+// ZMM0..31 and K0..7.
+struct alignas(64) VectorRegisters {
+    u8 vec[32][64] = {};
+    u64 opmask[8] = {};
+};
+
 // The registers that an instruction sees and leaves.
 struct UserState {
     u64 gpr[16] = {};
@@ -16,8 +22,9 @@ struct UserState {
     // An area of FXSAVE (512 bytes, aligned to 16) with the x87, MMX and SSE state, in 64-bit format, or
     // null: the state is of no interest.
     u8* fx = nullptr;
-    // 16 bytes of each YMM register's upper half, or null; only with fx, and where the host has AVX.
-    u8* ymm_high = nullptr;
+    // Whole vector registers, as far as the host has them, or null; only with fx, which is loaded before and
+    // tells their low 16 bytes afterwards. Where the host has AVX.
+    VectorRegisters* vectors = nullptr;
 };
 
 // How it ended: at the next instruction, or with the exception of this vector.
@@ -27,6 +34,9 @@ struct NativeResult {
 };
 
 class CoverageLog; // coverage_log.h
+
+// Does the host have ZMM and opmask registers?
+bool host_has_avx512();
 
 // Two fixed areas of this process: code, filled with INT3 around the instruction, and data. One object at a
 // time.

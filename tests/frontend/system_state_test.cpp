@@ -104,7 +104,7 @@ class Xsave : public ::testing::Test {
         m.cpu.cr4 |= kCr4OSXSAVE | kCr4OSFXSR;
         m.cpu.xcr0 = state_components(m.model);
         m.cpu.gpr[7] = kArea;
-        m.cpu.gpr[0] = kX87State | kSseState | kAvxState | kPkruState;
+        m.cpu.gpr[0] = kX87State | kSseState | kAvxState | kAvx512States | kPkruState;
     }
     void run(std::initializer_list<int> code) {
         m.code(kCode, code);
@@ -141,7 +141,8 @@ TEST_F(Xsave, XsavesAndXrstorsKeepPkru) {
     ASSERT_EQ(m.cpu.exit, ir::Exit::Lookup);
     EXPECT_EQ(m.get<u64>(kArea + 512), kX87State | kPkruState) << "what is not initial";
     EXPECT_EQ(m.get<u64>(kArea + 520), u64{1} << 63 | state_components(m.model));
-    const u32 at = 576 + (m.model.has(Feature::Avx) ? 256 : 0);
+    const u32 at =
+        576 + (m.model.has(Feature::Avx) ? 256 : 0) + (m.model.has(Feature::Avx512f) ? 64 + 512 + 1024 : 0);
     EXPECT_EQ(m.get<u64>(kArea + at), 0x1234u) << "compacted";
     m.cpu.pkru = 0;
     m.cpu.vec[3][5] = 1;

@@ -4,6 +4,7 @@
 #include "frontend/x86/listing.h"
 #include "frontend/x86/mode.h"
 #include "frontend/x86/x87_ops.h"
+#include "ir/vex.h"
 
 #include <algorithm>
 #include <array>
@@ -167,6 +168,15 @@ bool moves_state(ZydisMnemonic m) {
     }
 }
 
+// Without those of opmask registers.
+bool has_vex_form(ZydisMnemonic m) {
+    const std::string_view name = ZydisMnemonicGetString(m);
+    for (u16 row = 0; row < ir::vex_op_count(); ++row)
+        if (const ir::VexOp& op = ir::vex_op(row); op.mnemonic == name && !op.evex && !op.names_opmask())
+            return true;
+    return name.find("gather") != name.npos;
+}
+
 const std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1>& group_table(VectorGroup group) {
     static const auto vectors = [] {
         std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
@@ -193,17 +203,39 @@ const std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1>& group_table(VectorGroup gr
             set[m] = moves_state(ZydisMnemonic(m));
         return set;
     }();
-    static const auto vex = [] {
+    static const auto all = [] {
         std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
 #define INSN(mnemonic, ...) set[ZYDIS_MNEMONIC_##mnemonic] = true;
 #include "frontend/x86/instructions_vex.inc"
 #undef INSN
         return set;
     }();
+    static const auto evex = [] {
+        std::array<bool, ZYDIS_MNEMONIC_MAX_VALUE + 1> set{};
+        for (u16 row = 0; row < ir::vex_op_count(); ++row) {
+            const ir::VexOp& op = ir::vex_op(row);
+            if (!op.evex && !op.names_opmask()) continue;
+            for (unsigned m = 0; m < set.size(); ++m)
+                if (op.mnemonic == ZydisMnemonicGetString(ZydisMnemonic(m))) set[m] = true;
+        }
+        for (unsigned m = 0; m < set.size(); ++m) {
+            const std::string_view name = ZydisMnemonicGetString(ZydisMnemonic(m));
+            if (all[m] && (name.find("gather") != name.npos || name.find("scatter") != name.npos))
+                set[m] = true;
+        }
+        return set;
+    }();
+    static const auto vex = [] {
+        auto set = all;
+        for (unsigned m = 0; m < set.size(); ++m)
+            if (evex[m] && !has_vex_form(ZydisMnemonic(m))) set[m] = false;
+        return set;
+    }();
     switch (group) {
     case VectorGroup::X87: return x87;
     case VectorGroup::State: return state;
     case VectorGroup::Vex: return vex;
+    case VectorGroup::Evex: return evex;
     default: return vectors;
     }
 }
@@ -218,9 +250,13 @@ class VectorMaker {
         std::vector<u8> code = group_ == VectorGroup::X87     ? x87_bytes()
                                : group_ == VectorGroup::State ? state_bytes()
                                : group_ == VectorGroup::Vex   ? vex_bytes()
+                               : group_ == VectorGroup::Evex  ? (rnd(6) ? evex_bytes() : opmask_bytes())
                                                               : vector_bytes();
         if (!decode(code)) return false;
         if (group_ == VectorGroup::Vex && insn_.encoding != ZYDIS_INSTRUCTION_ENCODING_VEX) return false;
+        if (group_ == VectorGroup::Evex && insn_.encoding != ZYDIS_INSTRUCTION_ENCODING_EVEX &&
+            insn_.meta.category != ZYDIS_CATEGORY_KMASK)
+            return false;
         code.resize(insn_.length);
         if (!group_table(group_)[insn_.mnemonic] || (wanted && !wanted(insn_.mnemonic))) return false;
         if (group_ == VectorGroup::Vector && insn_.meta.category == ZYDIS_CATEGORY_STRINGOP) return false;
@@ -239,11 +275,13 @@ class VectorMaker {
         return ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder_, code.data(), code.size(), &insn_, operands_));
     }
     bool memory_in_place() const {
-        return std::all_of(operands_, operands_ + insn_.operand_count, [](const ZydisDecodedOperand& op) {
+        const i64 reach = group_ == VectorGroup::Evex ? 0x400 : 0;
+        return std::all_of(operands_, operands_ + insn_.operand_count, [=](const ZydisDecodedOperand& op) {
             if (op.type != ZYDIS_OPERAND_TYPE_MEMORY) return true;
             const ZydisRegister base =
                 ZydisRegisterGetLargestEnclosing(ZYDIS_MACHINE_MODE_LONG_64, op.mem.base);
-            return (base == ZYDIS_REGISTER_RDI || base == ZYDIS_REGISTER_R15) && !op.mem.disp.value &&
+            return (base == ZYDIS_REGISTER_RDI || base == ZYDIS_REGISTER_R15) && op.mem.disp.value <= reach &&
+                   op.mem.disp.value >= -reach &&
                    (op.mem.index == ZYDIS_REGISTER_NONE || op.mem.type == ZYDIS_MEMOP_TYPE_VSIB);
         });
     }
@@ -315,6 +353,82 @@ class VectorMaker {
             code.push_back(u8(random_()));
         return code;
     }
+    struct EvexOpcode {
+        u8 map, pp, opcode, w, length;
+    };
+    const std::vector<EvexOpcode>& evex_opcodes() {
+        static const std::vector<EvexOpcode> all = [this] {
+            std::vector<EvexOpcode> found;
+            for (unsigned n = 0; n < 3 * 4 * 256 * 2 * 3; ++n) {
+                const EvexOpcode e{u8(1 + n / 6 / 1024), u8(n / 6 / 256 % 4), u8(n / 6), u8(n & 1),
+                                   u8(n / 2 % 3)};
+                for (unsigned kind = 0; kind < 18 * 2; ++kind) { // of ModRM bytes, and EVEX.vvvv
+                    const unsigned rm = kind / 2;
+                    const u8 modrm = u8(rm >= 16 ? 0x04 : (rm & 7) << 3 | (rm & 8 ? 0xc7 : 0x07));
+                    const std::vector<u8> code = {0x62,
+                                                  u8(0xf0 | e.map),
+                                                  u8(e.w << 7 | (kind & 1 ? 0x78 : 0x30) | 4 | e.pp),
+                                                  u8(e.length << 5 | 8 | (rm >= 16)),
+                                                  e.opcode,
+                                                  modrm,
+                                                  0x0f,
+                                                  0,
+                                                  0,
+                                                  0,
+                                                  0};
+                    if (!decode(code) || !group_table(VectorGroup::Evex)[insn_.mnemonic]) continue;
+                    found.push_back(e);
+                    break;
+                }
+            }
+            return found;
+        }();
+        return all;
+    }
+    std::vector<u8> evex_bytes() {
+        const EvexOpcode e = evex_opcodes()[rnd(evex_opcodes().size())];
+        const bool gather =
+            e.map == 2 && ((e.opcode >= 0x90 && e.opcode <= 0x93) || (e.opcode >= 0xa0 && e.opcode <= 0xa3));
+        const u64 r = random_();
+        const u8 mask = u8(rnd(3) ? 0 : 0x80) | u8(rnd(4) ? r & 7 : 0);
+        const u8 broadcast_or_rounding = rnd(4) == 0 ? 0x10 : 0;
+        const u8 length = broadcast_or_rounding && rnd(2) ? u8(r >> 8 & 0x60) : u8(e.length << 5);
+        const bool no_vvvv = rnd(2);
+        std::vector<u8> code = {
+            0x62, u8((r >> 16 & 0xf0) | e.map), u8(e.w << 7 | (no_vvvv ? 0x78 : r >> 24 & 0x78) | 4 | e.pp),
+            u8(mask | length | broadcast_or_rounding | (no_vvvv ? 8 : r >> 32 & 8)), e.opcode};
+        if (gather) {
+            code.push_back(u8((r >> 40 & 0x38) | 4));
+            code.push_back(u8((r >> 48 & 0xf8) | 7));
+        } else if (rnd(8) == 0) {
+            code.insert(code.end(), {u8(0x47 | (r >> 40 & 0x38)), u8(r >> 48)}); // with disp8
+        } else {
+            code.push_back(modrm());
+        }
+        while (code.size() < 15)
+            code.push_back(u8(random_()));
+        return code;
+    }
+    std::vector<u8> opmask_bytes() {
+        const u64 r = random_();
+        const u8 low = u8((rnd(2) ? 0x78 : r & 0x78) | (r & 7)),
+                 opcode = u8(rnd(2) ? 0x41 + rnd(11) : 0x90 + rnd(10));
+        std::vector<u8> code;
+        if (rnd(4) == 0) // KSHIFT
+            code = {0xc4,
+                    u8((r >> 8 & 0xe0) | 3),
+                    u8((r & 0x80) | 0x79),
+                    u8(0x30 + rnd(4)),
+                    u8(0xc0 | r >> 16),
+                    u8(rnd(70))};
+        else if (rnd(2))
+            code = {0xc4, u8((r >> 8 & 0xe0) | 1), u8((r & 0x80) | low), opcode, modrm()};
+        else
+            code = {0xc5, u8((r >> 8 & 0x80) | low), opcode, modrm()};
+        while (code.size() < 15)
+            code.push_back(u8(random_()));
+        return code;
+    }
     std::vector<u8> x87_bytes() {
         std::vector<u8> code;
         if (rnd(12) == 0) return {0x9b};
@@ -358,25 +472,29 @@ class VectorMaker {
         UserState& s = c.plain.before;
         s.gpr[7] =
             Native::data_base + 0x400 + 64 * rnd(20) + (rnd(8) ? 0 : 16 * rnd(4)) + (rnd(8) ? 0 : rnd(16));
-        // x87, SSE and AVX; the host may have others.
-        static const u64 states = __builtin_cpu_supports("avx2") ? 8 : 4;
-        s.gpr[0] = rnd(states);
+        // x87, SSE, AVX and AVX-512; the host may have others.
+        const auto states = [this] {
+            static const u64 basic = __builtin_cpu_supports("avx2") ? 8 : 4;
+            return rnd(basic) | (host_has_avx512() && rnd(2) ? rnd(8) << 5 : 0);
+        };
+        s.gpr[0] = states();
         s.gpr[2] = 0;
         FxArea area;
         fill_state(area);
         if (rnd(8) == 0) area.mxcsr |= 1u << (16 + rnd(16));
         if (rnd(8) == 0) area.control = u16(random_()); // reserved bits, too
-        u64 header[8] = {rnd(states)};
+        u64 header[8] = {states()};
         if (rnd(3) == 0) { // compacted
-            header[1] = u64{1} << 63 | (rnd(4) ? header[0] | rnd(states) : rnd(states));
+            header[1] = u64{1} << 63 | (rnd(4) ? header[0] | states() : states());
             c.stops_midway = true;
         }
         if (rnd(10) == 0) header[1 + rnd(7)] |= 1; // reserved
         u8* at = &c.plain.data[s.gpr[7] - Native::data_base];
         std::memcpy(at, &area, sizeof area);
         std::memcpy(at + sizeof area, header, sizeof header);
-        for (unsigned n = 0; n < 16; ++n) // upper halves of YMM registers
-            fill_vector(random_, at + sizeof area + sizeof header + 16 * n);
+        constexpr unsigned others = 2112; // what is kept of YMM and ZMM registers, and opmask registers
+        for (unsigned n = 0; n < others; n += 16)
+            fill_vector(random_, at + sizeof area + sizeof header + n);
     }
 
     void place(VectorCase& c) {
@@ -403,27 +521,49 @@ class VectorMaker {
         if (insn_.mnemonic == ZYDIS_MNEMONIC_LDMXCSR && rnd(8)) bytes[2] = bytes[3] = 0;
 
         fill_state(c.fx);
-        for (auto& x : c.ymm_high)
-            fill_vector(random_, x);
+        for (auto& v : c.vectors.vec)
+            for (unsigned n = 0; n < sizeof v; n += 16)
+                fill_vector(random_, v + n);
+        for (unsigned n = 0; n < 16; ++n)
+            std::memcpy(c.vectors.vec[n], c.fx.xmm[n], 16);
+        for (u64& mask : c.vectors.opmask)
+            mask = random_mask();
         if (group_ == VectorGroup::State) place_area(c);
-        if (group_ == VectorGroup::Vex) place_vex(c);
+        if (group_ == VectorGroup::Vex || group_ == VectorGroup::Evex) place_vex(c);
+    }
+    u64 random_mask() {
+        switch (rnd(8)) {
+        case 0: return 0;
+        case 1: return ~u64{0};
+        case 2: return u64{1} << rnd(64);
+        case 3: return random_() & random_() & random_();
+        case 4: return random_() << rnd(64);
+        case 5: return random_() >> rnd(64);
+        default: return random_();
+        }
     }
 
     // Masks and indices that lead into the data area, or to an address that is not canonical.
     void place_vex(VectorCase& c) {
-        const auto reg = [&](unsigned n, unsigned byte) -> u8& {
-            return byte < 16 ? c.fx.xmm[n][byte] : c.ymm_high[n][byte - 16];
-        };
-        if (rnd(40) == 0) c.plain.before.gpr[7] = c.plain.before.gpr[15] = u64{1} << (48 + rnd(15));
-        if (operands_[1].type != ZYDIS_OPERAND_TYPE_MEMORY || operands_[1].mem.type != ZYDIS_MEMOP_TYPE_VSIB)
-            return;
-        const bool wide = (insn_.opcode & 1) != 0;
-        const unsigned index = unsigned(ZydisRegisterGetId(operands_[1].mem.index)), bytes = wide ? 8 : 4;
-        for (unsigned n = 0; n < 32; n += bytes) {
-            const i64 offset = wide && rnd(20) == 0 ? i64(u64{1} << (rnd(10) + 48)) : i64(rnd(128)) - 32;
-            for (unsigned k = 0; k < bytes; ++k)
-                reg(index, n + k) = u8(u64(offset) >> (8 * k));
+        UserState& s = c.plain.before;
+        if (rnd(40) == 0) s.gpr[7] = s.gpr[15] = u64{1} << (48 + rnd(15));
+        const ZydisDecodedOperand* vsib = nullptr;
+        for (const auto& op : operands_)
+            if (op.type == ZYDIS_OPERAND_TYPE_MEMORY && op.mem.type == ZYDIS_MEMOP_TYPE_VSIB) vsib = &op;
+        if (group_ == VectorGroup::Evex && rnd(4) == 0) { // where the data area ends
+            const u64 at = Native::data_bytes - rnd(80);
+            s.gpr[7] = s.gpr[15] = Native::data_base + at;
+            for (u64 n = at & ~u64{15}; n < Native::data_bytes; n += 16)
+                fill_vector(random_, &c.plain.data[n]);
         }
+        if (!vsib) return;
+        const bool wide = (insn_.opcode & 1) != 0;
+        const unsigned index = unsigned(ZydisRegisterGetId(vsib->mem.index)), bytes = wide ? 8 : 4;
+        for (unsigned n = 0; n < 64; n += bytes) {
+            const i64 offset = wide && rnd(20) == 0 ? i64(u64{1} << (rnd(10) + 48)) : i64(rnd(128)) - 32;
+            std::memcpy(c.vectors.vec[index] + n, &offset, bytes);
+        }
+        if (index < 16) std::memcpy(c.fx.xmm[index], c.vectors.vec[index], 16);
     }
 
     Random& random_;
@@ -434,12 +574,12 @@ class VectorMaker {
 };
 
 // ---- between the area and the guest's state
-void load(Cpu& cpu, const FxArea& fx, const u8 (&ymm_high)[16][16]) {
+void load(Cpu& cpu, const FxArea& fx, const VectorRegisters& vectors) {
     cpu.mxcsr = fx.mxcsr;
-    for (unsigned i = 0; i < 16; ++i) {
-        std::memcpy(cpu.vec[i], fx.xmm[i], 16);
-        std::memcpy(cpu.vec[i] + 16, ymm_high[i], 16);
-    }
+    std::memset(cpu.vec, 0, sizeof cpu.vec);
+    for (unsigned i = 0; i < (host_has_avx512() ? 32 : 16); ++i)
+        std::memcpy(cpu.vec[i], vectors.vec[i], host_has_avx512() ? 64 : 32);
+    std::memcpy(cpu.opmask, vectors.opmask, sizeof cpu.opmask);
     cpu.fpu = {};
     cpu.fpu.control = fx.control;
     cpu.fpu.tag = fx.tag;
@@ -519,10 +659,9 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     UserState host = c.plain.before;
     FxArea host_fx = c.fx;
     host.fx = reinterpret_cast<u8*>(&host_fx);
-    u8 host_high[16][16];
-    std::memcpy(host_high, c.ymm_high, sizeof host_high);
+    VectorRegisters host_vectors = c.vectors;
     static const bool host_has_avx = __builtin_cpu_supports("avx");
-    if (host_has_avx) host.ymm_high = host_high[0];
+    if (host_has_avx) host.vectors = &host_vectors;
     std::memcpy(native.data(), c.plain.data.data(), c.plain.data.size());
     const NativeResult result = native.run(c.plain.code, host);
 
@@ -533,9 +672,9 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     cpu.rip = c.plain.before.rip;
     cpu.flags = ir::Flags(c.plain.before.flags) & ir::kAllFlags;
     cpu.direction_flag = 0;
-    load(cpu, c.fx, c.ymm_high);
+    load(cpu, c.fx, c.vectors);
     cpu.cr4 |= kCr4OSXSAVE;
-    cpu.xcr0 = kX87State | kSseState | kAvxState;
+    cpu.xcr0 = kX87State | kSseState | kAvxState | (host_has_avx512() ? u64{kAvx512States} : 0);
     update_key(cpu);
     const ir::Exit exit = machine.run(c.plain.code);
     if (c.stops_midway && result.faulted && exit == ir::Exit::Fault && result.vector == cpu.fault.vector)
@@ -571,9 +710,18 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     for (unsigned i = 0; i < 16; ++i)
         r.line("xmm", i, c.fx.xmm[i], host_fx.xmm[i], our_fx.xmm[i], 16);
     for (unsigned i = 0; i < 16; ++i)
-        r.line("ymm high", i, c.ymm_high[i], host_high[i], cpu.vec[i] + 16, 16);
+        r.line("ymm high", i, c.vectors.vec[i] + 16, host_vectors.vec[i] + 16, cpu.vec[i] + 16, 16);
+    for (unsigned i = 0; i < 32 && host_has_avx512(); ++i) {
+        const unsigned from = i < 16 ? 32 : 0;
+        r.line(i < 16 ? "zmm high" : "zmm", i, c.vectors.vec[i] + from, host_vectors.vec[i] + from,
+               cpu.vec[i] + from, 64 - from);
+    }
+    for (unsigned i = 0; i < 8 && host_has_avx512(); ++i)
+        if (host_vectors.opmask[i] != cpu.opmask[i] || cpu.opmask[i] != c.vectors.opmask[i] ||
+            c.plain.text.find('k') != std::string::npos)
+            r.value("k", i, c.vectors.opmask[i], host_vectors.opmask[i], cpu.opmask[i]);
     const u64 at = (c.plain.before.gpr[7] - Native::data_base) & ~u64{15};
-    for (unsigned n = 0; n < 9 && at < Native::data_bytes; ++n)
+    for (unsigned n = 0; n < 9 && at + 16 * n < Native::data_bytes; ++n)
         r.line("memory", n, &c.plain.data[at + 16 * n], native.data() + at + 16 * n, guest_data + at + 16 * n,
                16);
     if (!r.differs && std::memcmp(native.data(), guest_data, c.plain.data.size())) {

@@ -18,13 +18,19 @@ struct alignas(16) FxArea {
 };
 static_assert(sizeof(FxArea) == 512);
 
-enum class VectorGroup { Vector, X87, State /* FXSAVE, XRSTOR and their kin */, Vex };
+enum class VectorGroup {
+    Vector,
+    X87,
+    State /* FXSAVE, XRSTOR and their kin */,
+    Vex,
+    Evex /* and opmask instructions */
+};
 
 struct VectorCase {
     Case plain;
     FxArea fx;
     bool stops_midway = false; // where it faults some processors have loaded a part
-    u8 ymm_high[16][16] = {}; // the upper halves of YMM registers, where the host has AVX
+    VectorRegisters vectors;   // as far as the host has them; the low 16 bytes are in fx
 };
 VectorCase random_vector_case(std::mt19937_64& random, VectorGroup group,
                               const std::function<bool(ZydisMnemonic)>& wanted = nullptr);

@@ -20,6 +20,7 @@ void run_cases(VectorGroup group, u64 cases) {
     Native native;
     if (!native.available()) GTEST_SKIP() << "the fixed areas of the native runner are taken";
     Machine machine([](x86::Cpu& cpu, ir::Block& block) { ir::interpret(cpu, block); });
+    if (group == VectorGroup::Evex) machine.set_paged_mode64();
     const u64 seed = setting("DRAGOMAN_SEED", std::random_device{}());
     cases = setting("DRAGOMAN_CASES", cases);
     std::mt19937_64 random(seed);
@@ -51,10 +52,24 @@ TEST(Vex, AgreesWithTheHost) {
     run_cases(VectorGroup::Vex, 60'000);
 }
 
-// What the decoder refuses of the VEX space (prefixes before it, VEX.vvvv, L, W, opcodes) is #UD for the
-// host, too.
-TEST(Vex, UndefinedEncodingsAgreeWithTheHost) {
-    if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the host has no AVX2";
+TEST(Evex, AgreesWithTheHost) {
+    if (!host_has_avx512()) GTEST_SKIP() << "the host has no AVX-512";
+    run_cases(VectorGroup::Evex, 30'000);
+}
+
+std::vector<u8> random_vex(std::mt19937_64& random) {
+    if (random() % 2) return {0xc4, u8(0xe0 | (1 + random() % 3)), u8(random())};
+    return {0xc5, u8(random())};
+}
+// Of maps 1 to 3, with no reserved bit but now and then.
+std::vector<u8> random_evex(std::mt19937_64& random) {
+    const u64 r = random();
+    return {0x62, u8((r & 0xf0) | (r >> 8 & 0x80 ? r >> 16 & 0xf : 1 + (r >> 16) % 3)),
+            u8((r >> 24 & 0xfb) | (r >> 8 & 0x70 ? 4 : 0)), u8(r >> 32)};
+}
+
+// What the decoder refuses (prefixes before it, reserved bits, vvvv, L, W, opcodes) is #UD for the host, too.
+void undefined_encodings(std::vector<u8> (*prefix)(std::mt19937_64&)) {
     Native native;
     if (!native.available()) GTEST_SKIP() << "the fixed areas of the native runner are taken";
     Machine machine([](x86::Cpu& cpu, ir::Block& block) { ir::interpret(cpu, block); });
@@ -67,10 +82,8 @@ TEST(Vex, UndefinedEncodingsAgreeWithTheHost) {
         std::vector<u8> code;
         static constexpr u8 prefixes[] = {0x66, 0xf2, 0xf3, 0xf0, 0x48};
         if (random() % 8 == 0) code.push_back(prefixes[random() % std::size(prefixes)]);
-        if (random() % 2)
-            code.insert(code.end(), {0xc4, u8(0xe0 | (1 + random() % 3)), u8(random())});
-        else
-            code.insert(code.end(), {0xc5, u8(random())});
+        const std::vector<u8> vex = prefix(random);
+        code.insert(code.end(), vex.begin(), vex.end());
         code.push_back(u8(random()));
         code.push_back(random() % 2 ? u8(random() | 0xc0) : u8((random() & 0x38) | 7));
         while (code.size() < 15)
@@ -86,7 +99,7 @@ TEST(Vex, UndefinedEncodingsAgreeWithTheHost) {
         state.gpr[7] = Native::data_base + 0x800;
         machine.cpu().rip = state.rip;
         machine.cpu().cr4 |= x86::kCr4OSXSAVE;
-        machine.cpu().xcr0 = 7;
+        machine.cpu().xcr0 = x86::kX87State | x86::kSseState | x86::kAvxState | x86::kAvx512States;
         const ir::Exit exit = machine.run(code);
         EXPECT_TRUE(exit == ir::Exit::Fault && machine.cpu().fault.vector == x86::kUD);
         const NativeResult host = native.run(code, state);
@@ -101,6 +114,15 @@ TEST(Vex, UndefinedEncodingsAgreeWithTheHost) {
         ADD_FAILURE() << "DRAGOMAN_SEED=" << seed << " case " << n << ": the host knows " << hex;
     }
     EXPECT_GT(undefined, 1000u);
+}
+
+TEST(Vex, UndefinedEncodingsAgreeWithTheHost) {
+    if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the host has no AVX2";
+    undefined_encodings(random_vex);
+}
+TEST(Evex, UndefinedEncodingsAgreeWithTheHost) {
+    if (!host_has_avx512()) GTEST_SKIP() << "the host has no AVX-512";
+    undefined_encodings(random_evex);
 }
 
 TEST(X87, AgreesWithTheHost) {

@@ -77,7 +77,7 @@ class Lister {
         options_.tlb_offset = reinterpret_cast<u8*>(&memory_->tlb) -
                               reinterpret_cast<u8*>(static_cast<ir::Context*>(&memory_->cpu));
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
-        stubs_ = *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), true);
+        stubs_ = *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 32);
     }
 
     std::string list(const Golden& g) {
