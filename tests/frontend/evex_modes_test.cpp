@@ -133,7 +133,7 @@ TEST_F(EvexModes, TheModelDecides) {
     EXPECT_EQ(vector_for("max,-avx512vl", kAddShort), kUD);
     EXPECT_EQ(vector_for("max,-avx512f", kAdd), kUD);
     EXPECT_EQ(vector_for("max,-avx512f", kKmov), kUD);
-    constexpr Code kmovq = {0xc4, 0xe1, 0xf8, 0x90, 0xca}; // kmovq k1, k2
+    const Code kmovq = {0xc4, 0xe1, 0xf8, 0x90, 0xca}; // kmovq k1, k2
     EXPECT_EQ(vector_for("max,-avx512bw", kKmov), -1);
     EXPECT_EQ(vector_for("max,-avx512bw", kmovq), kUD);
 }
