@@ -132,8 +132,11 @@ def use_checked_programs(test, shell):
         return
     programs = [("integer", "5"), ("floating", "")]
     with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
-        if {"avx2", "fma", "f16c"} <= set(cpuinfo.read().split()):
+        features = set(cpuinfo.read().split())
+        if {"avx2", "fma", "f16c"} <= features:
             programs.append(("vectors", ""))
+        if {"avx512f", "avx512bw", "avx512cd", "avx512dq", "avx512vl"} <= features:
+            programs.append(("vectors512", ""))
     for program, argument in programs:
         wanted, got = (re.findall(r"^(?:kernel (\w+) [\d.]+|float (\S+)) ([0-9a-f]+)$", text, re.MULTILINE) for text in (
             subprocess.run([test.guest(program), argument], stdout=subprocess.PIPE, check=True).stdout.decode(),

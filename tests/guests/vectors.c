@@ -1,5 +1,5 @@
-// Loops that the compiler makes AVX2 and FMA instructions of (-O3 -mavx2 -mfma -mf16c): what they compute must be the same
-// in the guest as on the host.
+// Loops that the compiler makes AVX2 and FMA instructions of (-O3 -mavx2 -mfma -mf16c), or AVX-512's (-march=x86-64-v4):
+// what they compute must be the same in the guest as on the host.
 #include <immintrin.h>
 #include <stdint.h>
 #include <stdio.h>
