@@ -38,6 +38,12 @@ std::string info_jit(const MonitorCall& call) {
     text += format("block size       %.1f guest instructions, %.1f guest bytes, %.1f host bytes\n",
                    ratio(c.guest_instructions, c.blocks), ratio(c.guest_bytes, c.blocks),
                    ratio(c.host_bytes, c.blocks));
+    text += format("host code        %.1f instructions in line for a guest instruction, %.1f bytes in all "
+                   "for a guest byte\n",
+                   ratio(c.host_instructions, c.guest_instructions), ratio(c.host_bytes, c.guest_bytes));
+    text += format("translation      %.2f us a block, %.0f ns a guest instruction, %.3f s in all\n",
+                   ratio(v.translation_ns, v.translations) / 1e3,
+                   ratio(v.translation_ns, c.guest_instructions), double(v.translation_ns) / 1e9);
     text += format("links            %llu made\n", ull(c.links));
     text += format("instructions     %llu retired\n", ull(vcpu.instructions_retired()));
     text += format("returns to loop  %llu lookups, %llu events, %llu faults, %llu restarts, %llu halts\n",

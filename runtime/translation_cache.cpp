@@ -102,6 +102,7 @@ CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator
     counters_.guest_bytes += cached->guest_bytes;
     counters_.guest_instructions += cached->guest_instructions;
     counters_.host_bytes += cached->code.code_bytes;
+    counters_.host_instructions += cached->code.host_instructions;
     ring_.push_back(std::move(cached));
     return ring_.back().get();
 }

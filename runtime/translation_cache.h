@@ -72,7 +72,7 @@ struct CachedBlock : bi::unordered_set_base_hook<bi::link_mode<bi::auto_unlink>,
 class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapListener {
   public:
     struct Counters { // since the start, for `info jit`
-        u64 blocks = 0, guest_bytes = 0, guest_instructions = 0, host_bytes = 0;
+        u64 blocks = 0, guest_bytes = 0, guest_instructions = 0, host_bytes = 0, host_instructions = 0;
         u64 invalidated = 0, evicted = 0, links = 0;
     };
 

@@ -11,6 +11,8 @@
 #include "ir/interpreter.h"
 #include "runtime/registers_text.h"
 
+#include <chrono>
+
 namespace dragoman::runtime {
 
 namespace {
@@ -175,8 +177,16 @@ std::string Vcpu::guest_text(const ir::Block& block, const x86::Translator::Sour
 }
 
 CachedBlock* Vcpu::translate(const BlockKey& key) {
-    x86::Cpu& c = cpu();
+    using Clock = std::chrono::steady_clock;
+    const Clock::time_point begin = Clock::now();
+    CachedBlock* const block = make_block(key);
     ++counters_.translations;
+    counters_.translation_ns += u64(std::chrono::nanoseconds(Clock::now() - begin).count());
+    return block;
+}
+
+CachedBlock* Vcpu::make_block(const BlockKey& key) {
+    x86::Cpu& c = cpu();
     for (unsigned limit = x86::Translator::max_instructions;; limit /= 2) {
         ir::Block block;
         x86::Translator::Source source;

@@ -82,6 +82,7 @@ class Vcpu {
 
     struct Counters { // exits by kind, for `info jit`
         u64 lookups = 0, translations = 0, events = 0, faults = 0, restarts = 0, halts = 0, interrupts = 0;
+        u64 translation_ns = 0; // from guest bytes to host code
     };
     const Counters& counters() const { return counters_; }
 
@@ -100,6 +101,7 @@ class Vcpu {
     bool halted_wait();
     CachedBlock* next_block();
     CachedBlock* translate(const BlockKey& key);
+    CachedBlock* make_block(const BlockKey& key);
     std::string guest_text(const ir::Block& block, const x86::Translator::Source& source);
     void run_block(CachedBlock& block);
     // The instruction at rip, in a block of its own that is not kept.

@@ -31,6 +31,7 @@ struct SidePoint {
 
 struct Compiled {
     u32 code_bytes = 0; // entry is offset 0
+    u32 host_instructions = 0; // in line: without what is rarely run and lies behind the block's end
     std::vector<LinkSite> links;
     std::vector<SidePoint> points; // sorted by return_offset
     std::vector<std::unique_ptr<ir::Inst>>

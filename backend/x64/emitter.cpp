@@ -64,7 +64,9 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     prepare(block);
 
     a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
+    const u32 before = a.count;
     emit_range(0, block.insts.size(), true);
+    out.host_instructions = a.count - before + 1; // the budget
     emit_out_of_line();
     if (!records_.empty()) a.align(AlignMode::kZero, 8);
     for (const auto& [label, record] : records_) {

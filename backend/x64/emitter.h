@@ -21,6 +21,21 @@ enum class FlagsAt : u8 {
     Both
 };
 
+// Knows how many instructions it has been given.
+class CountingAssembler final : public asmjit::x86::Assembler {
+  public:
+    using asmjit::x86::Assembler::Assembler;
+    u32 count = 0;
+
+  private:
+    using Operand_ = asmjit::Operand_;
+    asmjit::Error _emit(asmjit::InstId id, const Operand_& o0, const Operand_& o1, const Operand_& o2,
+                        const Operand_* rest) override {
+        ++count;
+        return asmjit::x86::Assembler::_emit(id, o0, o1, o2, rest);
+    }
+};
+
 class Emitter final : private asmjit::ErrorHandler {
   public:
     Emitter(const Options& options, const HostFeatures& features, const StubSets& stubs);
@@ -214,7 +229,7 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<InstId> vex_ids_;
 
     asmjit::CodeHolder code_;
-    asmjit::x86::Assembler a;
+    CountingAssembler a;
 
     // Of the block being compiled.
     const ir::Block* block_ = nullptr;
