@@ -261,6 +261,8 @@ class VerifyingExecutor final : public Executor {
                 differ(names[part], e, g, i);
             }
         if (traits_.vectors) compare_x87(expected.fpu, cpu.fpu, differ);
+        for (unsigned i = 0; traits_.vectors && i < std::size(cpu.opmask); ++i)
+            differ("opmask", expected.opmask[i], cpu.opmask[i], i);
         differ("mxcsr", expected.mxcsr, cpu.mxcsr);
         differ("if", expected.interrupt_flag, cpu.interrupt_flag);
         differ("df", expected.direction_flag, cpu.direction_flag);

@@ -49,7 +49,7 @@ TEST(Vector, AgreesWithTheHost) {
 
 TEST(Vex, AgreesWithTheHost) {
     if (!__builtin_cpu_supports("avx2")) GTEST_SKIP() << "the host has no AVX2";
-    run_cases(VectorGroup::Vex, 60'000);
+    run_cases(VectorGroup::Vex, 40'000);
 }
 
 TEST(Evex, AgreesWithTheHost) {
