@@ -77,12 +77,18 @@ u64 bit_of(const StateLayout& l) {
 enum class Save : u8 { Plain, Optimized, Compacted };
 constexpr unsigned kSaveShift = 16;
 
-// False: #UD or #NM was raised, or #GP for the alignment.
-bool allowed(Cpu& cpu, u64 linear) {
-    if (!(cpu.cr4 & kCr4OSXSAVE)) return raise(cpu, kUD), false;
-    if (cpu.cr0 & kCr0TS) return raise(cpu, kNM), false;
-    return !misaligned(cpu, linear, 64);
+// What is looked at before the operand: #UD, #NM, then the level (imm: only ring 0 may).
+u64 begin(ir::Context& ctx, u64, u64, u64 imm) {
+    Cpu& cpu = cpu_of(ctx);
+    if (!(cpu.cr4 & kCr4OSXSAVE))
+        raise(cpu, kUD);
+    else if (cpu.cr0 & kCr0TS)
+        raise(cpu, kNM);
+    else if (imm && cpu.cpl)
+        raise(cpu, kGP, 0);
+    return 0;
 }
+constexpr ir::Helper begin_info{"xsave_begin", begin};
 u64 requested(const Cpu& cpu) {
     return cpu.xcr0 & (u32(cpu.gpr[0]) | u64{u32(cpu.gpr[2])} << 32);
 }
@@ -105,7 +111,7 @@ bool save_xmm(Cpu& cpu, u64 linear) {
 
 u64 xsave(ir::Context& ctx, u64 linear, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
-    if (!allowed(cpu, linear)) return 0;
+    if (misaligned(cpu, linear, 64)) return 0;
     const Save how = Save(imm >> kSaveShift);
     const bool compacted = how == Save::Compacted;
     const u64 wanted = requested(cpu);
@@ -157,7 +163,7 @@ bool valid(const Cpu& cpu, const Header& h, bool compacted_only) {
 // imm above size_and_length: 1 for XRSTORS
 u64 xrstor(ir::Context& ctx, u64 linear, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
-    if (!allowed(cpu, linear)) return 0;
+    if (misaligned(cpu, linear, 64)) return 0;
     const u64 wanted = requested(cpu);
     SaveArea area;
     Header header;
@@ -216,23 +222,33 @@ u64 components_in_use(const Cpu& cpu) {
     return in_use;
 }
 
+namespace {
+
+bool area_instruction(Translation& t, const Instruction& insn, const ir::Helper& helper, ir::Access access,
+                      bool privileged = false) {
+    t.ir.call(begin_info, {}, {}, {}, privileged);
+    return area_call(t, insn, helper, largest(t), access);
+}
+
+} // namespace
+
 bool XSAVE(Translation& t, const Instruction& insn) {
-    return area_call(t, insn, xsave_info, largest(t), ir::Access::Write);
+    return area_instruction(t, insn, xsave_info, ir::Access::Write);
 }
 bool XSAVEOPT(Translation& t, const Instruction& insn) {
-    return area_call(t, insn, xsaveopt_info, largest(t), ir::Access::Write);
+    return area_instruction(t, insn, xsaveopt_info, ir::Access::Write);
 }
 bool XSAVEC(Translation& t, const Instruction& insn) {
-    return area_call(t, insn, xsavec_info, largest(t), ir::Access::Write);
+    return area_instruction(t, insn, xsavec_info, ir::Access::Write);
 }
 bool XSAVES(Translation& t, const Instruction& insn) {
-    return !refused_above_ring0(t) && area_call(t, insn, xsavec_info, largest(t), ir::Access::Write);
+    return area_instruction(t, insn, xsavec_info, ir::Access::Write, true);
 }
 bool XRSTOR(Translation& t, const Instruction& insn) {
-    return area_call(t, insn, xrstor_info, largest(t), ir::Access::Read);
+    return area_instruction(t, insn, xrstor_info, ir::Access::Read);
 }
 bool XRSTORS(Translation& t, const Instruction& insn) {
-    return !refused_above_ring0(t) && area_call(t, insn, xrstors_info, largest(t), ir::Access::Read);
+    return area_instruction(t, insn, xrstors_info, ir::Access::Read, true);
 }
 
 } // namespace dragoman::x86

@@ -88,6 +88,15 @@ def checks():
                 yield Case("SDM vol. 2 " + name, f"{name} of nothing", mode, ring, text, done(), XSAVE_ON + [gpr(EAX, 0), gpr(EDX, 0)], "XSAVE")
                 yield Case("SDM vol. 2 " + name, f"{name} of x87 and SSE", mode, ring, text, done(), XSAVE_ON + [gpr(EAX, 3), mem(area + 24, 4, 0x1f80)], "XSAVE")
             header = area + 512
+            for text in (f"xsaves [{area}]", f"xrstors [{area}]"):
+                name, sets = text.split()[0].upper(), XSAVE_ON + [gpr(EAX, 3), gpr(EDX, 0), mem(area + 24, 4, 0x1f80), mem(header + 8, 8, 1 << 63)]
+                yield Case("SDM vol. 2 " + name, name, mode, ring, text, gp() if ring else done(), sets, "XSAVES")
+                if not ring:
+                    yield Case("SDM vol. 2 " + name, f"{name} with CR0.TS", mode, ring, text, fault(NM, None, 0), sets + [cr(0, TS_, TS_)], "XSAVES")
+                yield Case("SDM vol. 2 " + name, f"{name} without CR4.OSXSAVE", mode, ring, text, fault(UD, None, 0), sets[:1] + sets[3:], "XSAVES")
+            if not ring:
+                yield Case("SDM vol. 2 XRSTORS", "XRSTORS of a header that is not compacted", mode, ring, f"xrstors [{area}]", gp(), XSAVE_ON + [gpr(EAX, 3), mem(header, 8, 3)], "XSAVES")
+                yield Case("SDM vol. 2 XSAVES", "XSAVES writes a compacted header", mode, ring, f"fninit; fld1; xsaves [{area}]", done(mem(header + 8, 8, 1 << 63 | 1, (1 << 64) - 1)), XSAVE_ON + [gpr(EAX, 1), gpr(EDX, 0)], "XSAVES")
             for what, at, value in (("XSTATE_BV bit 2 beyond XCR0", header, 4), ("XSTATE_BV bit 63", header, 1 << 63), ("XCOMP_BV bit 0", header + 8, 1), ("byte 16", header + 16, 1), ("byte 23", header + 23, 1)):
                 yield Case("SDM vol. 2 XRSTOR", f"XRSTOR of a header with {what}", mode, ring, f"xrstor [{area}]", gp(), XSAVE_ON + [gpr(EAX, 3), mem(at, 1 if at & 7 == 7 else 8 if at < header + 16 else 1, value)], "XSAVE")
             yield Case("SDM vol. 2 XRSTOR", "XRSTOR with MXCSR bit 16", mode, ring, f"xrstor [{area}]", gp(), XSAVE_ON + [gpr(EAX, 3), mem(area + 24, 4, 0x11f80), mem(header, 8, 3)], "XSAVE")
