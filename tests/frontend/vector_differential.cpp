@@ -677,9 +677,12 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     cpu.xcr0 = kX87State | kSseState | kAvxState | (host_has_avx512() ? u64{kAvx512States} : 0);
     update_key(cpu);
     const ir::Exit exit = machine.run(c.plain.code);
-    if (c.stops_midway && result.faulted && exit == ir::Exit::Fault && result.vector == cpu.fault.vector)
-        return "";
     FxArea our_fx = stored(cpu);
+    // How much of a compacted area is loaded before its MXCSR is found to be wrong is the processor's own
+    // affair.
+    const bool midway =
+        c.stops_midway && result.faulted && exit == ir::Exit::Fault && result.vector == cpu.fault.vector;
+    if (midway) our_fx = host_fx;
     // With an unmasked overflow or underflow PE tells of a result with any exponent, which nobody computes
     // here.
     constexpr u32 overflow_underflow = 0x18, precision = 0x20;
@@ -709,14 +712,14 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
         r.line("st", i, c.fx.st[i], host_fx.st[i], our_fx.st[i], 10);
     for (unsigned i = 0; i < 16; ++i)
         r.line("xmm", i, c.fx.xmm[i], host_fx.xmm[i], our_fx.xmm[i], 16);
-    for (unsigned i = 0; i < 16; ++i)
+    for (unsigned i = 0; i < 16 && !midway; ++i)
         r.line("ymm high", i, c.vectors.vec[i] + 16, host_vectors.vec[i] + 16, cpu.vec[i] + 16, 16);
-    for (unsigned i = 0; i < 32 && host_has_avx512(); ++i) {
+    for (unsigned i = 0; i < 32 && host_has_avx512() && !midway; ++i) {
         const unsigned from = i < 16 ? 32 : 0;
         r.line(i < 16 ? "zmm high" : "zmm", i, c.vectors.vec[i] + from, host_vectors.vec[i] + from,
                cpu.vec[i] + from, 64 - from);
     }
-    for (unsigned i = 0; i < 8 && host_has_avx512(); ++i)
+    for (unsigned i = 0; i < 8 && host_has_avx512() && !midway; ++i)
         if (host_vectors.opmask[i] != cpu.opmask[i] || cpu.opmask[i] != c.vectors.opmask[i] ||
             c.plain.text.find('k') != std::string::npos)
             r.value("k", i, c.vectors.opmask[i], host_vectors.opmask[i], cpu.opmask[i]);
