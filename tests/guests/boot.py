@@ -16,6 +16,7 @@ import sys
 import tempfile
 import time
 
+import debian
 import display
 import memtest
 import network
@@ -306,6 +307,8 @@ def cd(test):
 
 
 SCENARIOS = {
+    "debian-ide": lambda test: debian.run(test, "ide"),
+    "debian-virtio": lambda test: debian.run(test, "virtio"),
     "linux-amd64": linux_amd64,
     "linux-i386": linux_i386,
     "smp": smp,

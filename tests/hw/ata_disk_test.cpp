@@ -294,7 +294,7 @@ TEST(AtaDisk, AbsentDevices) {
     EXPECT_EQ(b.in(0x177), 0xff) << "the ports are not decoded yet";
     other.config_write(0x40, 4, 0x80008000);
     other.config_write(kPciCommand, 2, 1);
-    EXPECT_EQ(b.in(0x1f7), 0xff) << "an empty channel floats";
+    EXPECT_EQ(b.in(0x1f7), 0x7f) << "an empty channel: only DD7 is pulled";
     EXPECT_EQ(b.in(0x177), 0) << "nobody is device 0";
     b.out(0x176, 0xb0);
     EXPECT_EQ(b.in(0x177), kReady);
