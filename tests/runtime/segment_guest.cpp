@@ -104,14 +104,14 @@ SegmentResult SegmentGuest::run(SegmentState& state) {
     c.rip = state.eip;
     c.set_eflags(state.eflags);
     x86::get_x87(c, true, state.fx);
-    x86::get_vectors(c, 0, state.fx.xmm[0]);
+    x86::get_vectors(c, x86::kXmm, state.fx.xmm[0]);
     c.mxcsr = state.fx.mxcsr;
     x86::update_key(c);
     c.halted = false;
     m.run();
 
     x86::put_x87(c, true, state.fx);
-    x86::put_vectors(c, 0, state.fx.xmm[0]);
+    x86::put_vectors(c, x86::kXmm, state.fx.xmm[0]);
     state.fx.mxcsr = c.mxcsr;
 
     SegmentResult result;
