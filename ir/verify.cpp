@@ -1,6 +1,7 @@
 #include "ir/verify.h"
 
 #include "base/bits.h"
+#include "ir/memory.h"
 #include "ir/text.h"
 #include "ir/vec.h"
 #include "ir/vex.h"
@@ -198,7 +199,7 @@ class Verifier {
         case Form::D_Mem:
             memory(i);
             check(i.mem.seg != Seg::None, "needs a segment");
-            check(i.imm >= 0 && i.imm < 3, "no such kind of access");
+            check(i.imm >= 0 && i.imm <= i64(Access::Any), "no such kind of access");
             destination(i.d);
             break;
         case Form::D_Imm: state(i), destination(i.d); break;
