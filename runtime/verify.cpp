@@ -184,9 +184,10 @@ class VerifyingExecutor final : public Executor {
         traits_ = traits_of(*block.ir);
         if (traits_.calls || !interpret(cpu, block)) return backend_.run(cpu, block.entry);
         backend_.run(cpu, block.entry);
-        // Another thread asked for a poll between the two runs: the second left the block where the first
-        // went on.
-        const bool poll_between = cpu.exit == ir::Exit::Event && expected_.state().exit != ir::Exit::Event &&
+        // A poll was asked for during the two runs: the second left the block at another poll than the first.
+        const ir::Context& expected = expected_.state();
+        const bool poll_between = cpu.exit == ir::Exit::Event &&
+                                  (expected.exit != ir::Exit::Event || expected.rip != cpu.rip) &&
                                   std::atomic_ref(cpu.poll).load(std::memory_order_relaxed);
         if (!poll_between) compare(cpu, block);
     }
