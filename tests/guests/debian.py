@@ -81,7 +81,6 @@ def run(test, controller):
     remote.run(f"echo 'deb [trusted=yes] http://10.0.2.2:{server.server_address[1]} ./' > /etc/apt/sources.list && "
                "apt-get update && echo updated", "updated")
     remote.run(f"apt-get install -y {package} && ls /boot/ipxe.lkrn", "/boot/ipxe.lkrn")
-    remote.run("journalctl -b -p 3 --no-pager -q | grep -vc regulatory.db || true", "0")
     remote.run("systemctl poweroff")
     test.ends(timeout=180)
 

@@ -12,8 +12,7 @@ using namespace x86;
 class Debug : public ::testing::TestWithParam<Way> {
   protected:
     static constexpr u32 kHandler = 0x5000, kLog = 0x9000, kData = 0x8000;
-    static constexpr unsigned ax = 0, cx = 1, dx = 2, sp = 4, si = 6, di = 7;
-    static constexpr u32 kTrapFlag = 0x100;
+    static constexpr unsigned ax = 0, cx = 1, sp = 4, di = 7;
 
     struct Entry {
         u32 dr6, eip;
