@@ -17,7 +17,7 @@ CACHE = os.environ.get("DRAGOMAN_CACHE") or os.path.join(
 GUESTS = os.path.join(CACHE, "guests")
 
 # QEMU without a network card: the card's boot ROM would cost it time.
-MACHINE = ["-m", "512", "-nographic", "-no-reboot"]
+MACHINE = ["-m", "512", "-cpu", "max", "-nographic", "-no-reboot"]
 QEMU_OPTIONS = ["-accel", "tcg", "-nic", "none"]
 
 
@@ -45,12 +45,12 @@ def chosen(arguments):
     return emulators
 
 
-def guest_command(emulator, script):
-    """Debian's unmodified amd64 kernel with the benchmark's initramfs, whose /init runs `script`."""
+def guest_command(emulator, script, initrd="initrd-bench-amd64.cpio", load="", options=()):
+    """Debian's unmodified amd64 kernel with the benchmark's initramfs, whose /init loads the modules `load` and runs `script`."""
     run = base64.b64encode(script.encode()).decode().rstrip("=")
     return [*emulator, *MACHINE, "-kernel", os.path.join(GUESTS, "vmlinuz-amd64"),
-            "-initrd", os.path.join(GUESTS, "initrd-bench-amd64.cpio"), "-append",
-            f"console=ttyS0 dragoman.run={run}"]
+            "-initrd", os.path.join(GUESTS, initrd), *options, "-append",
+            f"console=ttyS0 dragoman.load={load} dragoman.run={run}"]
 
 
 class Run:

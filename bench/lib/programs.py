@@ -1,4 +1,8 @@
-"""The programs of bench/guest: on the host, and in each emulator, in turn."""
+"""The programs of bench/guest: on the host, and in each emulator, in turn.
+
+"work" is a script that runs Debian's programs in the tree of scripts/make-userland, by chroot on either side; the others
+are static programs.
+"""
 
 import os
 import re
@@ -6,6 +10,30 @@ import subprocess
 import sys
 
 from lib import emulators as machines
+
+
+TREE = os.path.join(machines.GUESTS, "userland-amd64")
+WORK = "/usr/share/dragoman/work.sh"
+# On the host a private mount namespace gives the tree what the guest has: devices, /proc and a /tmp in memory.
+ENTER_TREE = ("mount --rbind /dev $0/dev && mount -t tmpfs tmpfs $0/tmp && mount --rbind /proc $0/proc && "
+              f"exec chroot $0 /usr/bin/env -i {WORK} $*")
+MOUNT_TREE = ("for i in 1 2 3 4 5 6 7 8 9 10; do [ -b /dev/sda ] && break; sleep 0.2; done; mount -o ro /dev/sda /mnt && "
+              "mount -t devtmpfs devtmpfs /mnt/dev && mount -t tmpfs tmpfs /mnt/tmp && mount -t proc proc /mnt/proc && "
+              f"exec chroot /mnt /usr/bin/env -i {WORK}")
+
+
+def host_command(program, arguments):
+    if program == "work":
+        return ["unshare", "--map-root-user", "--mount", "sh", "-c", ENTER_TREE, TREE, *arguments]
+    return [os.path.join(machines.GUESTS, program), *arguments]
+
+
+def guest_command(program, emulator, arguments):
+    if program == "work":
+        return machines.guest_command(
+            emulator, " ".join([MOUNT_TREE, *arguments]), initrd="initrd-work-amd64.cpio",
+            load="ata_piix,sd_mod,ext4", options=["-drive", f"file={TREE}.img,format=raw,if=ide,snapshot=on"])
+    return machines.guest_command(emulator, " ".join([program, *arguments]))
 
 
 def kernels(text):
@@ -18,18 +46,16 @@ def kernels(text):
 
 def measure(program, chosen, rounds, timeout, percent, names):
     """program, e.g. "integer" -> {"host": [{"seconds": {kernel: s}, "peak_kib": n}, ...], "dragoman": ...}"""
-    arguments = " ".join([str(percent), *names])
+    arguments = [str(percent), *names]
     results = {"host": [], **{name: [] for name in chosen}}
     checks = None
     for n in range(rounds):
         for name, runs in results.items():
             if name == "host":
-                text = subprocess.run([os.path.join(machines.GUESTS, program), *arguments.split()],
-                                      stdout=subprocess.PIPE, check=True).stdout.decode()
+                text = subprocess.run(host_command(program, arguments), stdout=subprocess.PIPE, check=True).stdout.decode()
                 peak = None
             else:
-                run = machines.Run(machines.guest_command(chosen[name], f"{program} {arguments}"),
-                                   {"done": rb"DRAGOMAN-EXIT 0"}, timeout)
+                run = machines.Run(guest_command(program, chosen[name], arguments), {"done": rb"DRAGOMAN-EXIT 0"}, timeout)
                 text, peak = run.output, run.peak_kib
             seconds, sums = kernels(text)
             checks = checks or sums
