@@ -45,16 +45,11 @@ inline void random_tables(VcpuMachine& m, std::mt19937_64& random) {
         if (n != 4 && random() % 2) m.reg(n) = random() & 0x7f;
 }
 
-// `code` (at most a page is used) at VcpuMachine::kCode; `seed` makes registers, handlers and flags. Returns
-// why it stopped: Difference if `way` verifies and the interpreter and generated code did not agree. A
-// difference is explained on `log`. From std::size(kGuestModes) on the modes come again, with tables at
-// random.
-inline runtime::StopReason run_hostile_guest(const Way& way, unsigned mode, std::span<const u8> code,
-                                             u64 seed, u64 nanoseconds, std::FILE* log) {
+// `code` (at most a page is used) at VcpuMachine::kCode; `seed` makes registers, handlers and flags. From
+// std::size(kGuestModes) on the modes come again, with tables at random.
+inline void prepare_hostile_guest(VcpuMachine& m, unsigned mode, std::span<const u8> code, u64 seed) {
     constexpr u64 page = 4096;
     std::mt19937_64 random(seed);
-    VcpuMachine m(way);
-    m.log.set_output(log);
     const bool tables = mode / std::size(kGuestModes) % 2;
     mode %= std::size(kGuestModes);
     if (mode == 1 || mode == 2 || mode == 4) m.protected32();
@@ -94,7 +89,15 @@ inline runtime::StopReason run_hostile_guest(const Way& way, unsigned mode, std:
     if (tables && mode) random_tables(m, random);
     for (std::size_t i = 0; i < code.size() && i < page; ++i)
         m.put(VcpuMachine::kCode + i, code[i]);
+}
 
+// Runs such a guest for a moment. Returns why it stopped: Difference if `way` verifies and the interpreter
+// and generated code did not agree. A difference is explained on `log`.
+inline runtime::StopReason run_hostile_guest(const Way& way, unsigned mode, std::span<const u8> code,
+                                             u64 seed, u64 nanoseconds, std::FILE* log) {
+    VcpuMachine m(way);
+    m.log.set_output(log);
+    prepare_hostile_guest(m, mode, code, seed);
     runtime::Alarm clock([&] { m.vcpu->request_stop(); });
     clock.set(nanoseconds);
     const auto reason = m.vcpu->run();

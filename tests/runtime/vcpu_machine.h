@@ -72,7 +72,8 @@ class VcpuMachine {
   public:
     static constexpr u64 kCode = 0x7c00, kGdt = 0x1000, kIdt = 0x2000, kStack = 0x6000, kTables = 0x100000;
 
-    explicit VcpuMachine(const Way& way, u64 cache_bytes = 4 * MiB) {
+    explicit VcpuMachine(const Way& way, u64 cache_bytes = 4 * MiB, u64 ram_bytes = 16 * MiB)
+        : map(std::move(*softmmu::PhysicalMap::create(ram_bytes))) {
         runtime::Vcpu::Options options;
         options.interpret = way.interpret;
         options.verify = way.verify;
@@ -172,7 +173,7 @@ class VcpuMachine {
     Log log;
     NoChips platform;
     x86::CpuModel model = *x86::make_model("max");
-    std::unique_ptr<softmmu::PhysicalMap> map = std::move(*softmmu::PhysicalMap::create(16 * MiB));
+    std::unique_ptr<softmmu::PhysicalMap> map;
     std::unique_ptr<runtime::Vcpu> vcpu;
     std::function<void()> on_idle;
 };
