@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "hw/machine/acpi_tables.h"
 #include "hw/machine/smbios.h"
+#include "runtime/option_text.h"
 
 #include <cstring>
 
@@ -61,6 +62,32 @@ void place_bios_data(softmmu::PhysicalMap& map, bool text_screen) {
 
 } // namespace
 
+hw::SmbiosFacts smbios_facts(const Options& options) {
+    hw::SmbiosFacts facts;
+    facts.texts = options.smbios.texts;
+    facts.oem = options.smbios.oem;
+    std::string digits;
+    for (const char c : options.uuid)
+        if (c != '-') digits += c;
+    for (std::size_t n = 0; n < digits.size() / 2; ++n)
+        facts.uuid[n] = u8(parse_number(digits.substr(2 * n, 2), 16).value_or(0));
+    return facts;
+}
+
+Status add_fw_cfg_files(const Options& options, hw::FwCfg& fw_cfg) {
+    for (const FwCfgOption& file : options.fw_cfg) {
+        std::vector<u8> bytes(file.text.begin(), file.text.end());
+        if (!file.file.empty()) {
+            auto read = read_file(file.file, 256 * MiB);
+            if (!read) return Error{"-fw_cfg name=" + file.name + ": " + read.error().message};
+            bytes = std::move(*read);
+        }
+        if (auto s = fw_cfg.add_file(file.name, std::move(bytes)); !s)
+            return Error{"-fw_cfg name=" + file.name + ": " + s.error().message};
+    }
+    return Ok{};
+}
+
 void describe_board(const softmmu::PhysicalMap& map, hw::Pc& pc, BoardFacts& board) {
     const u64 low = map.ram_below_4g(), bytes = map.ram_bytes();
     board.text_screen = pc.vga() != nullptr;
@@ -82,7 +109,9 @@ void describe_board(const softmmu::PhysicalMap& map, hw::Pc& pc, BoardFacts& boa
     hw::FwCfg& fw_cfg = pc.fw_cfg();
     (void)fw_cfg.add_file("etc/e820", std::move(e820));
     hw::add_acpi_files(fw_cfg, {.ram_below_4g = low, .vga = board.text_screen});
-    hw::add_smbios_files(fw_cfg, {.ram_bytes = bytes, .ram_below_4g = low});
+    board.smbios.ram_bytes = bytes;
+    board.smbios.ram_below_4g = low;
+    hw::add_smbios_files(fw_cfg, board.smbios);
 }
 
 void place_board_tables(softmmu::PhysicalMap& map, BoardFacts& board) {
@@ -90,7 +119,7 @@ void place_board_tables(softmmu::PhysicalMap& map, BoardFacts& board) {
     board.rsdp = 0;
     if (low < kExtended) return;
     place_bios_data(map, board.text_screen);
-    const auto smbios = hw::build_smbios({.ram_bytes = map.ram_bytes(), .ram_below_4g = low}, kSmbios);
+    const auto smbios = hw::build_smbios(board.smbios, kSmbios);
     map.write(kSmbiosEntry, smbios.entry.data(), smbios.entry.size());
     map.write(kSmbios, smbios.structures.data(), smbios.structures.size());
 

@@ -1,6 +1,8 @@
 #include "runtime/chardev.h"
 
+#include "runtime/chardev_ring.h"
 #include "runtime/chardev_stream.h"
+#include "runtime/option_text.h"
 #include "runtime/socket.h"
 
 #include <cerrno>
@@ -9,6 +11,7 @@
 #include <fcntl.h>
 #include <optional>
 #include <poll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 namespace dragoman::runtime {
@@ -54,28 +57,42 @@ class FileSink final : public Chardev {
     Log& log_;
 };
 
-Opened open_file(const Request& r, const std::string& name) {
-    const int fd = open(name.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NONBLOCK, 0666);
+Opened open_file(const Request& r, const std::string& name, int flag) { // O_TRUNC or O_APPEND
+    const int fd = open(name.c_str(), O_WRONLY | O_CREAT | flag | O_CLOEXEC | O_NONBLOCK, 0666);
     if (fd < 0) return r.error("cannot write to the file: " + std::string(std::strerror(errno)));
     return Opened(std::make_unique<FileSink>(fd, r.name(), r.log));
 }
 
-class Pipe final : public Stream {
+class Descriptors final : public Stream {
   public:
-    Pipe(const Request& r, int in, int out) : Stream(r.name(), r.waker, r.log) { open_stream(in, out); }
+    Descriptors(const Request& r, int in, int out) : Stream(r.name(), r.waker, r.log) {
+        open_stream(in, out);
+    }
 };
 
 Opened open_pipe(const Request& r, const std::string& name) {
     // Opened for both ways, so that neither end has to be there first.
     const int in = open((name + ".in").c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
     const int out = open((name + ".out").c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (in >= 0 && out >= 0) return Opened(std::make_unique<Pipe>(r, in, out));
+    if (in >= 0 && out >= 0) return Opened(std::make_unique<Descriptors>(r, in, out));
     if (in >= 0) close(in);
     if (out >= 0) close(out);
     const int both = open(name.c_str(), O_RDWR | O_CLOEXEC | O_NONBLOCK);
-    if (both >= 0) return Opened(std::make_unique<Pipe>(r, both, both));
+    if (both >= 0) return Opened(std::make_unique<Descriptors>(r, both, both));
     return r.error("expected named pipes " + name + ".in and " + name + ".out, or " + name + ": " +
                    std::strerror(errno));
+}
+
+// A device of the host, such as a serial port.
+Opened open_host_device(const Request& r) {
+    const int fd = open(r.spec.c_str(), O_RDWR | O_NOCTTY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0) return r.error("cannot be opened: " + std::string(std::strerror(errno)));
+    termios raw;
+    if (tcgetattr(fd, &raw) == 0) {
+        cfmakeraw(&raw);
+        tcsetattr(fd, TCSANOW, &raw);
+    }
+    return Opened(std::make_unique<Descriptors>(r, fd, fd));
 }
 
 class Pty final : public Stream {
@@ -237,32 +254,49 @@ std::optional<SocketWords> parse_words(const std::string& text) {
     return words;
 }
 
-enum class Kind { Tcp, Telnet, Unix };
+enum class Kind { Tcp, Telnet, Unix, Fd };
+
+// `fd` listens, or is connected; `path` is that of a local one that listens.
+Opened start_socket(const Request& r, int fd, const SocketWords& words, const std::string& path,
+                    bool telnet) {
+    auto socket = std::make_unique<Socket>(r, telnet || words.telnet);
+    if (!words.server) {
+        socket->begin(fd);
+        return Opened(std::move(socket));
+    }
+    socket->serve(fd, path);
+    if (words.wait) {
+        std::fprintf(stderr, "dragoman: %s: waiting for a connection\n", r.name().c_str());
+        socket->wait_for_client();
+    }
+    return Opened(std::move(socket));
+}
 
 Opened open_socket(const Request& r, const std::string& rest, Kind kind) {
     const auto words = parse_words(rest);
-    const bool tcp = kind != Kind::Unix;
+    const bool tcp = kind == Kind::Tcp || kind == Kind::Telnet;
     const auto address = words && tcp ? parse_tcp_address(words->address) : std::nullopt;
     if (!words || words->address.empty() || (tcp && !address))
         return r.error("expected " +
                        std::string(kind == Kind::Tcp      ? "tcp:[HOST]:PORT"
                                    : kind == Kind::Telnet ? "telnet:[HOST]:PORT"
+                                   : kind == Kind::Fd     ? "fd:NUMBER"
                                                           : "unix:PATH") +
                        "[,server][,nowait]");
+    if (kind == Kind::Fd) {
+        const auto number = parse_number(words->address);
+        int type = 0;
+        socklen_t size = sizeof type;
+        if (!number || *number > 0x7fffffff ||
+            getsockopt(int(*number), SOL_SOCKET, SO_TYPE, &type, &size) != 0)
+            return r.error("expected fd=NUMBER of an open socket");
+        fcntl(int(*number), F_SETFD, FD_CLOEXEC);
+        return start_socket(r, int(*number), *words, "", false);
+    }
     auto fd = words->server ? (tcp ? listen_tcp(*address) : listen_unix(words->address))
                             : (tcp ? connect_tcp(*address) : connect_unix(words->address));
     if (!fd) return r.error(fd.error().message);
-    auto socket = std::make_unique<Socket>(r, kind == Kind::Telnet || words->telnet);
-    if (!words->server) {
-        socket->begin(*fd);
-        return Opened(std::move(socket));
-    }
-    socket->serve(*fd, tcp ? "" : words->address);
-    if (words->wait) {
-        std::fprintf(stderr, "dragoman: %s: waiting for a connection\n", r.name().c_str());
-        socket->wait_for_client();
-    }
-    return Opened(std::move(socket));
+    return start_socket(r, *fd, *words, tcp ? "" : words->address, kind == Kind::Telnet);
 }
 
 } // namespace
@@ -275,12 +309,21 @@ Opened open_chardev(const std::string& option, const std::string& spec, const st
         return spec.substr(std::strlen(prefix));
     };
     if (spec == "pty") return open_pty(r);
-    if (const auto name = after("file:")) return open_file(r, *name);
+    if (const auto name = after("file:")) return open_file(r, *name, O_TRUNC);
+    if (const auto name = after("append:")) return open_file(r, *name, O_APPEND);
+    if (spec == "ringbuf") return Opened(std::make_unique<RingBuffer>(64 * KiB));
+    if (const auto size = after("ringbuf:"))
+        if (const auto bytes = parse_number(*size); bytes && *bytes && *bytes <= 16 * MiB)
+            return Opened(std::make_unique<RingBuffer>(*bytes));
     if (const auto name = after("pipe:")) return open_pipe(r, *name);
     if (const auto rest = after("tcp:")) return open_socket(r, *rest, Kind::Tcp);
     if (const auto rest = after("telnet:")) return open_socket(r, *rest, Kind::Telnet);
     if (const auto rest = after("unix:")) return open_socket(r, *rest, Kind::Unix);
-    return r.error("expected file:NAME, tcp:[HOST]:PORT, telnet:[HOST]:PORT, unix:PATH, pipe:NAME or pty");
+    if (const auto rest = after("fd:")) return open_socket(r, *rest, Kind::Fd);
+    if (!spec.empty() && spec[0] == '/') return open_host_device(r);
+    return r.error(
+        "expected file:NAME, tcp:[HOST]:PORT, telnet:[HOST]:PORT, unix:PATH, pipe:NAME, /dev/NAME, "
+        "ringbuf:SIZE or pty");
 }
 
 } // namespace dragoman::runtime

@@ -91,6 +91,10 @@ class Terminal final {
 //     tcp:[HOST]:PORT[,server][,nowait][,nodelay]  a TCP connection; without HOST on this machine only
 //     telnet:[HOST]:PORT[,server][,nowait]       the same with the telnet protocol
 //     unix:PATH[,server][,nowait]                a socket in the file system
+//     append:NAME                                the same, behind what is there
+//     fd:NUMBER[,server][,nowait]                a socket that is open already
+//     ringbuf:BYTES                              memory, for whoever asks for it (QMP's ringbuf-read)
+//     /dev/NAME                                  a device of the host
 //     pipe:NAME                                  NAME.in and NAME.out, or NAME for both
 //     pty                                        a new pseudo-terminal, named on standard error with `label`
 // "server=on,wait=off" is another spelling of "server,nowait". A server without nowait waits here for its

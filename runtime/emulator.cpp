@@ -33,7 +33,10 @@ Emulator::Emulator(const Options& options, Log& log)
     : options_(options), log_(log), waker_([this] { kick(); }), alarm_([this] { kick(); }),
       disks_(
           log, [this] { kick(); }, [this] { stop_machine(); }),
-      networks_(waker_, scheduler_, log, [this] { kick(); }), intr_([this](bool level) {
+      networks_(waker_, scheduler_, log, [this] { kick(); }),
+      chardevs_(
+          waker_, log, [this] { kick(); }, [this] { quit(0); }),
+      intr_([this](bool level) {
           if (!vcpu_) return;
           vcpu_->cpu().interrupt_line = level;
           if (level) vcpu_->kick();
@@ -72,7 +75,7 @@ Status Emulator::open_all() {
     config.vga = options_.vga;
     config.firmware_on_serial = options_.nographic;
     config.rtc_start = rtc_start(options_);
-    config.boot_order = options_.boot_order;
+    config.boot_order = options_.boot_once.empty() ? options_.boot_order : options_.boot_once;
     config.boot_menu = options_.boot_menu;
     if (options_.debug_exit)
         config.debug_exit = hw::PcConfig::DebugExit{options_.debug_exit->iobase, options_.debug_exit->iosize};
@@ -127,6 +130,8 @@ Status Emulator::open_all() {
     }
     if (auto s = open_display(); !s) return s;
 
+    board_.smbios = smbios_facts(options_);
+    if (auto s = add_fw_cfg_files(options_, pc_->fw_cfg()); !s) return s;
     describe_board(*map_, *pc_, board_);
     if (auto s = prepare_kernel(); !s) return s;
     if (auto s = boot(); !s) return s;
@@ -154,56 +159,29 @@ Status Emulator::open_firmware(hw::PcConfig& config) {
 }
 
 Status Emulator::open_chardevs(hw::PcConfig& config) {
-    bool mux = false, terminal = false;
-    const auto uses_terminal = [](const std::string& d) { return d == "stdio" || d == "mon:stdio"; };
-    for (const std::string& device : options_.serial) {
-        terminal |= uses_terminal(device);
-        mux |= device == "mon:stdio";
-    }
-    for (const std::string& device : options_.qmp)
-        terminal |= uses_terminal(device);
-    terminal |= uses_terminal(options_.monitor) || uses_terminal(options_.debugcon);
-    if (terminal) terminal_ = std::make_unique<Terminal>(waker_, Terminal::Hooks{[this] { quit(0); }}, mux);
-
-    const auto open = [&](const char* option, const std::string& spec,
-                          const std::string& label) -> Result<Chardev*> {
-        if (spec.empty() || spec == "none" || spec == "null" || spec == "vc")
-            return static_cast<Chardev*>(nullptr);
-        if (uses_terminal(spec)) return &terminal_->front(0);
-        auto chardev = open_chardev(option, spec, label, waker_, log_);
-        if (!chardev) return chardev.error();
-        chardevs_.push_back(std::move(*chardev));
-        return chardevs_.back().get();
-    };
+    if (auto s = chardevs_.open(options_); !s) return s;
     for (unsigned n = 0; n < options_.serial.size(); ++n) {
-        auto chardev = open("-serial", options_.serial[n], "serial" + std::to_string(n));
+        auto chardev = chardevs_.get("-serial", options_.serial[n], "serial" + std::to_string(n));
         if (!chardev) return chardev.error();
         config.serial[n] = *chardev;
     }
-    auto debugcon = open("-debugcon", options_.debugcon, "debugcon");
+    if (!options_.parallel.empty()) {
+        auto chardev = chardevs_.get("-parallel", options_.parallel, "parallel0");
+        if (!chardev) return chardev.error();
+        config.parallel = hw::PcConfig::Parallel{*chardev};
+    }
+    auto debugcon = chardevs_.get("-debugcon", options_.debugcon, "debugcon");
     if (!debugcon) return debugcon.error();
     config.debug_console = *debugcon;
     config.debug_console_port = options_.debugcon_port;
-    if (mux) {
-        monitor_chardev_ = &terminal_->front(1);
-    } else {
-        auto monitor = open("-monitor", options_.monitor, "monitor0");
-        if (!monitor) return monitor.error();
-        monitor_chardev_ = *monitor;
-    }
+    auto monitor = chardevs_.monitor(options_.monitor);
+    if (!monitor) return monitor.error();
+    monitor_chardev_ = *monitor;
     for (unsigned n = 0; n < options_.qmp.size(); ++n) {
-        auto qmp = open("-qmp", options_.qmp[n], "qmp" + std::to_string(n));
+        auto qmp = chardevs_.get("-qmp", options_.qmp[n], "compat_monitor" + std::to_string(n + 1));
         if (!qmp) return qmp.error();
         if (*qmp) qmp_chardevs_.push_back(*qmp);
     }
-    const auto wake = [this] {
-        if (vcpu_) vcpu_->kick();
-    };
-    for (const auto& chardev : chardevs_)
-        chardev->on_room(wake);
-    if (terminal_)
-        for (unsigned n = 0; n < 2; ++n)
-            terminal_->front(n).on_room(wake);
     return Ok{};
 }
 
@@ -251,7 +229,10 @@ void Emulator::carry_out() {
         stopped_as_ = "shutdown";
     } else if (reset || asked(Request::Init)) {
         if (reset && options_.no_reboot) return quit(0, cause);
-        if (reset) announce(MachineEvent::Reset, cause);
+        if (reset) {
+            announce(MachineEvent::Reset, cause);
+            pc_->set_boot_order(options_.boot_order);
+        }
         if (auto s = boot(); !s) std::fprintf(stderr, "dragoman: %s\n", s.error().message.c_str());
     }
 }
@@ -263,9 +244,7 @@ void Emulator::service() {
         scheduler_.run_due();
     }
     networks_.service(running_);
-    if (terminal_) terminal_->service();
-    for (const auto& chardev : chardevs_)
-        chardev->service();
+    chardevs_.service();
     if (requests_) carry_out();
     set_deadline();
 }

@@ -5,7 +5,7 @@
 #include "hw/machine/pc.h"
 #include "hw/sdl_display.h"
 #include "runtime/alarm.h"
-#include "runtime/chardev.h"
+#include "runtime/chardevs.h"
 #include "runtime/clock.h"
 #include "runtime/disks.h"
 #include "runtime/firmware_boot.h"
@@ -56,6 +56,7 @@ class Emulator final : private x86::Platform {
     softmmu::PhysicalMap& memory() { return *map_; }
     Disks& disks() { return disks_; }
     Networks& networks() { return networks_; }
+    Chardevs& chardevs() { return chardevs_; }
     Log& log() { return log_; }
     Waker& waker() { return waker_; }
     const Options& options() const { return options_; }
@@ -113,8 +114,7 @@ class Emulator final : private x86::Platform {
     std::unique_ptr<softmmu::PhysicalMap> map_;
     Disks disks_;
     Networks networks_;
-    std::unique_ptr<Terminal> terminal_;
-    std::vector<std::unique_ptr<Chardev>> chardevs_;
+    Chardevs chardevs_;
     Chardev* monitor_chardev_ = nullptr;
     std::vector<Chardev*> qmp_chardevs_;
     hw::FunctionLine intr_;

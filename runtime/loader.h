@@ -4,6 +4,7 @@
 
 #include "base/result.h"
 #include "frontend/x86/cpu.h"
+#include "hw/machine/smbios.h"
 #include "softmmu/physical_map.h"
 
 #include <string>
@@ -40,6 +41,7 @@ struct BoardFacts {
     std::vector<MemoryRange> memory;
     u64 rsdp = 0;             // guest-physical address of the ACPI root pointer; 0: none
     bool text_screen = false; // a display shows 80x25 characters from 0xb8000
+    hw::SmbiosFacts smbios;   // as far as the user gives them
 };
 
 // Recognises the kind of kernel by its header, puts kernel, initial RAM disk and command line into RAM.

@@ -69,7 +69,7 @@ Status Networks::open(const Options& options, hw::PcConfig& config) {
             if (port->id() == option.network_id) port->add_capture(std::move(*capture));
     }
     nics_ = options.nics;
-    const bool boots = options.boot_order.find('n') != std::string::npos;
+    const bool boots = (options.boot_order + options.boot_once).find('n') != std::string::npos;
     for (const NicOption& nic : nics_)
         if (auto s = add_card(nic, boots, config); !s) return s;
     return Ok{};

@@ -22,13 +22,14 @@ struct OptionRow {
     std::function<Complaint(Options&, const std::string&)> set; // empty: accepted, without effect
 };
 
-std::span<const OptionRow> machine_options(); // memory, processor, board, boot
-std::span<const OptionRow> drive_options();   // disks and CDs
-std::span<const OptionRow> net_options();     // networks and their cards
-std::span<const OptionRow> chardev_options(); // serial ports, monitor, screen
-std::span<const OptionRow> device_options();  // -device
-std::span<const OptionRow> host_options();    // processes, files and what has no effect
-std::span<const OptionRow> run_options();     // starting, stopping, debugging, logging
+std::span<const OptionRow> machine_options();  // memory, processor, board, boot
+std::span<const OptionRow> identity_options(); // names, SMBIOS, fw_cfg
+std::span<const OptionRow> drive_options();    // disks and CDs
+std::span<const OptionRow> net_options();      // networks and their cards
+std::span<const OptionRow> chardev_options();  // serial ports, monitor, screen
+std::span<const OptionRow> device_options();   // -device
+std::span<const OptionRow> host_options();     // processes, files and what has no effect
+std::span<const OptionRow> run_options();      // starting, stopping, debugging, logging
 
 // A device that -device can add.
 struct DeviceRow {
@@ -57,11 +58,12 @@ Status place_disks(Options& o);
 Complaint file_name(const std::string& text); // complains of none
 // A disk at an IDE place, 0..3.
 Complaint add_disk(Options& o, unsigned index, const std::string& file);
+Complaint add_global(Options& o, const std::string& text);
 Complaint set_accel(Options& o, const std::string& text); // -accel, and accel= of -machine
 Complaint check_chardev(const std::string& text);         // a character device in short form, or chardev:ID
 Complaint add_serial(Options& o, const std::string& chardev);
-// After all options: what "chardev:ID" means.
-Status resolve_chardevs(Options& o);
+// After all options: what "chardev:ID" means, and who uses which.
+Status check_chardevs(Options& o);
 // The options of a file as -readconfig reads it, as pairs of name and value.
 Result<Properties> read_config(const std::string& file);
 

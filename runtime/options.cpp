@@ -12,7 +12,8 @@ namespace {
 
 // Every table of options, in the order of the help text; a new concern adds its name here.
 constexpr std::span<const OptionRow> (*option_tables[])() = {
-    machine_options, drive_options, net_options, chardev_options, device_options, host_options, run_options};
+    machine_options, identity_options, drive_options, net_options,
+    chardev_options, device_options,   host_options,  run_options};
 
 std::vector<const OptionRow*> rows() {
     std::vector<const OptionRow*> all;
@@ -30,6 +31,18 @@ const OptionRow* find(const std::string& name) {
 
 // Other spellings of the same.
 const std::map<std::string, std::string> aliases = {{"M", "machine"}, {"h", "help"}, {"?", "help"}};
+
+// -global counts for devices before it as well.
+Status take_globals(Options& options, int argc, const char* const* argv) {
+    for (int n = 1; n + 1 < argc; ++n) {
+        const std::string name = argv[n];
+        if (name != "-global" && name != "--global") continue;
+        const std::string value = argv[n + 1];
+        if (const Complaint bad = add_global(options, value))
+            return Error{"-global " + value + ": expected " + *bad};
+    }
+    return Ok{};
+}
 
 Status apply(Options& options, const OptionRow& row, const std::string& value) {
     if (!row.set) return Ok{};
@@ -67,6 +80,7 @@ Result<Options> parse_options(int argc, const char* const* argv) {
     const bool has_screen = std::getenv("DISPLAY") || std::getenv("WAYLAND_DISPLAY");
     options.display = has_screen ? Options::Display::Sdl : Options::Display::None;
 
+    if (auto s = take_globals(options, argc, argv); !s) return s.error();
     // The order of options counts (-serial twice, -nographic after -serial), so they are applied as they
     // come.
     for (int n = 1; n < argc; ++n) {
@@ -88,6 +102,11 @@ Result<Options> parse_options(int argc, const char* const* argv) {
             const auto lines = read_config(value);
             if (!lines) return lines.error();
             for (const auto& [option, text] : lines.value()) {
+                if (option == "global") {
+                    if (const Complaint bad = add_global(options, text))
+                        return Error{"-readconfig " + value + ": [global]: expected " + *bad};
+                    continue;
+                }
                 const OptionRow* other = find(option);
                 if (!other || !other->argument)
                     return Error{"-readconfig " + value + ": section '" + option +
@@ -100,7 +119,7 @@ Result<Options> parse_options(int argc, const char* const* argv) {
     }
     if (auto s = place_disks(options); !s) return s.error();
     if (auto s = place_nics(options); !s) return s.error();
-    if (auto s = resolve_chardevs(options); !s) return s.error();
+    if (auto s = check_chardevs(options); !s) return s.error();
     if (options.nodefaults && !options.vga_given) options.vga = false;
     if (auto s = check_slots(options); !s) return s.error();
 
@@ -110,16 +129,6 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         if (!options.append.empty())
             return Error{"-append " + options.append + ": expected -kernel beside it"};
     }
-    unsigned terminals = 0;
-    for (const std::string& device : options.serial)
-        terminals += device == "stdio" || device == "mon:stdio";
-    for (const std::string& device : options.qmp)
-        terminals += device == "stdio" || device == "mon:stdio";
-    terminals += options.monitor == "stdio" || options.monitor == "mon:stdio";
-    terminals += options.debugcon == "stdio" && terminals == 0;
-    if (terminals > 1)
-        return Error{
-            "stdio: expected one user of the terminal (mon:stdio lets serial port and monitor share it)"};
     if (options.verify && options.interpret) return Error{"-verify: expected -accel dbt beside it"};
     return options;
 }

@@ -61,6 +61,22 @@ struct DiskController {
     std::optional<unsigned> slot;
 };
 
+// What the SMBIOS tables say (-smbios): by type of structure and name of field ("manufacturer").
+struct SmbiosOption {
+    std::map<std::pair<unsigned, std::string>, std::string> texts;
+    std::vector<std::string> oem; // type 11
+};
+
+// A file that firmware and guest find in fw_cfg (-fw_cfg).
+struct FwCfgOption {
+    std::string name, file, text; // `file` is read if there is one
+};
+
+// A property that devices of a kind have unless their own option says otherwise (-global).
+struct GlobalOption {
+    std::string driver, property, value;
+};
+
 struct Options {
     u64 memory_bytes = 128 * MiB;
     std::string cpu = "max";
@@ -81,15 +97,22 @@ struct Options {
     std::vector<std::string> loose_networks; // ids of those of -net
     std::vector<CaptureOption> captures;
     std::string boot_order = "cd";
+    std::string boot_once; // the order of the first start; empty: the same
     bool boot_menu = false;
+    bool boot_strict = false;       // from what has a bootindex, or from nothing
     std::string bios;               // empty: SeaBIOS
     std::string firmware_directory; // -L; empty: where the distribution puts it
 
     std::vector<std::string>
         serial;                   // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
     std::string monitor = "none"; // stdio, none, unix:PATH,server...
+    std::string parallel;         // empty: there is no such port
     std::vector<std::string> qmp; // character devices
-    std::string name;             // of the machine
+    std::string name, uuid;       // of the machine
+    SmbiosOption smbios;
+    std::vector<FwCfgOption> fw_cfg;
+    std::vector<GlobalOption> globals;
+    std::map<std::string, std::string> rngs; // -object rng-*: id to file; empty: the kernel's own
     enum class Display { None, Sdl } display = Display::None;
     bool nographic = false; // the firmware, too, uses the serial port
     bool vga = true;
@@ -113,6 +136,8 @@ struct Options {
     std::map<std::string, std::string> chardevs; // -chardev: id to the short form
     std::string pid_file;
     bool daemonize = false;
+    bool sandbox = false;
+    std::string run_as; // a user, or UID:GID
     bool nodefaults = false, vga_given = false;
     std::vector<std::string> warnings; // what was asked for has no effect, or another one; a line each
 
@@ -121,6 +146,10 @@ struct Options {
 
 // The error names the option, the value and what was expected.
 Result<Options> parse_options(int argc, const char* const* argv);
+// What "chardev:ID" stands for; any other text for itself. The options were checked.
+const std::string& chardev_spec(const Options& o, const std::string& text);
+// Every option that names a character device.
+std::vector<const std::string*> users_of_chardevs(const Options& o);
 // A mask of log items from the words of -d; the error says what was expected.
 Result<u32> parse_log_words(const std::string& text);
 std::string help_text();

@@ -17,46 +17,82 @@ Complaint set_display(Options& o, const std::string& text) {
     return {};
 }
 
+// The short form of a socket of -chardev.
+struct ChardevText {
+    std::string text;
+    Complaint bad;
+};
+
+class ChardevKeys {
+  public:
+    explicit ChardevKeys(const Properties& properties) : properties_(properties) {}
+    std::string text(const char* key) const {
+        for (const auto& [name, v] : properties_)
+            if (name == key || name == std::string("data.") + key ||
+                name == std::string("backend.data.") + key)
+                return v;
+        return "";
+    }
+    bool on(const char* key, bool missing) const {
+        for (const auto& [name, v] : properties_)
+            if (name == key) return parse_on_off(v).value_or(missing);
+        return missing;
+    }
+
+  private:
+    const Properties& properties_;
+};
+
+ChardevText socket_text(const ChardevKeys& keys) {
+    const std::string path = keys.text("path"), port = keys.text("port"), fd = keys.text("fd");
+    if (path.empty() + port.empty() + fd.empty() != 2)
+        return {"", "path=NAME, fd=NUMBER, or host=NAME,port=PORT"};
+    std::string text = (keys.on("telnet", false) ? "telnet:" : "tcp:") + keys.text("host") + ":" + port;
+    if (!path.empty()) text = "unix:" + path;
+    if (!fd.empty()) text = "fd:" + fd;
+    if (keys.on("server", false))
+        text += keys.on("wait", true) && !keys.on("nowait", false) ? ",server" : ",server,nowait";
+    return {text, {}};
+}
+
+ChardevText chardev_text(const std::string& backend, const ChardevKeys& keys) {
+    const std::string path = keys.text("path");
+    const auto with_path = [&](const std::string& before) -> ChardevText {
+        if (path.empty()) return {"", "path=NAME"};
+        return {before + path, {}};
+    };
+    if (backend == "stdio") return {keys.on("mux", false) ? "mon:stdio" : "stdio", {}};
+    if (backend == "null" || backend == "pty" || backend == "vc") return {backend, {}};
+    if (backend == "file") return with_path(keys.on("append", false) ? "append:" : "file:");
+    if (backend == "pipe") return with_path("pipe:");
+    if (backend == "serial" || backend == "tty" || backend == "parallel" || backend == "parport")
+        return with_path("");
+    if (backend == "socket") return socket_text(keys);
+    if (backend == "ringbuf" || backend == "memory") {
+        const std::string size = keys.text("size");
+        const auto bytes = parse_size(size.empty() ? "64K" : size, 1);
+        if (!bytes || *bytes == 0 || *bytes > 16 * MiB || (*bytes & (*bytes - 1)))
+            return {"", "size=BYTES, a power of two up to 16M"};
+        return {"ringbuf:" + std::to_string(*bytes), {}};
+    }
+    return {"", "stdio, null, file, pipe, pty, socket, serial or ringbuf ('" + backend +
+                    "' is not built; the nearest is socket)"};
+}
+
 Complaint set_chardev(Options& o, const std::string& text) {
     const auto properties = properties_of(text);
     if (!properties || properties->empty()) return "BACKEND,id=ID,...";
-    const auto value = [&](const char* key) -> std::string {
-        for (const auto& [name, v] : *properties)
-            if (name == key) return v;
-        return "";
-    };
-    const auto on = [&](const char* key, bool missing) {
-        for (const auto& [name, v] : *properties)
-            if (name == key) return parse_on_off(v).value_or(missing);
-        return missing;
-    };
-    const std::string backend = (*properties)[0].second.empty() ? (*properties)[0].first : value("backend");
-    const std::string id = value("id"), path = value("path");
+    const ChardevKeys keys(*properties);
+    const std::string& first = (*properties)[0].first;
+    const std::string named = keys.text("backend");
+    const std::string backend = (*properties)[0].second.empty() && text[0] != '{' ? first : named;
+    const std::string id = keys.text("id");
     if (id.empty()) return "id=ID beside the backend";
     if (o.chardevs.count(id)) return "an id of its own; '" + id + "' is in use";
-    std::string device;
-    if (backend == "stdio") {
-        device = on("mux", false) ? "mon:stdio" : "stdio";
-    } else if (backend == "null" || backend == "pty" || backend == "vc") {
-        device = backend;
-    } else if (backend == "file" || backend == "pipe") {
-        if (path.empty()) return "path=NAME";
-        device = backend + ":" + path;
-    } else if (backend == "socket") {
-        const std::string port = value("port");
-        if (path.empty() == port.empty()) return "path=NAME, or host=NAME,port=PORT";
-        device = path.empty() ? (on("telnet", false) ? "telnet:" : "tcp:") + value("host") + ":" + port
-                              : "unix:" + path;
-        if (on("server", false))
-            device += on("wait", true) && on("nowait", false) == false ? ",server" : ",server,nowait";
-    } else if (backend == "ringbuf" || backend == "memory") {
-        device = "null";
-        o.warnings.push_back("-chardev " + text + ": nothing reads it back, so what is written is dropped");
-    } else {
-        return "stdio, null, file, pipe, pty or socket ('" + backend +
-               "' is not built; the nearest is socket)";
-    }
-    o.chardevs[id] = device;
+    const ChardevText made = chardev_text(backend, keys);
+    if (made.bad) return made.bad;
+    if (!keys.text("logfile").empty()) o.warnings.push_back("-chardev " + text + ": logfile= has no effect");
+    o.chardevs[id] = made.text;
     return {};
 }
 
@@ -99,15 +135,16 @@ Complaint set_vga(Options& o, const std::string& v) {
 } // namespace
 
 Complaint check_chardev(const std::string& text) {
-    static constexpr std::string_view exact[] = {"stdio", "mon:stdio", "none", "null", "pty", "vc"};
-    static constexpr std::string_view prefixes[] = {"chardev:", "file:", "tcp:", "unix:", "telnet:", "pipe:"};
+    static constexpr std::string_view exact[] = {"stdio", "mon:stdio", "none",   "null",
+                                                 "pty",   "vc",        "ringbuf"};
+    static constexpr std::string_view prefixes[] = {
+        "chardev:", "file:", "tcp:", "unix:", "telnet:", "pipe:", "vc:", "ringbuf:", "/dev/"};
     for (const auto name : exact)
         if (text == name) return {};
     for (const auto prefix : prefixes)
         if (text.size() > prefix.size() && text.compare(0, prefix.size(), prefix) == 0) return {};
-    return "stdio, mon:stdio, chardev:ID, file:NAME, tcp:HOST:PORT[,server][,nowait], "
-           "unix:PATH[,server][,nowait], pty, "
-           "null or none";
+    return "stdio, mon:stdio, chardev:ID, file:NAME, pipe:NAME, tcp:HOST:PORT[,server][,nowait], "
+           "telnet:..., unix:PATH[,server][,nowait], pty, /dev/NAME, ringbuf, null or none";
 }
 
 Complaint add_serial(Options& o, const std::string& text) {
@@ -117,31 +154,50 @@ Complaint add_serial(Options& o, const std::string& text) {
     return {};
 }
 
-Status resolve_chardevs(Options& o) {
-    const auto id_of = [](const std::string& spec) {
-        return spec.compare(0, 8, "chardev:") == 0 ? spec.substr(8) : "";
-    };
-    // Serial port and monitor on one terminal device with mux=on: what mon:stdio means for the serial port.
-    const std::string shared = id_of(o.monitor);
-    if (!shared.empty() && o.chardevs.count(shared) && o.chardevs[shared] == "mon:stdio") {
-        const bool beside =
-            std::any_of(o.serial.begin(), o.serial.end(), [&](const auto& s) { return id_of(s) == shared; });
-        o.monitor = beside ? "none" : "stdio";
+namespace {
+std::string chardev_id(const std::string& text) {
+    return text.compare(0, 8, "chardev:") == 0 ? text.substr(8) : "";
+}
+} // namespace
+
+const std::string& chardev_spec(const Options& o, const std::string& text) {
+    const auto found = o.chardevs.find(chardev_id(text));
+    return found == o.chardevs.end() ? text : found->second;
+}
+
+std::vector<const std::string*> users_of_chardevs(const Options& o) {
+    std::vector<const std::string*> users = {&o.monitor, &o.debugcon, &o.parallel};
+    for (const std::string& serial : o.serial)
+        users.push_back(&serial);
+    for (const std::string& qmp : o.qmp)
+        users.push_back(&qmp);
+    return users;
+}
+
+Status check_chardevs(Options& o) {
+    if (o.nographic && o.serial.empty()) o.serial = {"mon:stdio"};
+    std::map<std::string, unsigned> uses;
+    unsigned terminals = 0;
+    bool shared = false, monitor = false;
+    for (const std::string* text : users_of_chardevs(o)) {
+        const std::string id = chardev_id(*text);
+        if (!id.empty() && !o.chardevs.count(id)) return Error{*text + ": expected the id of a -chardev"};
+        const std::string& spec = chardev_spec(o, *text);
+        if (spec == "mon:stdio" && text == &o.monitor)
+            monitor = true;
+        else if (spec == "mon:stdio")
+            ++terminals, shared = true;
+        else if (spec == "stdio")
+            terminals += text != &o.debugcon; // that one shares it
+        else if (!id.empty() && ++uses[id] == 2)
+            return Error{*text +
+                         ": expected one user (stdio with mux=on lets serial port and monitor share)"};
     }
-    const auto resolve = [&](std::string& spec) -> Status {
-        const std::string id = id_of(spec);
-        if (id.empty()) return Ok{};
-        const auto found = o.chardevs.find(id);
-        if (found == o.chardevs.end()) return Error{spec + ": expected the id of a -chardev"};
-        spec = found->second;
-        return Ok{};
-    };
-    for (std::string& serial : o.serial)
-        if (auto s = resolve(serial); !s) return s;
-    for (std::string& qmp : o.qmp)
-        if (auto s = resolve(qmp); !s) return s;
-    if (auto s = resolve(o.monitor); !s) return s;
-    return resolve(o.debugcon);
+    terminals += monitor && !shared;
+    if (terminals > 1)
+        return Error{
+            "stdio: expected one user of the terminal (mon:stdio lets serial port and monitor share it)"};
+    return Ok{};
 }
 
 std::span<const OptionRow> chardev_options() {
@@ -149,8 +205,15 @@ std::span<const OptionRow> chardev_options() {
         {"serial", "DEV",
          "where a serial port leads: stdio, mon:stdio, file:NAME, tcp:..., unix:..., pty, none (twice: COM2)",
          add_serial},
+        {"parallel", "DEV", "where a parallel port leads: the same; none: there is none",
+         [](Options& o, const std::string& v) -> Complaint {
+             if (auto bad = check_chardev(v)) return bad;
+             o.parallel = v == "none" ? "" : v;
+             return {};
+         }},
         {"chardev", "BACKEND,id=ID[,...]",
-         "a device for serial ports and the monitor: stdio, file, pipe, pty, socket, null", set_chardev},
+         "a device for serial ports and the monitor: stdio, file, pipe, pty, socket, serial, ringbuf, null",
+         set_chardev},
         {"mon", "chardev=ID[,mode=control]", "where the monitor is, or QMP", set_mon},
         {"qmp", "DEV", "where programs drive the emulator by QMP: unix:..., tcp:..., stdio", add_qmp},
         {"qmp-pretty", "DEV", "the same", add_qmp},
@@ -171,7 +234,6 @@ std::span<const OptionRow> chardev_options() {
          [](Options& o, const std::string&) -> Complaint {
              o.display = Options::Display::None;
              o.nographic = true;
-             if (o.serial.empty()) o.serial = {"mon:stdio"};
              return {};
          }},
         {"nodefaults", nullptr, "no display that was not asked for",

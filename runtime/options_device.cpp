@@ -76,9 +76,6 @@ std::string nearest_device(const std::string& name) {
                                    {"sdhci", "the nearest is ide-hd"},
                                    {"sd-card", "the nearest is ide-hd"},
                                    {"usb-storage", "the nearest is ide-hd"},
-                                   {"usb-kbd", "a PS/2 keyboard is built in"},
-                                   {"usb-mouse", "a PS/2 mouse is built in"},
-                                   {"usb-tablet", "a PS/2 mouse is built in"},
                                    {"virtio-vga", "the nearest is VGA (-vga std)"},
                                    {"virtio-gpu", "the nearest is VGA (-vga std)"},
                                    {"qxl", "the nearest is VGA (-vga std)"},
@@ -100,6 +97,12 @@ std::string nearest_device(const std::string& name) {
     return "'" + name + "' is not";
 }
 
+// Controllers and devices that every second command line adds, and that no guest needs here.
+constexpr const char* usb_devices[] = {"piix3-usb-uhci", "piix4-usb-uhci", "ich9-usb-uhci1", "ich9-usb-uhci2",
+                                       "ich9-usb-uhci3", "ich9-usb-ehci1", "usb-ehci",       "nec-usb-xhci",
+                                       "qemu-xhci",      "pci-ohci",       "usb-tablet",     "usb-mouse",
+                                       "usb-kbd",        "usb-hub"};
+
 Complaint set_device(Options& o, const std::string& text) {
     auto parsed = properties_of(text);
     if (!parsed || parsed->empty()) return "NAME,KEY=VALUE,... or a JSON object";
@@ -114,6 +117,11 @@ Complaint set_device(Options& o, const std::string& text) {
         return {};
     }
     properties.erase(properties.begin());
+    for (const GlobalOption& g : o.globals) {
+        const bool given = std::any_of(properties.begin(), properties.end(),
+                                       [&](const auto& p) { return p.first == g.property; });
+        if (g.driver == name && !given) properties.emplace_back(g.property, g.value);
+    }
     for (const auto table : device_tables) {
         for (const DeviceRow& row : table()) {
             if (name != row.name) continue;
@@ -123,6 +131,10 @@ Complaint set_device(Options& o, const std::string& text) {
             if (o.nics.size() > nics) o.nics.back().given = "-device " + text;
             return bad;
         }
+    }
+    if (std::find(std::begin(usb_devices), std::end(usb_devices), name) != std::end(usb_devices)) {
+        o.warnings.push_back("-device " + name + ": there is no USB; keyboard and mouse are PS/2");
+        return {};
     }
     return "a device that is built (see -device help); " + nearest_device(name);
 }

@@ -20,6 +20,23 @@ auto without(const char* name, const char* what) {
     };
 }
 
+Complaint add_rng(Options& o, const std::string& type, const Properties& properties) {
+    std::string id, file = type == "rng-random" ? "/dev/urandom" : "";
+    if (type != "rng-random" && type != "rng-builtin")
+        return "rng-random or rng-builtin ('" + type + "' is not built; the nearest is rng-random)";
+    for (const auto& [key, value] : properties)
+        if (key == "id")
+            id = value;
+        else if (key == "filename" && type == "rng-random")
+            file = value;
+        else if (key != type && key != "qom-type")
+            return "id=ID,filename=FILE; '" + key + "' is neither";
+    if (id.empty() || o.rngs.count(id)) return "id=ID that is not in use";
+    if (file.empty() && type == "rng-random") return "filename=FILE";
+    o.rngs[id] = file;
+    return {};
+}
+
 Complaint set_object(Options& o, const std::string& text) {
     const auto properties = properties_of(text);
     if (!properties || properties->empty()) return "TYPE,id=ID,... or a JSON object";
@@ -27,13 +44,14 @@ Complaint set_object(Options& o, const std::string& text) {
     for (const auto& [key, value] : *properties)
         if (key == "qom-type") type = value;
     if (type == "filter-dump") return add_capture(o, *properties);
+    if (type.rfind("rng-", 0) == 0) return add_rng(o, type, *properties);
     // Objects that only say how the host serves the guest.
-    for (const char* known :
-         {"rng-random", "rng-builtin", "rng-egd", "memory-backend-ram", "memory-backend-file",
-          "memory-backend-memfd", "iothread", "secret", "throttle-group", "thread-context"})
+    for (const char* known : {"memory-backend-ram", "memory-backend-file", "memory-backend-memfd", "iothread",
+                              "secret", "throttle-group", "thread-context"})
         if (type == known) return {};
-    return "filter-dump, rng-random, memory-backend-ram, -file or -memfd, iothread or secret; '" + type +
-           "' is not built";
+    return "filter-dump, rng-random, rng-builtin, memory-backend-ram, -file or -memfd, iothread or secret; "
+           "'" +
+           type + "' is not built";
 }
 
 Complaint set_action(Options& o, const std::string& text) {
@@ -48,28 +66,45 @@ Complaint set_action(Options& o, const std::string& text) {
     return {};
 }
 
-Complaint set_uuid(Options&, const std::string& text) {
-    static constexpr std::string_view form = "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx";
-    bool good = text.size() == form.size();
-    for (std::size_t n = 0; good && n < form.size(); ++n)
-        good = form[n] == '-' ? text[n] == '-' : std::isxdigit(static_cast<unsigned char>(text[n])) != 0;
-    if (!good) return "xxxxxxxx-xxxx-xxxx-xxxx-xxxxxxxxxxxx in hexadecimal";
-    return {};
-}
-
-Complaint set_parallel(Options& o, const std::string& text) {
-    if (text != "none" && text != "null")
-        o.warnings.push_back("-parallel " + text + ": there is no parallel port");
-    return {};
-}
-
 Complaint set_sandbox(Options& o, const std::string& text) {
-    if (text.rfind("off", 0) != 0)
-        o.warnings.push_back("-sandbox " + text + ": not built, the process is not confined");
+    const Properties words = key_values(text);
+    const auto on = parse_on_off(words[0].first.empty() ? "no such thing" : words[0].first);
+    if (!on) return "on or off";
+    for (std::size_t n = 1; n < words.size(); ++n)
+        if (words[n].second != "allow" && words[n].second != "deny" && words[n].second != "children")
+            return "on, and WORD=allow or WORD=deny (everything is denied in any case)";
+    o.sandbox = *on;
+    return {};
+}
+
+Complaint set_overcommit(Options& o, const std::string& text) {
+    for (const auto& [key, value] : key_values(text)) {
+        const auto on = parse_on_off(value);
+        if ((key != "mem-lock" && key != "cpu-pm") || !on) return "mem-lock=on|off,cpu-pm=on|off";
+        if (*on) o.warnings.push_back("-overcommit " + key + "=on: has no effect");
+    }
     return {};
 }
 
 } // namespace
+
+Complaint add_global(Options& o, const std::string& text) {
+    GlobalOption global;
+    const std::size_t dot = text.find('.'), equals = text.find('=');
+    if (dot < equals && equals != std::string::npos) { // DRIVER.PROPERTY=VALUE
+        global = {text.substr(0, dot), text.substr(dot + 1, equals - dot - 1), text.substr(equals + 1)};
+    } else {
+        for (const auto& [key, value] : key_values(text)) {
+            if (key == "driver") global.driver = value;
+            if (key == "property") global.property = value;
+            if (key == "value") global.value = value;
+        }
+    }
+    if (global.driver.empty() || global.property.empty())
+        return "DRIVER.PROPERTY=VALUE, or driver=,property=,value=";
+    o.globals.push_back(std::move(global));
+    return {};
+}
 
 Result<Properties> read_config(const std::string& file) {
     const auto bad = [&](unsigned line, const std::string& what) {
@@ -122,21 +157,25 @@ std::span<const OptionRow> host_options() {
         {"action", "EVENT=ACTION", "reboot=reset|shutdown, shutdown=poweroff|pause", set_action},
         {"object", "TYPE,id=ID",
          "filter-dump,netdev=ID,file=FILE: what passes there, as pcap; others are accepted", set_object},
-        {"uuid", "UUID", "accepted", set_uuid},
-        {"parallel", "DEV", "none (there is no parallel port)", set_parallel},
-        {"sandbox", "on|off", "accepted; the process is not confined", set_sandbox},
+        {"sandbox", "on|off", "on: once it runs, the process opens, starts and connects nothing more",
+         set_sandbox},
+        {"runas", "USER", "go on as this user (or UID:GID) when everything is open",
+         [](Options& o, const std::string& v) -> Complaint {
+             o.run_as = v;
+             if (v.empty()) return "the name of a user, or UID:GID";
+             return {};
+         }},
         {"usb", nullptr, "accepted; there is no USB", no_effect},
         {"usbdevice", "NAME", "accepted; there is no USB",
          without("usbdevice", "there is no USB; keyboard and mouse are PS/2")},
         {"audiodev", "...", "accepted; there is no sound", no_effect},
         {"audio", "...", "accepted; there is no sound", no_effect},
         {"soundhw", "NAME", "accepted; there is no sound", without("soundhw", "there is no sound")},
-        {"smbios", "...", "accepted", without("smbios", "has no effect")},
         {"no-hpet", nullptr, "accepted", without("no-hpet", "the HPET stays")},
         {"no-acpi", nullptr, "accepted", without("no-acpi", "the ACPI tables stay")},
         {"watchdog-action", "ACTION", "accepted; there is no watchdog", no_effect},
-        {"global", "DRIVER.PROPERTY=VALUE", "accepted", no_effect},
-        {"overcommit", "...", "accepted", no_effect},
+        {"global", "DRIVER.PROPERTY=VALUE", "a property of every device of this kind", {}},
+        {"overcommit", "...", "accepted", set_overcommit},
         {"mem-prealloc", nullptr, "accepted", no_effect},
         {"mem-path", "PATH", "accepted", no_effect},
         {"msg", "...", "accepted", no_effect},

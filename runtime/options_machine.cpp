@@ -91,17 +91,17 @@ Complaint set_machine(Options& o, const std::string& text) {
 
 Complaint set_boot(Options& o, const std::string& text) {
     for (const auto& [key, value] : key_values(text)) {
-        const bool bare = value.empty() && key != "menu";
+        const bool bare = value.empty() && key != "menu" && key != "strict";
         if (bare || key == "order" || key == "once") {
             const std::string& letters = bare ? key : value;
-            if (letters.find_first_not_of("acdn") != std::string::npos)
-                return "letters of a (floppy), c (disk), d (CD), n (network)";
-            o.boot_order = letters;
-        } else if (key == "menu") {
+            if (letters.find_first_not_of("abcdn") != std::string::npos)
+                return "letters of a, b (floppies), c (disk), d (CD), n (network)";
+            (key == "once" ? o.boot_once : o.boot_order) = letters;
+        } else if (key == "menu" || key == "strict") {
             const auto on = parse_on_off(value);
-            if (!on) return "menu=on or off";
-            o.boot_menu = *on;
-        } else if (key != "strict" && key != "splash" && key != "splash-time" && key != "reboot-timeout") {
+            if (!on) return key + "=on or off";
+            (key == "menu" ? o.boot_menu : o.boot_strict) = *on;
+        } else if (key != "splash" && key != "splash-time" && key != "reboot-timeout") {
             return "order=LETTERS,once=LETTERS,menu=on|off,strict=on|off";
         }
     }
@@ -185,7 +185,7 @@ std::span<const OptionRow> machine_options() {
              o.append = v;
              return {};
          }},
-        {"boot", "ORDER", "letters of a, c, d, n; or order=,once=,menu=on", set_boot},
+        {"boot", "ORDER", "letters of a, b, c, d, n; or order=,once=,menu=on,strict=on", set_boot},
         {"bios", "FILE", "firmware image instead of SeaBIOS",
          [](Options& o, const std::string& v) -> Complaint {
              o.bios = v;
@@ -199,12 +199,6 @@ std::span<const OptionRow> machine_options() {
         {"localtime", nullptr, "the same as -rtc base=localtime",
          [](Options& o, const std::string&) { return set_rtc(o, "base=localtime"); }},
         {"rtc", "base=...", "start of the real-time clock: utc, localtime or a date", set_rtc},
-        {"name", "TEXT", "name of the machine, for programs that ask",
-         [](Options& o, const std::string& v) -> Complaint {
-             for (const auto& [key, value] : key_values(v))
-                 if (key == "guest" || value.empty()) o.name = key == "guest" ? value : key;
-             return {};
-         }},
     };
     return rows;
 }

@@ -19,6 +19,7 @@ constexpr LogWord log_words[] = {
     {"op_opt", LogItem::OpOpt, "its IR, after the passes"},
     {"out_asm", LogItem::OutAsm, "its host code"},
     {"int", LogItem::Int, "interrupts and exceptions"},
+    {"cpu_reset", LogItem{}, "accepted: what ends in a reset by a triple fault is always told"},
     {"exec", LogItem::Exec, "each block entered from the run loop"},
     {"cpu", LogItem::Cpu, "registers before each such block"},
     {"mmu", LogItem::Mmu, "page faults and TLB flushes"},

@@ -65,7 +65,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
       piix3_(pointers(isa_lines_), [this](bool hard) { hard ? pins_.reset() : pins_.init(); }),
       fpu_irq_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
       pm_(ports_, scheduler, piix3_.isa(9), log, {.power_off = pins_.power_off, .smi = pins_.smi},
-          {.lpt = false}),
+          {.lpt = config_.parallel.has_value()}),
       ide_(piix3_.isa(14), piix3_.isa(15), log), keyboard_(log), mouse_(log),
       i8042_(scheduler, keyboard_, mouse_,
              {.irq1 = piix3_.isa(1),
@@ -114,6 +114,10 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
                                                  config_.serial[n]);
         ports_.map(serial_base[n], 8, *serial_[n], {1, 1});
     }
+    if (config_.parallel) {
+        parallel_ = std::make_unique<ParallelPort>(piix3_.isa(ParallelPort::irq), config_.parallel->sink);
+        ports_.map(ParallelPort::base, ParallelPort::port_count, *parallel_, {1, 1});
+    }
     if (config_.debug_console) {
         debug_console_ = std::make_unique<DebugConsole>(*config_.debug_console);
         ports_.map(config_.debug_console_port, 1, *debug_console_, {1, 1});
@@ -132,6 +136,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         &piix3_,          &host_bridge_, &pm_,  &ide_,  &keyboard_, &mouse_, &i8042_,   serial_[0].get(),
         serial_[1].get(), &fw_cfg_,      &post_};
     if (vga_) devices_.push_back(vga_.get());
+    if (parallel_) devices_.push_back(parallel_.get());
     for (const PcConfig::Card& card : config_.cards)
         devices_.push_back(card.function.get());
 }
@@ -204,21 +209,25 @@ void Pc::fill_cmos() {
     rtc_.set_cmos(0x14, 0x06); // a coprocessor, a PS/2 mouse, an EGA or better display, no floppy
     rtc_.set_cmos(0x5f, 0);    // one processor
 
-    // Boot order: nibbles 1 floppy, 2 disk, 3 CD, 4 network.
-    u8 order[3] = {};
-    unsigned n = 0;
-    for (const char letter : config_.boot_order) {
-        const u8 code = letter == 'a' ? 1 : letter == 'c' ? 2 : letter == 'd' ? 3 : letter == 'n' ? 4 : 0;
-        if (code && n < 3) order[n++] = code;
-    }
-    rtc_.set_cmos(0x3d, u8(order[1] << 4 | order[0]));
-    rtc_.set_cmos(0x38, u8(order[2] << 4 | 1)); // and do not look for a floppy's boot signature
+    set_boot_order(config_.boot_order);
 
     // Disks: type 47 ("see the extension byte") and translation by LBA, as the firmware expects them.
     u8 translation = 0;
     for (unsigned drive = 0; drive < 4; ++drive)
         if (config_.ide[drive] && !config_.ide[drive]->cd) translation = u8(translation | 1u << (2 * drive));
     rtc_.set_cmos(0x39, translation);
+}
+
+void Pc::set_boot_order(const std::string& letters) {
+    // Boot order: nibbles 1 floppy, 2 disk, 3 CD, 4 network.
+    u8 order[3] = {};
+    unsigned n = 0;
+    for (const char letter : letters) {
+        const u8 code = letter == 'a' ? 1 : letter == 'c' ? 2 : letter == 'd' ? 3 : letter == 'n' ? 4 : 0;
+        if (code && n < 3) order[n++] = code;
+    }
+    rtc_.set_cmos(0x3d, u8(order[1] << 4 | order[0]));
+    rtc_.set_cmos(0x38, u8(order[2] << 4 | 1)); // and do not look for a floppy's boot signature
 }
 
 void Pc::fill_fw_cfg() {

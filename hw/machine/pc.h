@@ -19,6 +19,7 @@
 #include "hw/i8042.h"
 #include "hw/ioapic.h"
 #include "hw/lapic.h"
+#include "hw/parallel_port.h"
 #include "hw/pci_dma.h"
 #include "hw/pic8259.h"
 #include "hw/piix3.h"
@@ -56,6 +57,10 @@ struct PcConfig {
     std::array<std::optional<Drive>, 4>
         ide;                              // primary master, primary slave, secondary master, secondary slave
     std::array<CharBackend*, 2> serial{}; // COM1, COM2; null: the port exists, nobody is connected
+    struct Parallel {
+        CharSink* sink = nullptr;
+    };
+    std::optional<Parallel> parallel; // LPT1
     CharSink* debug_console = nullptr;
     u16 debug_console_port = DebugConsole::default_port;
     struct DebugExit {
@@ -107,6 +112,9 @@ class Pc {
     void system_management(bool active) { host_bridge_.set_smiact(active); }
     Lapic& lapic() { return lapic_; }
 
+    // For the next start: letters as in PcConfig.
+    void set_boot_order(const std::string& letters);
+
     // The user's side.
     Ps2Keyboard& keyboard() { return keyboard_; }
     Ps2Mouse& mouse() { return mouse_; }
@@ -153,6 +161,7 @@ class Pc {
     Ps2Mouse mouse_;
     I8042 i8042_;
     std::array<std::unique_ptr<Uart16550>, 2> serial_;
+    std::unique_ptr<ParallelPort> parallel_;
     FwCfg fw_cfg_;
     std::unique_ptr<DebugConsole> debug_console_;
     std::unique_ptr<IsaDebugExit> debug_exit_;

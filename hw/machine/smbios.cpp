@@ -4,7 +4,6 @@
 
 #include <algorithm>
 #include <cstring>
-#include <initializer_list>
 
 namespace dragoman::hw {
 
@@ -14,8 +13,10 @@ namespace {
 enum Handle : u16 {
     kBios = 0x0000,
     kSystem = 0x0100,
+    kBoard = 0x0200,
     kChassis = 0x0300,
     kProcessor = 0x0400,
+    kOem = 0x0e00,
     kMemoryArray = 0x1000,
     kMemoryDevice = 0x1100,
     kMappedArray = 0x1300,
@@ -28,7 +29,7 @@ constexpr u8 kUnknown = 2;
 // Structures one after the other: fields, then strings that fields name by number (6.1).
 class Writer {
   public:
-    explicit Writer(std::vector<u8>& bytes) : bytes_(bytes) {}
+    Writer(std::vector<u8>& bytes, const SmbiosFacts& facts) : bytes_(bytes), facts_(facts) {}
     template <class T> void put(T value) {
         for (unsigned i = 0; i < sizeof(T); ++i)
             bytes_.push_back(u8(u64(value) >> (8 * i)));
@@ -36,78 +37,115 @@ class Writer {
     void zeros(std::size_t count) { bytes_.resize(bytes_.size() + count); }
     void begin(u8 type, u16 handle) {
         start_ = bytes_.size();
+        type_ = type;
         put<u8>(type);
         put<u8>(0);
         put<u16>(handle);
     }
-    void end(std::initializer_list<const char*> strings) {
+    // A field that names a string: the user's for `name`, or `usual`; 0, and no string, if that is empty.
+    void text(const char* name, const char* usual = "") {
+        const auto given = facts_.texts.find({type_, name});
+        add(given == facts_.texts.end() ? usual : given->second);
+    }
+    void add(const std::string& string) { // the same without a name
+        if (!string.empty()) strings_.push_back(string);
+        put<u8>(u8(string.empty() ? 0 : strings_.size()));
+    }
+    void string(const std::string& s) { strings_.push_back(s); } // no field names it
+    void end() {
         const std::size_t length = bytes_.size() - start_;
         bytes_[start_ + 1] = u8(length);
-        largest_ = std::max(largest_, length);
-        for (const char* s : strings)
-            bytes_.insert(bytes_.end(), s, s + std::strlen(s) + 1);
-        zeros(strings.size() ? 1 : 2);
+        for (const std::string& s : strings_)
+            bytes_.insert(bytes_.end(), s.c_str(), s.c_str() + s.size() + 1);
+        zeros(strings_.empty() ? 2 : 1);
+        strings_.clear();
         largest_ = std::max(largest_, bytes_.size() - start_);
         ++count_;
     }
     u16 count() const { return count_; }
-    u16 largest() const { return u16(largest_); }
+    u16 largest() const { return u16(std::min<std::size_t>(largest_, 0xffff)); }
 
   private:
     std::vector<u8>& bytes_;
+    const SmbiosFacts& facts_;
+    std::vector<std::string> strings_;
     std::size_t start_ = 0, largest_ = 0;
     u16 count_ = 0;
+    u8 type_ = 0;
 };
 
 void put_bios(Writer& w) { // 7.1
     w.begin(0, kBios);
-    w.put<u8>(1); // vendor
-    w.put<u8>(2); // version
+    w.text("vendor", "Dragoman");
+    w.text("version", "1.0");
     w.put<u16>(0xe800);
-    w.put<u8>(3); // release date
+    w.text("date", "01/01/2024");
     w.put<u8>(0);
     w.put<u64>(1 << 3); // characteristics not told
     w.put<u8>(0);
     w.put<u8>(1 << 2);      // content for others than the manufacturer
     w.put<u32>(0xffff0000); // BIOS release 0.0, no embedded controller
-    w.end({"Dragoman", "1.0", "01/01/2024"});
+    w.end();
 }
 
-void put_system(Writer& w) { // 7.2
+void put_system(Writer& w, const SmbiosFacts& facts) { // 7.2
     w.begin(1, kSystem);
-    w.put<u8>(1);
-    w.put<u8>(2);
-    w.put<u8>(3);
-    w.put<u8>(0);  // serial number
-    w.zeros(16);   // UUID: not present
-    w.put<u8>(6);  // wake-up: power switch
-    w.put<u16>(0); // SKU, family
-    w.end({"Dragoman", "Standard PC (i440FX + PIIX)", "1.0"});
+    w.text("manufacturer", "Dragoman");
+    w.text("product", "Standard PC (i440FX + PIIX)");
+    w.text("version", "1.0");
+    w.text("serial");
+    // The first three parts of the UUID are little-endian (7.2.1).
+    static constexpr u8 order[16] = {3, 2, 1, 0, 5, 4, 7, 6, 8, 9, 10, 11, 12, 13, 14, 15};
+    for (const u8 n : order)
+        w.put<u8>(facts.uuid[n]);
+    w.put<u8>(6); // wake-up: power switch
+    w.text("sku");
+    w.text("family");
+    w.end();
+}
+
+void put_board(Writer& w, const SmbiosFacts& facts) { // 7.3
+    const auto about = facts.texts.lower_bound({2, ""});
+    if (about == facts.texts.end() || about->first.first != 2) return;
+    w.begin(2, kBoard);
+    w.text("manufacturer", "Dragoman");
+    w.text("product");
+    w.text("version");
+    w.text("serial");
+    w.text("asset");
+    w.put<u8>(1); // hosts the machine
+    w.text("location");
+    w.put<u16>(kChassis);
+    w.put<u8>(10); // motherboard
+    w.put<u8>(0);
+    w.end();
 }
 
 void put_chassis(Writer& w) { // 7.4
     w.begin(3, kChassis);
-    w.put<u8>(1);
+    w.text("manufacturer", "Dragoman");
     w.put<u8>(1); // type: other
-    w.put<u16>(0);
-    w.put<u8>(0);
+    w.text("version");
+    w.text("serial");
+    w.text("asset");
     for (const u8 safe : {3, 3, 3}) // boot-up, power supply, thermal state
         w.put<u8>(safe);
     w.put<u8>(kUnknown); // security
     w.put<u32>(0);
     w.put<u32>(0); // height, power cords, no contained elements
-    w.put<u8>(0);  // SKU number
-    w.end({"Dragoman"});
+    w.text("sku");
+    w.end();
 }
 
-void put_processor(Writer& w) { // 7.5
+void put_processor(Writer& w, const SmbiosFacts& facts) { // 7.5
+    const auto socket = facts.texts.find({4, "sock_pfx"});
     w.begin(4, kProcessor);
-    w.put<u8>(1);  // socket
-    w.put<u8>(3);  // central processor
-    w.put<u8>(1);  // family: other
-    w.put<u8>(2);  // manufacturer
+    w.add(socket == facts.texts.end() ? "CPU 0" : socket->second + " 0");
+    w.put<u8>(3); // central processor
+    w.put<u8>(1); // family: other
+    w.text("manufacturer", "Dragoman");
     w.put<u64>(0); // ID: CPUID has it
-    w.put<u8>(0);
+    w.text("version");
     w.put<u8>(0x80);    // voltage: 0
     w.zeros(3 * 2);     // clocks: unknown
     w.put<u8>(0x41);    // populated, enabled
@@ -115,13 +153,25 @@ void put_processor(Writer& w) { // 7.5
     w.put<u16>(0xffff); // caches: not told
     w.put<u16>(0xffff);
     w.put<u16>(0xffff);
-    w.zeros(3); // serial number, asset tag, part number
+    w.text("serial");
+    w.text("asset");
+    w.text("part");
     w.put<u8>(1);
     w.put<u8>(1);
     w.put<u8>(1);
     w.put<u16>(kUnknown); // characteristics
     w.put<u16>(1);        // family 2: other
-    w.end({"CPU 0", "Dragoman"});
+    w.end();
+}
+
+void put_oem(Writer& w, const SmbiosFacts& facts) { // 7.12
+    if (facts.oem.empty()) return;
+    const std::size_t count = std::min<std::size_t>(facts.oem.size(), 255);
+    w.begin(11, kOem);
+    w.put<u8>(u8(count));
+    for (std::size_t n = 0; n < count; ++n)
+        w.string(facts.oem[n]);
+    w.end();
 }
 
 void put_memory(Writer& w, const SmbiosFacts& facts) {
@@ -135,7 +185,7 @@ void put_memory(Writer& w, const SmbiosFacts& facts) {
     w.put<u16>(0xfffe); // no error information
     w.put<u16>(1);
     w.put<u64>(large ? facts.ram_bytes : 0);
-    w.end({});
+    w.end();
 
     w.begin(17, kMemoryDevice); // 7.18
     w.put<u16>(kMemoryArray);
@@ -146,17 +196,19 @@ void put_memory(Writer& w, const SmbiosFacts& facts) {
     w.put<u16>(mib < 0x7fff ? u16(mib) : 0x7fff);
     w.put<u8>(9); // DIMM
     w.put<u8>(0);
-    w.put<u8>(1); // locator
-    w.put<u8>(0);
+    w.text("loc_pfx", "DIMM 0");
+    w.text("bank");
     w.put<u8>(7); // RAM
     w.put<u16>(kUnknown);
     w.put<u16>(0); // speed
-    w.put<u8>(2);  // manufacturer
-    w.zeros(3);
+    w.text("manufacturer", "Dragoman");
+    w.text("serial");
+    w.text("asset");
+    w.text("part");
     w.put<u8>(0);
     w.put<u32>(mib < 0x7fff ? 0 : u32(mib));
     w.zeros(2 + 3 * 2); // configured speed, voltages
-    w.end({"DIMM 0", "Dragoman"});
+    w.end();
 
     // 7.20: what is mapped below and above 4 GiB
     const u64 above = facts.ram_bytes - facts.ram_below_4g;
@@ -170,7 +222,7 @@ void put_memory(Writer& w, const SmbiosFacts& facts) {
         w.put<u8>(1);
         w.put<u64>(wide ? base : 0);
         w.put<u64>(wide ? base + bytes - 1 : 0);
-        w.end({});
+        w.end();
     };
     put_range(kMappedArray, 0, facts.ram_below_4g);
     if (above) put_range(kMappedArray + 1, 4 * GiB, above);
@@ -187,19 +239,21 @@ u8 sum(const u8* p, std::size_t count) {
 
 SmbiosTables build_smbios(const SmbiosFacts& facts, u32 at) {
     SmbiosTables out;
-    Writer w(out.structures);
+    Writer w(out.structures, facts);
     put_bios(w);
-    put_system(w);
+    put_system(w, facts);
+    put_board(w, facts);
     put_chassis(w);
-    put_processor(w);
+    put_processor(w, facts);
+    put_oem(w, facts);
     put_memory(w, facts);
     w.begin(32, kBoot); // 7.33
     w.zeros(6 + 1);     // reserved; status: no errors
-    w.end({});
+    w.end();
     w.begin(127, kEnd);
-    w.end({});
+    w.end();
 
-    Writer e(out.entry); // 5.2.1
+    Writer e(out.entry, facts); // 5.2.1
     const auto text = [&](const char* s) { out.entry.insert(out.entry.end(), s, s + std::strlen(s)); };
     text("_SM_");
     e.put<u8>(0);

@@ -3,6 +3,10 @@
 
 #include "base/types.h"
 
+#include <array>
+#include <map>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace dragoman::hw {
@@ -11,6 +15,10 @@ class FwCfg;
 
 struct SmbiosFacts {
     u64 ram_bytes = 0, ram_below_4g = 0;
+    std::array<u8, 16> uuid{}; // in the order in which it is written; zeros: none
+    // What the user wants in place of the text of a field, by type of structure and name of field.
+    std::map<std::pair<unsigned, std::string>, std::string> texts;
+    std::vector<std::string> oem; // the strings of type 11
 };
 
 struct SmbiosTables {

@@ -1,5 +1,6 @@
 #include "runtime/emulator.h"
 #include "runtime/options.h"
+#include "runtime/sandbox.h"
 
 #include "frontend/x86/cpuid.h"
 
@@ -54,6 +55,14 @@ Status write_pid(const std::string& file) {
     return Ok{};
 }
 
+SandboxNeeds sandbox_needs(const Options& options) {
+    SandboxNeeds needs;
+    for (const NetworkOption& network : options.networks)
+        needs.connections |= std::holds_alternative<UserNetwork>(network.what);
+    needs.window = options.display == Options::Display::Sdl;
+    return needs;
+}
+
 } // namespace
 
 int main(int argc, char** argv) {
@@ -91,6 +100,11 @@ int main(int argc, char** argv) {
 
     auto emulator = Emulator::create(*options, log);
     if (!emulator) return complain(emulator.error());
+    if (!options->run_as.empty())
+        if (const auto changed = change_user(options->run_as); !changed) return complain(changed.error());
     daemon.ready();
+    if (options->sandbox)
+        if (const auto entered = enter_sandbox(sandbox_needs(*options)); !entered)
+            return complain(entered.error());
     return (*emulator)->run();
 }

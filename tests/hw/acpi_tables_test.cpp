@@ -308,4 +308,26 @@ TEST(Smbios, EntryPointAndStructuresAgree) {
     }
 }
 
+TEST(Smbios, SaysWhatTheUserWants) {
+    SmbiosFacts facts{.ram_bytes = 64 * MiB, .ram_below_4g = 64 * MiB};
+    for (u8 n = 0; n < 16; ++n)
+        facts.uuid[n] = n;
+    facts.texts[{1, "serial"}] = "ds=nocloud";
+    facts.texts[{1, "family"}] = "F";
+    facts.texts[{2, "product"}] = "Board";
+    facts.oem = {"one", "two"};
+    const SmbiosTables t = build_smbios(facts, 0xf0100);
+    const auto types = structure_types(t.structures);
+    EXPECT_EQ(types, (std::vector<unsigned>{0, 1, 2, 3, 4, 11, 16, 17, 19, 32, 127}));
+    const std::string all(t.structures.begin(), t.structures.end());
+    const std::size_t system = all.find(std::string("\x01\x1b\0\x01", 4)); // type, length, handle
+    ASSERT_NE(system, std::string::npos);
+    EXPECT_EQ(all[system + 7], 4) << "the serial number is the fourth string";
+    EXPECT_EQ(all.substr(system + 8, 16), std::string("\3\2\1\0\5\4\7\6\x8\x9\xa\xb\xc\xd\xe\xf", 16));
+    EXPECT_EQ(all[system + 25], 0) << "no SKU";
+    EXPECT_EQ(all[system + 26], 5) << "the family";
+    EXPECT_NE(all.find(std::string("\0ds=nocloud\0F\0\0", 15)), std::string::npos);
+    EXPECT_NE(all.find(std::string("\x0b\5\0\x0e\2one\0two\0\0", 14)), std::string::npos);
+}
+
 } // namespace

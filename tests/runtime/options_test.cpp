@@ -166,12 +166,15 @@ TEST(Options, CommandLinesOfOthers) {
     EXPECT_EQ(libvirt.drives.at(0).file, "/d.qcow2");
     EXPECT_EQ(libvirt.disks.at(0).model, DiskDevice::Model::VirtioBlk);
     EXPECT_EQ(libvirt.disks.at(0).slot, 4u);
-    EXPECT_EQ(libvirt.serial.at(0), "pty");
-    EXPECT_EQ(libvirt.monitor, "unix:/tmp/x,server,nowait");
+    EXPECT_EQ(chardev_spec(libvirt, libvirt.serial.at(0)), "pty");
+    EXPECT_EQ(chardev_spec(libvirt, libvirt.monitor), "unix:/tmp/x,server,nowait");
     EXPECT_TRUE(libvirt.no_reboot && libvirt.no_shutdown);
     EXPECT_EQ(good(lines[3]).append, "console=ttyS0 -v");
-    EXPECT_EQ(good(lines[4]).serial.at(0), "mon:stdio");
-    EXPECT_EQ(good(lines[4]).monitor, "none");
+    const Options shared = good(lines[4]);
+    EXPECT_EQ(chardev_spec(shared, shared.serial.at(0)), "mon:stdio");
+    EXPECT_EQ(chardev_spec(shared, shared.monitor), "mon:stdio");
+    EXPECT_FALSE(parse({"-chardev", "null,id=a", "-serial", "chardev:a", "-monitor", "chardev:a"}));
+    EXPECT_FALSE(parse({"-serial", "chardev:nosuch"}));
 }
 
 TEST(Options, ReadConfig) {
@@ -300,7 +303,18 @@ TEST(Options, BadValues) {
         {"-chardev", "stdio"},
         {"-mon", "mode=control"},
         {"-action", "reboot=x"},
-        {"-device", "usb-tablet"},
+        {"-device", "usb-storage"},
+        {"-smbios", "type=9"},
+        {"-smbios", "type=1,nosuch=x"},
+        {"-fw_cfg", "name=opt/x"},
+        {"-global", "x"},
+        {"-sandbox", "maybe"},
+        {"-runas", ""},
+        {"-parallel", "nosuch"},
+        {"-overcommit", "x=on"},
+        {"-object", "rng-egd,id=r"},
+        {"-chardev", "ringbuf,id=r,size=3"},
+        {"-chardev", "socket,id=r"},
         {"-device", "{bad"},
         {"-blockdev", "{}"},
         {"-vga", "cirrus"},
