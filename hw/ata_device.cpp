@@ -11,9 +11,8 @@ AtaDevice::AtaDevice(Log& log) : log_(log), buffer_(std::make_unique<Buffer>()) 
     std::memset(buffer_->bytes, 0, sizeof buffer_->bytes);
 }
 
-void AtaDevice::attach(unsigned index, bool alone, std::function<void()> changed) {
-    index_ = index;
-    alone_ = alone;
+void AtaDevice::attach(Link link, std::function<void()> changed) {
+    link_ = link;
     changed_ = std::move(changed);
     power_on();
 }
@@ -96,12 +95,14 @@ void AtaDevice::write_data(unsigned size, u32 value) {
     }
 }
 
-AtaDevice::DmaWindow AtaDevice::dma_window() {
-    if (data_.phase != Phase::DmaIn && data_.phase != Phase::DmaOut) return {};
-    return {buffer() + data_.at, data_.end - data_.at, data_.phase == Phase::DmaIn};
+AtaDevice::DataWindow AtaDevice::data_window() {
+    const Phase phase = data_.phase;
+    if (phase == Phase::None) return {};
+    return {buffer() + data_.at, data_.end - data_.at, phase == Phase::DmaIn || phase == Phase::PioIn,
+            phase == Phase::DmaIn || phase == Phase::DmaOut};
 }
 
-void AtaDevice::dma_advance(u32 bytes) {
+void AtaDevice::advance(u32 bytes) {
     DRAGOMAN_ASSERT(bytes <= data_.end - data_.at);
     data_.at += bytes;
     if (data_.at == data_.end) data_moved();
@@ -165,7 +166,7 @@ void AtaDevice::software_reset() {
 
 void AtaDevice::finish_reset() {
     present_signature();
-    if (diagnostic_) regs_.intrq = index_ == 0; // only device 0 interrupts (8.9)
+    if (diagnostic_) regs_.intrq = link_.index == 0; // only device 0 interrupts (8.9)
     diagnostic_ = false;
     changed();
 }
@@ -194,10 +195,11 @@ bool AtaDevice::set_transfer_mode(u8 mode) {
 }
 
 u16 AtaDevice::hardware_reset_word() const {
+    if (link_.serial) return 0;
     // 14: valid; 13: 80-conductor cable; then how this device found its number and that it passed the
     // diagnostic.
     const u16 common = 0x6000;
-    if (index_ == 0) return static_cast<u16>(common | 0x000b | (alone_ ? 0x0040 : 0));
+    if (link_.index == 0) return static_cast<u16>(common | 0x000b | (link_.alone ? 0x0040 : 0));
     return static_cast<u16>(common | 0x0b00);
 }
 

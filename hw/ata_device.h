@@ -1,6 +1,6 @@
-// What a disk and a CD-ROM on an IDE cable share: the command block registers, the data phases and the
-// interrupt request (ATA/ATAPI-6, clauses 5 to 7 and 9). The channel (ide_channel.h) selects between two of
-// them.
+// What an ATA disk and an ATAPI CD-ROM share: the command block registers, the data phases and the interrupt
+// request (ATA/ATAPI-6, clauses 5 to 7 and 9). On an IDE cable a channel (ide_channel.h) selects between two
+// of them; on a serial link an AHCI port (ahci_port.h) writes the registers from frames.
 #pragma once
 
 #include "base/log.h"
@@ -31,9 +31,13 @@ class AtaDevice {
     AtaDevice(const AtaDevice&) = delete;
     AtaDevice& operator=(const AtaDevice&) = delete;
 
-    // Called once by the channel: which device this is on the cable, whether another one is there, and whom
-    // to tell when INTRQ or DMARQ changed.
-    void attach(unsigned index, bool alone, std::function<void()> changed);
+    // Called once by the channel or port: which device this is on the cable, whether another one is there, is
+    // it a serial link at all, and whom to tell when INTRQ, DMARQ or BSY changed.
+    struct Link {
+        unsigned index = 0;
+        bool alone = true, serial = false;
+    };
+    void attach(Link link, std::function<void()> changed);
 
     // Command block registers (not Data, not Status/Command). Every device on the cable latches what is
     // written.
@@ -54,14 +58,14 @@ class AtaDevice {
     bool intrq() const { return regs_.intrq; }
     void acknowledge() { regs_.intrq = false; } // a read of Status by the host
 
-    // A DMA data phase: what can be moved now. The channel moves some bytes, then says how many.
-    struct DmaWindow {
+    // A data phase: what can be moved now. A bus master moves some bytes, then says how many.
+    struct DataWindow {
         u8* data = nullptr;
         u32 bytes = 0; // 0: the device asks for nothing
-        bool to_memory = false;
+        bool to_memory = false, dma = false;
     };
-    DmaWindow dma_window();
-    void dma_advance(u32 bytes);
+    DataWindow data_window();
+    void advance(u32 bytes);
 
     void power_on();       // RESET- or power: everything back to defaults
     void software_reset(); // SRST: settings kept, signature presented
@@ -114,7 +118,7 @@ class AtaDevice {
     };
     Registers regs_;
     u8* buffer() { return buffer_->bytes; }
-    unsigned index() const { return index_; }
+    bool serial() const { return link_.serial; }
     Log& log_;
     const char* kind_ = "ATA device"; // for the log
 
@@ -142,8 +146,7 @@ class AtaDevice {
     u64 serial_ = 0;          // counts commands and resets, for guarded()
     unsigned under_way_ = 0;  // requests to the image: the buffer is theirs
     bool diagnostic_ = false; // the reset under way is EXECUTE DEVICE DIAGNOSTIC
-    unsigned index_ = 0;
-    bool alone_ = true;
+    Link link_;
     std::function<void()> changed_;
 };
 

@@ -1,5 +1,7 @@
 #include "hw/ata_disk.h"
 
+#include "base/bits.h"
+
 #include <algorithm>
 #include <cstring>
 
@@ -19,12 +21,14 @@ enum class AtaDisk::Action : u8 {
     CheckPower,
     Standby,
     Idle,
+    Trim,
+    ReadLog,
 };
 
 struct AtaDisk::Row {
     u8 command;
     Action action;
-    bool ext = false, writing = false, dma = false, multiple = false, data = true;
+    bool ext = false, writing = false, dma = false, multiple = false, data = true, through = false;
 };
 
 const AtaDisk::Row* AtaDisk::find(u8 command) {
@@ -32,7 +36,7 @@ const AtaDisk::Row* AtaDisk::find(u8 command) {
     // clang-format off
     static constexpr Row rows[] = {
         {0x00, A::Nop},
-        // READ and WRITE:      ext    writing dma    multiple data
+        // READ and WRITE:      ext    writing dma    multiple data through
         {0x20, A::Transfer}, // READ SECTOR(S), 21h without retries
         {0x21, A::Transfer},
         {0x24, A::Transfer,     true},
@@ -44,6 +48,8 @@ const AtaDisk::Row* AtaDisk::find(u8 command) {
         {0x35, A::Transfer,     true,  true,   true},
         {0x39, A::Transfer,     true,  true,   false, true},
         {0x3c, A::Transfer,     false, true}, // WRITE VERIFY
+        {0x3d, A::Transfer,     true,  true,   true,  false,   true, true}, // the FUA ones: on storage when they end
+        {0xce, A::Transfer,     true,  true,   false, true,    true, true},
         {0x40, A::Transfer,     false, false,  false, false,   false}, // READ VERIFY
         {0x41, A::Transfer,     false, false,  false, false,   false},
         {0x42, A::Transfer,     true,  false,  false, false,   false},
@@ -53,6 +59,9 @@ const AtaDisk::Row* AtaDisk::find(u8 command) {
         {0xc9, A::Transfer,     false, false,  true},
         {0xca, A::Transfer,     false, true,   true},
         {0xcb, A::Transfer,     false, true,   true},
+        {0x06, A::Trim,         true,  true,   true},
+        {0x2f, A::ReadLog},
+        {0x47, A::ReadLog,      true,  false,  true},
         {0x91, A::InitializeParameters},
         {0xc6, A::SetMultiple},
         {0xec, A::Identify},
@@ -120,6 +129,8 @@ bool AtaDisk::execute(u8 command) {
     case Action::SetMultiple: set_multiple(); break;
     case Action::InitializeParameters: initialize_parameters(); break;
     case Action::NativeMax: native_max(row->ext); break;
+    case Action::Trim: start_trim(); break;
+    case Action::ReadLog: read_log(row->dma); break;
     case Action::CheckPower:
         regs_.count = settings_.power;
         succeed();
@@ -188,6 +199,7 @@ void AtaDisk::start_transfer(const Row& row) {
     t.writing = row.writing;
     t.dma = row.dma;
     t.data = row.data;
+    t.through = row.through || !settings_.write_cache;
     if (row.multiple && settings_.multiple == 0) return fail(kAtaAbrt);
     const u32 largest = buffer_bytes / BlockDevice::sector_bytes;
     t.block = row.dma || !row.data ? largest : row.multiple ? settings_.multiple : 1;
@@ -245,7 +257,10 @@ void AtaDisk::offer_block() {
 
 void AtaDisk::block_done() {
     Transfer& t = transfer_;
-    if (regs_.command == 0xec) return succeed_silently(); // the words of IDENTIFY DEVICE
+    if (regs_.command == 0xec || regs_.command == 0x2f)
+        return succeed_silently(); // IDENTIFY DEVICE, READ LOG EXT
+    if (regs_.command == 0x47) return succeed();
+    if (regs_.command == 0x06) return next_trim();
     t.at += t.now;
     t.left -= t.now;
     if (t.writing) {
@@ -271,8 +286,7 @@ void AtaDisk::write_piece() {
                      t.at = 0;
                      if (t.left == 0) {
                          encode_address(t.ext, t.lba - 1);
-                         if (settings_.write_cache) return succeed();
-                         return finish_flush();
+                         return t.through ? finish_flush() : succeed();
                      }
                      next_block();
                  }));
@@ -295,111 +309,48 @@ void AtaDisk::finish_flush() {
     }));
 }
 
-// --- settings
+// --- DATA SET MANAGEMENT, TRIM (ACS-2, 7.10): each 8 bytes a first sector (47:0) and a count (63:48)
 
-void AtaDisk::set_multiple() {
-    const u8 count = regs_.count;
-    if (count > 16 || (count & (count - 1)) != 0) return fail(kAtaAbrt);
-    settings_.multiple = count;
-    succeed();
+void AtaDisk::start_trim() {
+    transfer_ = {};
+    transfer_.left = decode_count(true);
+    // A block of ranges is 512 bytes; IDENTIFY word 105 says how many there may be.
+    if ((regs_.features & 1) == 0 || transfer_.left > kTrimBlocks || image_.read_only())
+        return fail(kAtaAbrt);
+    transfer_.buffered = transfer_.left * BlockDevice::sector_bytes;
+    begin_data(Phase::DmaOut, 0, transfer_.buffered, false);
 }
 
-void AtaDisk::initialize_parameters() {
-    const u8 heads = static_cast<u8>((regs_.device & 0xf) + 1), sectors = regs_.count;
-    if (sectors == 0) return fail(kAtaAbrt);
-    const u64 cylinders = image_.sectors() / (u64{heads} * sectors);
-    settings_.geometry = {static_cast<u16>(std::clamp<u64>(cylinders, 1, 65535)), heads, sectors};
-    succeed();
-}
-
-void AtaDisk::native_max(bool ext) {
-    if (!ext && !(regs_.device & 0x40)) return fail(kAtaAbrt);
-    const u64 last = image_.sectors() - 1;
-    encode_address(ext, ext ? last : std::min<u64>(last, 0x0fffffff));
-    succeed();
-}
-
-void AtaDisk::set_features() {
-    switch (regs_.features) {
-    case 0x02: settings_.write_cache = true; break;
-    case 0x82: settings_.write_cache = false; break;
-    case 0x55: settings_.read_look_ahead = false; break;
-    case 0xaa: settings_.read_look_ahead = true; break;
-    case 0x03:
-        if (!set_transfer_mode(regs_.count)) return fail(kAtaAbrt);
-        break;
-    case 0x66: // keep or forget settings over SRST: they are always kept
-    case 0xcc:
-    case 0x05: // power and noise management: accepted, without effect on an image
-    case 0x85:
-    case 0x42:
-    case 0xc2: break;
-    default: return fail(kAtaAbrt);
+void AtaDisk::next_trim() {
+    Transfer& t = transfer_;
+    while (t.at + 8 <= t.buffered) {
+        u64 range;
+        std::memcpy(&range, buffer() + t.at, sizeof range);
+        t.at += 8;
+        const u64 first = range & low_mask(48), count = range >> 48;
+        if (count == 0) continue;
+        if (first >= image_.sectors() || count > image_.sectors() - first) return fail(kAtaIdnf | kAtaAbrt);
+        set_busy();
+        return image_.discard(first, count, guarded([this](BlockStatus status) {
+                                  if (status != BlockStatus::Ok) return fail(kAtaAbrt);
+                                  next_trim();
+                              }));
     }
     succeed();
-}
-
-void AtaDisk::identify() {
-    u16 w[256] = {};
-    const Geometry native = default_geometry();
-    const Geometry& g = settings_.geometry;
-    const u64 all = image_.sectors();
-    const u32 lba28 = static_cast<u32>(std::min<u64>(all, 0x0fffffff));
-    const u32 chs = u32{g.cylinders} * g.heads * g.sectors;
-    w[0] = 0x0040; // ATA device, not removable
-    w[1] = native.cylinders;
-    w[3] = native.heads;
-    w[6] = native.sectors;
-    put_text(w + 10, 10, serial_number_.c_str());
-    put_text(w + 23, 4, "0.1");
-    put_text(w + 27, 20, "DRAGOMAN DISK");
-    w[47] = 0x8010; // READ/WRITE MULTIPLE: up to 16 sectors
-    w[48] = 1;      // 32-bit data register accesses
-    w[49] = 0x0b00; // IORDY, LBA, DMA
-    w[50] = 0x4000;
-    w[51] = w[52] = 0x0200; // PIO and DMA timing, obsolete
-    w[53] = 7;              // words 54-58, 64-70 and 88 are valid
-    w[54] = g.cylinders;
-    w[55] = g.heads;
-    w[56] = g.sectors;
-    w[57] = static_cast<u16>(chs);
-    w[58] = static_cast<u16>(chs >> 16);
-    w[59] = settings_.multiple != 0 ? static_cast<u16>(0x100 | settings_.multiple) : 0;
-    w[60] = static_cast<u16>(lba28);
-    w[61] = static_cast<u16>(lba28 >> 16);
-    w[63] = multiword_dma_word();
-    w[64] = 3;                           // PIO modes 3 and 4
-    w[65] = w[66] = w[67] = w[68] = 120; // cycle times in ns
-    w[80] = 0x0070;                      // ATA/ATAPI-4 to 6
-    w[82] = 0x4068;                      // NOP, look-ahead, write cache, power management
-    w[83] = 0x7400;                      // FLUSH CACHE (EXT), 48-bit addresses
-    w[84] = 0x4000;
-    w[85] = static_cast<u16>(0x4008 | (settings_.read_look_ahead ? 0x40 : 0) |
-                             (settings_.write_cache ? 0x20 : 0));
-    w[86] = 0x3400;
-    w[87] = 0x4000;
-    w[88] = ultra_dma_word();
-    w[93] = hardware_reset_word();
-    for (unsigned i = 0; i < 4; ++i)
-        w[100 + i] = static_cast<u16>(all >> (16 * i));
-    for (unsigned i = 0; i < 256; ++i) {
-        buffer()[2 * i] = static_cast<u8>(w[i]);
-        buffer()[2 * i + 1] = static_cast<u8>(w[i] >> 8);
-    }
-    begin_data(Phase::PioIn, 0, 512, true);
 }
 
 void AtaDisk::visit(const std::string& prefix, StateVisitor& visitor) {
     AtaDevice::visit(prefix, visitor);
     visitor.field((prefix + "transfer").c_str(), transfer_);
     visitor.field((prefix + "settings").c_str(), settings_);
+    visitor.field((prefix + "queue_error").c_str(), queue_error_);
     if (!visitor.loading()) return;
     const u32 largest = buffer_bytes / BlockDevice::sector_bytes;
     transfer_.block = std::clamp(transfer_.block, 1u, largest);
     transfer_.left = std::min(transfer_.left, 65536u);
     transfer_.now = std::clamp(transfer_.now, 1u, std::max(1u, std::min(transfer_.left, largest)));
     transfer_.at = std::min(transfer_.at, largest - transfer_.now);
-    transfer_.buffered = std::min(transfer_.buffered, largest);
+    transfer_.buffered = std::min(transfer_.buffered, largest); // no TRIM is under way when a state is saved
     if (settings_.multiple > 16) settings_.multiple = 0;
     Geometry& g = settings_.geometry;
     if (g.heads == 0 || g.sectors == 0 || g.heads > 16) g = default_geometry();

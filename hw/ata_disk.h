@@ -1,4 +1,5 @@
-// An ATA hard disk on a block device (ATA/ATAPI-6): CHS, 28-bit and 48-bit addressing, PIO, multiple and DMA.
+// An ATA hard disk on a block device (ATA/ATAPI-6, parts of ACS-2): CHS, 28-bit and 48-bit addressing, PIO,
+// multiple and DMA, TRIM, logs. Queued commands are the port's (ahci_queue.h).
 #pragma once
 
 #include "base/block.h"
@@ -10,6 +11,16 @@ class AtaDisk final : public AtaDevice {
   public:
     // `image` and `log` are borrowed. `serial_number` at most 20 ASCII characters.
     AtaDisk(BlockDevice& image, std::string serial_number, Log& log);
+
+    BlockDevice& image() { return image_; }
+    // Why a queued command failed, for the log that the host reads (SATA: log 10h). The next read clears it.
+    struct QueueError {
+        bool valid = false;
+        u8 tag = 0, status = 0, error = 0;
+        u64 lba = 0;
+    };
+    void set_queue_error(const QueueError& error) { queue_error_ = error; }
+    bool write_cache() const { return settings_.write_cache; }
 
     bool answers_for_device_1() const override { return true; }
     void visit(const std::string& prefix, StateVisitor& visitor) override;
@@ -36,6 +47,9 @@ class AtaDisk final : public AtaDevice {
     void write_piece();
     void transfer_failed(BlockStatus status, bool writing);
     void finish_flush();
+    void start_trim();
+    void next_trim();
+    void read_log(bool dma);
 
     struct Geometry {
         u16 cylinders = 0;
@@ -56,7 +70,8 @@ class AtaDisk final : public AtaDevice {
         // PIO moves blocks between host and buffer, larger pieces between buffer and image.
         u32 at = 0, buffered = 0; // sectors of the piece: moved before this block, in the buffer (reading)
         bool ext = false, writing = false, dma = false, data = false;
-        bool first = true; // no block has been moved yet
+        bool through = false; // ends only when it is on stable storage
+        bool first = true;    // no block has been moved yet
     };
     struct Settings {
         Geometry geometry;
@@ -67,6 +82,9 @@ class AtaDisk final : public AtaDevice {
 
     BlockDevice& image_;
     std::string serial_number_;
+    static constexpr u16 kTrimBlocks = 8;
+
+    QueueError queue_error_;
     Transfer transfer_;
     Settings settings_;
 };

@@ -107,6 +107,7 @@ void AtapiCd::identify_packet() {
     w[63] = multiword_dma_word();
     w[64] = 3;
     w[65] = w[66] = w[67] = w[68] = 120;
+    if (serial()) w[76] = 0x0006; // 1.5 and 3 Gb/s
     w[80] = 0x0070;
     w[82] = 0x4210; // NOP, DEVICE RESET, packet
     w[83] = w[84] = w[87] = 0x4000;

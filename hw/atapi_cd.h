@@ -85,7 +85,7 @@ class AtapiCd final : public AtaDevice {
         bool waiting_for_packet = false, dma = false, raw = false;
         u32 lba = 0, left = 0;  // blocks not yet in the buffer
         u32 at = 0, loaded = 0; // the part of the buffer not yet announced to the host
-        u32 limit = 0;          // bytes per PIO data block
+        u32 limit = 0xfffe;     // bytes per PIO data block
     };
     struct Drive {
         Sense sense;        // for the next REQUEST SENSE

@@ -26,7 +26,7 @@ void IdeChannel::attach(std::unique_ptr<AtaDevice> device0, std::unique_ptr<AtaD
     devices_[0] = std::move(device0);
     devices_[1] = std::move(device1);
     for (unsigned i = 0; i < 2; ++i)
-        if (devices_[i]) devices_[i]->attach(i, !devices_[i ^ 1], [this] { update(); });
+        if (devices_[i]) devices_[i]->attach({i, !devices_[i ^ 1]}, [this] { update(); });
 }
 
 // --- task file
@@ -163,8 +163,8 @@ void IdeChannel::move_data() {
     if (device == nullptr || memory == nullptr) return;
     moving_ = true;
     while (state_.status & kActive) {
-        const AtaDevice::DmaWindow window = device->dma_window();
-        if (window.bytes == 0) break;
+        const AtaDevice::DataWindow window = device->data_window();
+        if (window.bytes == 0 || !window.dma) break;
         if (window.to_memory != ((state_.command & kToMemory) != 0)) {
             stop_with_error("direction differs from the device's");
             break;
@@ -185,10 +185,11 @@ void IdeChannel::move_data() {
         }
         state_.address += now;
         state_.left -= now;
-        device->dma_advance(now);
+        device->advance(now);
     }
     // Active ends with the last byte of the last descriptor once the device wants no more.
-    if (state_.last && state_.left == 0 && device->dma_window().bytes == 0 && !(device->status() & kAtaBsy))
+    const AtaDevice::DataWindow more = device->data_window();
+    if (state_.last && state_.left == 0 && !(more.dma && more.bytes != 0) && !(device->status() & kAtaBsy))
         state_.status &= static_cast<u8>(~kActive);
     moving_ = false;
 }

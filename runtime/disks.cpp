@@ -1,5 +1,6 @@
 #include "runtime/disks.h"
 
+#include "hw/ahci.h"
 #include "hw/virtio_blk.h"
 #include "hw/virtio_pci.h"
 
@@ -46,11 +47,12 @@ Disks::~Disks() {
     close();
 }
 
-Status Disks::open(const Options& options, hw::PcConfig& config) {
+Status Disks::open(const Options& options, hw::PcConfig& config, hw::Scheduler& scheduler) {
+    controllers_ = options.ahci;
     drives_ = options.drives;
     devices_ = options.disks;
     if (auto s = open_images(); !s) return s;
-    return add_devices(config);
+    return add_devices(config, scheduler);
 }
 
 Status Disks::open_images() {
@@ -88,7 +90,13 @@ Result<std::unique_ptr<block::Disk>> Disks::open_disk(const DriveOption& drive) 
     return std::make_unique<block::Disk>(std::move(*image), workers_, std::move(how));
 }
 
-Status Disks::add_devices(hw::PcConfig& config) {
+Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
+    std::map<std::string, hw::Ahci*> controllers;
+    for (const DiskController& controller : controllers_) {
+        auto card = std::make_unique<hw::Ahci>(scheduler, log_);
+        controllers[controller.id] = card.get();
+        config.cards.push_back({std::move(card), {}, controller.slot});
+    }
     for (const DiskDevice& disk : devices_) {
         block::Disk* image = disk.drive ? disks_[*disk.drive].get() : nullptr;
         switch (disk.model) {
@@ -96,6 +104,17 @@ Status Disks::add_devices(hw::PcConfig& config) {
         case DiskDevice::Model::IdeCd: {
             std::string serial = disk.serial.substr(0, 20);
             if (serial.empty()) serial = "DM" + std::to_string(*disk.place + 1);
+            if (!disk.controller.empty()) {
+                hw::Ahci& ahci = *controllers.at(disk.controller);
+                if (disk.model == DiskDevice::Model::IdeCd) {
+                    auto cd = std::make_unique<hw::AtapiCd>(image, std::move(serial), log_);
+                    ahci_cds_[{disk.controller, *disk.place}] = cd.get();
+                    ahci.attach(*disk.place, std::move(cd));
+                } else {
+                    ahci.attach(*disk.place, std::make_unique<hw::AtaDisk>(*image, std::move(serial), log_));
+                }
+                break;
+            }
             config.ide[*disk.place] =
                 hw::PcConfig::Drive{image, disk.model == DiskDevice::Model::IdeCd, std::move(serial)};
             break;
@@ -114,6 +133,12 @@ Status Disks::add_devices(hw::PcConfig& config) {
         }
     }
     return Ok{};
+}
+
+hw::AtapiCd* Disks::cd_of(hw::Pc& pc, const DiskDevice& device) const {
+    if (device.model != DiskDevice::Model::IdeCd) return nullptr;
+    return device.controller.empty() ? pc.cd(*device.place)
+                                     : ahci_cds_.at({device.controller, *device.place});
 }
 
 std::string Disks::name_of(const DiskDevice& device) const {
@@ -177,9 +202,7 @@ std::string Disks::describe() const {
 Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::string& file, bool force) {
     for (DiskDevice& device : devices_) {
         if (name_of(device) != name) continue;
-        hw::AtapiCd* cd = device.model == DiskDevice::Model::IdeCd && device.controller.empty()
-                              ? pc.cd(*device.place)
-                              : nullptr;
+        hw::AtapiCd* cd = cd_of(pc, device);
         if (!cd) return Error{"'" + name + "' has no medium that can be changed"};
         std::unique_ptr<block::Disk> fresh;
         DriveOption drive{.file = file, .cd = true, .read_only = true};

@@ -7,6 +7,7 @@
 #include "hw/machine/pc.h"
 #include "runtime/options.h"
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -30,7 +31,7 @@ class Disks {
     ~Disks();
 
     // Opens every image, and puts a device for each disk into `config`.
-    Status open(const Options& options, hw::PcConfig& config);
+    Status open(const Options& options, hw::PcConfig& config, hw::Scheduler& scheduler);
 
     // On the vCPU's thread, between guest instructions, while the machine runs: requests that are done end.
     void deliver() { workers_.deliver(); }
@@ -48,15 +49,20 @@ class Disks {
   private:
     Status open_images();
     Result<std::unique_ptr<block::Disk>> open_disk(const DriveOption& drive);
+    // The drive of a CD device, null for others.
+    hw::AtapiCd* cd_of(hw::Pc& pc, const DiskDevice& device) const;
     std::string name_of(const DiskDevice& device) const;
-    Status add_devices(hw::PcConfig& config);
+    Status add_devices(hw::PcConfig& config, hw::Scheduler& scheduler);
 
     Log& log_;
     std::function<void()> stop_;
     // The disks before the workers: those end first, and they use the disks.
     std::vector<DriveOption> drives_;
     std::vector<DiskDevice> devices_;
+    std::vector<DiskController> controllers_;
     std::vector<std::unique_ptr<block::Disk>> disks_; // by number of the drive; null: no medium
+    std::map<std::pair<std::string, unsigned>, hw::AtapiCd*>
+        ahci_cds_; // by controller and port; the machine's
     block::Workers workers_;
 };
 

@@ -81,7 +81,7 @@ Status Emulator::open_all() {
         config.debug_exit = hw::PcConfig::DebugExit{options_.debug_exit->iobase, options_.debug_exit->iosize};
     if (auto s = open_firmware(config); !s) return s;
     if (auto s = networks_.open(options_, config); !s) return s;
-    if (auto s = disks_.open(options_, config); !s) return s;
+    if (auto s = disks_.open(options_, config, scheduler_); !s) return s;
     if (auto s = open_chardevs(config); !s) return s;
 
     hw::PcPins pins;

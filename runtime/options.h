@@ -59,6 +59,7 @@ struct DiskDevice {
 struct DiskController {
     std::string id;
     std::optional<unsigned> slot;
+    std::string given;
 };
 
 // What the SMBIOS tables say (-smbios): by type of structure and name of field ("manufacturer").

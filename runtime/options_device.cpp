@@ -125,9 +125,10 @@ Complaint set_device(Options& o, const std::string& text) {
     for (const auto table : device_tables) {
         for (const DeviceRow& row : table()) {
             if (name != row.name) continue;
-            const std::size_t disks = o.disks.size(), nics = o.nics.size();
+            const std::size_t disks = o.disks.size(), ahcis = o.ahci.size(), nics = o.nics.size();
             const Complaint bad = row.add(o, properties);
             if (o.disks.size() > disks) o.disks.back().given = "-device " + text;
+            if (o.ahci.size() > ahcis) o.ahci.back().given = "-device " + text;
             if (o.nics.size() > nics) o.nics.back().given = "-device " + text;
             return bad;
         }
@@ -158,9 +159,12 @@ Status check_slots(const Options& o) {
     };
     for (const DiskDevice& disk : o.disks)
         if (auto s = take(disk.slot, disk.given); !s) return s;
+    for (const DiskController& controller : o.ahci)
+        if (auto s = take(controller.slot, controller.given); !s) return s;
     for (const NicOption& nic : o.nics)
         if (auto s = take(nic.slot, nic.given); !s) return s;
-    if (o.disks.size() + o.nics.size() > 28) return Error{"-device: expected at most 28 PCI cards"};
+    if (o.disks.size() + o.ahci.size() + o.nics.size() > 28)
+        return Error{"-device: expected at most 28 PCI cards"};
     return Ok{};
 }
 

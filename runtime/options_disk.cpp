@@ -107,6 +107,24 @@ template <bool legacy, bool modern> Complaint add_virtio(Options& o, const Prope
     return {};
 }
 
+Complaint add_ahci(Options& o, const Properties& properties) {
+    DiskController ahci;
+    for (const auto& [key, value] : properties) {
+        if (key == "id") {
+            ahci.id = value;
+        } else if (key == "addr") {
+            if (const Complaint bad = set_slot(ahci.slot, value)) return bad;
+        } else if (key != "bus" && !ignored(key)) {
+            return "id=ID,addr=SLOT; '" + key + "' is neither";
+        }
+    }
+    if (ahci.id.empty()) ahci.id = "ahci" + std::to_string(o.ahci.size());
+    for (const DiskController& other : o.ahci)
+        if (other.id == ahci.id) return "an id of its own; '" + ahci.id + "' is taken";
+    o.ahci.push_back(std::move(ahci));
+    return {};
+}
+
 Error about(const DiskDevice& disk, const std::string& what) {
     return Error{disk.given + ": expected " + what};
 }
@@ -227,6 +245,9 @@ std::span<const DeviceRow> disk_devices() {
     static const DeviceRow rows[] = {
         {"ide-hd", ",drive=ID[,bus=ide.N,unit=N]", "IDE disk", add<Model::IdeDisk>},
         {"ide-cd", "[,drive=ID][,bus=ide.N,unit=N]", "IDE CD-ROM", add<Model::IdeCd>},
+        {"ahci", ",id=ID[,addr=]", "SATA controller with 6 ports: ide-hd and ide-cd on bus=ID.0 to ID.5",
+         add_ahci},
+        {"ich9-ahci", ",id=ID[,addr=]", "the same", add_ahci},
         {"virtio-blk-pci", ",drive=ID[,serial=,addr=,num-queues=]", "virtio disk", add<Model::VirtioBlk>},
         {"virtio-blk", ",drive=ID", "the same", add<Model::VirtioBlk>},
         {"virtio-blk-pci-transitional", ",drive=ID", "the same", add<Model::VirtioBlk>},

@@ -2,8 +2,8 @@
 // memory.
 #pragma once
 
-#include "base/io.h"
 #include "base/block.h"
+#include "base/io.h"
 
 #include <cstring>
 #include <map>
@@ -87,6 +87,12 @@ class FakeDisk final : public BlockDevice {
         done(flush_fails ? BlockStatus::IoError : BlockStatus::Ok);
     }
 
+    bool can_discard() const override { return true; }
+    void discard(u64 sector, u64 count, Completion done) override {
+        discarded.push_back({sector, count});
+        done(BlockStatus::Ok);
+    }
+
     // With `later`, transfers end when this is called.
     void complete_pending() {
         std::vector<Completion> now;
@@ -100,6 +106,7 @@ class FakeDisk final : public BlockDevice {
     bool protect = false, flush_fails = false, later = false;
     unsigned reads = 0, flushes = 0;
     std::vector<Completion> pending;
+    std::vector<std::pair<u64, u64>> discarded;
 
   private:
     bool hits(u64 sector, u32 count) const {
