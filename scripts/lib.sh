@@ -118,8 +118,8 @@ one_at_a_time() {
     export DRAGOMAN_CACHE_HELD=$CACHE
 }
 
-# The modules that the disk and CD guests load: IDE disk and CD, the file systems of our images, the network card.
-DISK_MODULES="ata_piix sd_mod sr_mod ext4 isofs e1000 virtio_pci virtio_blk"
+# The modules that the disk and CD guests load: IDE and SATA disks and CDs, NVMe, floppies, the file systems of our images, the network card.
+DISK_MODULES="ata_piix ahci nvme floppy sd_mod sr_mod ext4 isofs e1000 virtio_pci virtio_blk"
 
 # linux_parts: kernel and archives for a bootable amd64 image, made when they are missing or older than their maker.
 linux_parts() {

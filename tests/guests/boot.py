@@ -275,15 +275,17 @@ def boots_through_grub(test, *options):
     return shell
 
 
-def disk(test):
+def disk(test, controller="ide"):
     image = os.path.join(test.scratch.name, "disk.img")
     shutil.copyfile(test.guest("disk-amd64.img"), image)
-    shell = boots_through_grub(test, "-drive", f"file={image},format=raw,if=ide")
+    shell = boots_through_grub(test, *storage.drive(controller, f"{image},format=raw"))
+    name = storage.CONTROLLERS[controller][2]
+    part = name + ("p1" if name[-1].isdigit() else "1")
     # The kernel looks for disks while the shell is there already.
-    shell.check("for i in $(seq 60); do [ -b /dev/sda1 ] && break; sleep 1; done; mount /dev/sda1 /mnt && echo mounted",
-                "^mounted$")
+    shell.check(f"for i in $(seq 60); do [ -b /dev/{part} ] && break; sleep 1; done; mount /dev/{part} /mnt && "
+                "echo mounted", "^mounted$")
     shell.check("md5sum /mnt/numbers", f"^{NUMBERS_MD5} ")
-    shell.check("seq 1 50000 > /mnt/written; sync; umount /mnt; mount -o ro /dev/sda1 /mnt; md5sum /mnt/written",
+    shell.check(f"seq 1 50000 > /mnt/written; sync; umount /mnt; mount -o ro /dev/{part} /mnt; md5sum /mnt/written",
                 "^" + md5("".join(f"{n}\n" for n in range(1, 50001)).encode()))
     shell.check("umount /mnt && echo unmounted", "^unmounted$")
     test.console.send("poweroff -f\n")
@@ -298,8 +300,8 @@ def disk(test):
         test.console.say("ok: the image holds what the guest wrote")
 
 
-def cd(test):
-    shell = boots_through_grub(test, "-cdrom", test.guest("cd-amd64.iso"))
+def cd(test, *options):
+    shell = boots_through_grub(test, *(options or ("-cdrom", test.guest("cd-amd64.iso"))))
     shell.check("for i in $(seq 60); do mount -t iso9660 -o ro /dev/sr0 /mnt 2>/dev/null && break; sleep 1; done; "
                 "md5sum /mnt/numbers", f"^{NUMBERS_MD5} ")
     test.console.send("poweroff -f\n")
@@ -309,6 +311,8 @@ def cd(test):
 SCENARIOS = {
     "debian-ide": lambda test: debian.run(test, "ide"),
     "debian-virtio": lambda test: debian.run(test, "virtio"),
+    "debian-ahci": lambda test: debian.run(test, "ahci"),
+    "debian-nvme": lambda test: debian.run(test, "nvme"),
     "linux-amd64": linux_amd64,
     "linux-i386": linux_i386,
     "smp": smp,
@@ -320,7 +324,11 @@ SCENARIOS = {
     "xen": xen,
     "ipxe": ipxe,
     "disk": disk,
+    "disk-ahci": lambda test: disk(test, "ahci"),
     "cd": cd,
+    "cd-ahci": lambda test: cd(test, "-device", "ahci,id=ahci", "-drive",
+                               f"file={test.guest('cd-amd64.iso')},if=none,id=c0,media=cdrom", "-device",
+                               "ide-cd,drive=c0,bus=ahci.2"),
     "network": network.user,
     "cable": network.cable,
     "network-boot": network.boot,

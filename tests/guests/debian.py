@@ -11,6 +11,7 @@ import threading
 
 from console import Failure
 from network import free_port
+from storage import drive
 
 PARTITION = 1 << 20
 
@@ -66,8 +67,7 @@ def run(test, controller):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Quiet, directory=served))
     threading.Thread(target=server.serve_forever, daemon=True).start()
 
-    console = test.start("-drive", f"file={image},format=raw,if={controller}",
-                         "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:22", memory="512")
+    console = test.start(*drive(controller, f"{image},format=raw"), "-nic", f"user,model=virtio-net-pci,hostfwd=tcp:127.0.0.1:{port}-:22", memory="512")
     console.expect("GNU GRUB")
     console.expect("Linux version", timeout=120)
     console.say("Linux starts")

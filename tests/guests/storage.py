@@ -9,10 +9,20 @@ import time
 
 from console import Failure, Shell
 
-CONTROLLERS = {  # name: options behind -drive file=..., the disk in the guest, modules
-    "ide": ("if=ide", "sda", "ata_piix,sd_mod,ext4"),
-    "virtio": ("if=virtio", "vda", "virtio_pci,virtio_blk,ext4"),
+CONTROLLERS = {  # name: interface of its -drive, -device options, the disk in the guest, modules
+    "ide": ("ide", (), "sda", "ata_piix,sd_mod,ext4"),
+    "virtio": ("virtio", (), "vda", "virtio_pci,virtio_blk,ext4"),
+    "ahci": ("none,id=d0", ("ahci,id=ahci", "ide-hd,drive=d0,bus=ahci.0"), "sda", "ahci,sd_mod,ext4"),
 }
+
+
+def drive(controller, image):
+    """Options that put an image ("FILE,format=...") behind a controller."""
+    interface, devices, _, _ = CONTROLLERS[controller]
+    options = ["-drive", f"file={image},if={interface}"]
+    for device in devices:
+        options += ["-device", device]
+    return options
 
 
 def tool(test):
@@ -41,11 +51,11 @@ def start(test, controller, image, more="", script=None):
         for part in ("initrd-amd64.cpio", "modules-amd64.cpio"):
             with open(test.guest(part), "rb") as source:
                 joined.write(source.read())
-    interface, disk, modules = CONTROLLERS[controller]
+    _, _, disk, modules = CONTROLLERS[controller]
     run = f" dragoman.run={base64.b64encode(script.encode()).decode().rstrip('=')}" if script else ""
     console = test.start("-kernel", test.guest("vmlinuz-amd64"), "-initrd", initrd, "-append",
-                         f"console=ttyS0 quiet dragoman.load={modules}{run}", "-drive",
-                         f"file={image},{interface},format=qcow2{more}", memory="128")
+                         f"console=ttyS0 quiet dragoman.load={modules}{run}",
+                         *drive(controller, f"{image},format=qcow2{more}"), memory="128")
     console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
     return console, disk
 
@@ -61,9 +71,10 @@ def images(test):
                 before = f.read()
             console, disk = start(test, controller, top, more)
             shell = Shell(console)
-            shell.check(f"for i in $(seq 60); do [ -b /dev/{disk}1 ] && break; sleep 1; done; mount /dev/{disk}1 /mnt; "
+            part = disk + ("p1" if disk[-1].isdigit() else "1")
+            shell.check(f"for i in $(seq 60); do [ -b /dev/{part} ] && break; sleep 1; done; mount /dev/{part} /mnt; "
                         f"rm -f /mnt/{controller}; seq 1 30000 > /mnt/{controller}; sync; umount /mnt; "
-                        f"mount -o ro /dev/{disk}1 /mnt; tail -n 1 /mnt/{controller}", "^30000$")
+                        f"mount -o ro /dev/{part} /mnt; tail -n 1 /mnt/{controller}", "^30000$")
             console.send("umount /mnt; poweroff -f\n")
             test.ends()
             check_clean(test, top)
@@ -96,8 +107,8 @@ def kill(test, kills):
     flushed = {}  # block: number of the write
     number = 0
     for round_ in range(kills):
-        controller = ("ide", "virtio")[round_ % 2]
-        disk = CONTROLLERS[controller][1]
+        controller = list(CONTROLLERS)[round_ % len(CONTROLLERS)]
+        disk = CONTROLLERS[controller][2]
         script = (f"for i in 1 2 3 4 5 6 7 8 9; do [ -b /dev/{disk} ] && break; sleep 1; done; n={number}; "
                   f"while true; do n=$((n + 1)); b=$((n * 7919 % {BLOCKS})); "
                   f"yes $(printf %07d $n) | dd of=/dev/{disk} bs={BLOCK} count=1 iflag=fullblock seek=$b conv=notrunc,fsync "
