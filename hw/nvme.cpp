@@ -209,7 +209,8 @@ void Nvme::pump() {
     pumping_ = true;
     unsigned taken = 0;
     u64 blocked = 0; // queues that wait for a completion queue
-    while (taken < kCommandsAtOnce && ready() && !(state_.status & kFatal) && held_ < kMostHeld && bus_master()) {
+    while (taken < kCommandsAtOnce && ready() && !(state_.status & kFatal) && held_ < kMostHeld &&
+           bus_master()) {
         const u64 open = waiting_ & ~blocked;
         if (open == 0) break;
         for (u64 round = open; round != 0 && taken < kCommandsAtOnce; round &= round - 1) {
@@ -260,13 +261,15 @@ void Nvme::complete(const Ticket& ticket, nvme::Status status, u32 result) {
 void Nvme::post(unsigned number, u16 id, nvme::Status status, u32 result) {
     const SubmissionQueue& sq = state_.sqs[number];
     CompletionQueue& cq = state_.cqs[sq.cq];
-    const nvme::Completion entry{result, 0, u16(sq.head), u16(number), id, u16(status << 1 | (cq.phase ? 1 : 0))};
+    const nvme::Completion entry{result,      0,  u16(sq.head),
+                                 u16(number), id, u16(status << 1 | (cq.phase ? 1 : 0))};
     const u64 at = cq.base + u64{cq.tail} * sizeof entry;
     if (++cq.tail >= cq.size) {
         cq.tail = 0;
         cq.phase = !cq.phase;
     }
-    if (!bus_master() || !dma().write(at, &entry, sizeof entry)) return fail("a completion queue outside memory");
+    if (!bus_master() || !dma().write(at, &entry, sizeof entry))
+        return fail("a completion queue outside memory");
     if (!cq.interrupts) return;
     if (msix_enabled())
         notify_msix(cq.vector);
@@ -302,7 +305,9 @@ void Nvme::visit(StateVisitor& visitor) {
     for (unsigned n = 0; n < queue_pairs; ++n) {
         SubmissionQueue& sq = state_.sqs[n];
         CompletionQueue& cq = state_.cqs[n];
-        const auto bad = [](u32 size, u32 head, u32 tail) { return size < 2 || size > 4096 || head >= size || tail >= size; };
+        const auto bad = [](u32 size, u32 head, u32 tail) {
+            return size < 2 || size > 4096 || head >= size || tail >= size;
+        };
         if (bad(cq.size, cq.head, cq.tail)) cq = {};
         if (bad(sq.size, sq.head, sq.tail) || sq.cq >= queue_pairs) sq = {};
         cq.promised = sq.running = 0;

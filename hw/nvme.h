@@ -82,6 +82,8 @@ class Nvme final : public PciFunction, private IoHandler {
     void identify_namespace(u8* out) const;
     void identify_descriptors(u8* out) const;
     void smart_log(u8* out) const;
+    bool smart_warning() const; // the temperature is beyond what the guest set
+    static constexpr u32 queue_numbers = (queue_pairs - 2) | (queue_pairs - 2) << 16; // of feature 07h
     std::array<u8, 16> uuid() const;
 
     enum EventType : u8 { kErrorEvent, kHealthEvent, kNoticeEvent, kEventTypes };
@@ -100,7 +102,7 @@ class Nvme final : public PciFunction, private IoHandler {
     void flush(const Pointer& request);
     void written(const Pointer& request, bool through);
     void finish(const Pointer& request, nvme::Status status);
-    template <class F> BlockDevice::Completion guarded(F&& f);
+    BlockDevice::Completion guarded(BlockDevice::Completion done);
 
     struct SubmissionQueue {
         bool on = false, deleting = false;
@@ -116,8 +118,8 @@ class Nvme final : public PciFunction, private IoHandler {
         u64 base = 0;
     };
     struct Features { // 5.21.1, by number
-        u32 arbitration = 0, temperature_over = 343, temperature_under = 0, error_recovery = 0, write_cache = 1,
-            coalescing = 0, write_atomicity = 0, events = 0;
+        u32 arbitration = 0, temperature_over = 343, temperature_under = 0, error_recovery = 0,
+            write_cache = 1, coalescing = 0, write_atomicity = 0, events = 0;
         u64 uncoalesced = 0; // by vector
     };
     struct Event {

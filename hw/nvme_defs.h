@@ -5,7 +5,7 @@
 
 namespace dragoman::hw::nvme {
 
-struct Command { // 4.2
+struct Command {      // 4.2
     u8 opcode, flags; // flags: 7:6 PSDT, 1:0 fused
     u16 id;
     u32 nsid;

@@ -35,12 +35,12 @@ struct Nvme::Request {
     u32 range = 0; // of dataset management: the next one
 };
 
-// Counts a request to the image. What it does is up to `f`, which must look whether its ticket is still good.
-template <class F> BlockDevice::Completion Nvme::guarded(F&& f) {
+// Counts a request to the image. `done` must look whether its ticket is still good.
+BlockDevice::Completion Nvme::guarded(BlockDevice::Completion done) {
     ++under_way_;
-    return [this, f = std::forward<F>(f)](BlockStatus status) {
+    return [this, done = std::move(done)](BlockStatus status) {
         --under_way_;
-        f(status);
+        done(status);
         settle();
         pump();
     };
@@ -60,7 +60,8 @@ void Nvme::io(const Ticket& ticket, const Command& command) {
     request->ticket = ticket;
     request->command = command;
     if (command.opcode == kFlush)
-        return command.nsid == 1 || command.nsid == 0xffffffff ? flush(request) : complete(ticket, kInvalidNamespace);
+        return command.nsid == 1 || command.nsid == 0xffffffff ? flush(request)
+                                                               : complete(ticket, kInvalidNamespace);
     for (const Row& row : rows) {
         if (row.opcode != command.opcode) continue;
         if (command.nsid != 1) return complete(ticket, kInvalidNamespace);
@@ -106,9 +107,11 @@ Status Nvme::read_write(const Pointer& request) {
     return kSuccess;
 }
 
-// A write whose command says FUA, or any write while the volatile cache is off, is on storage when it completes.
+// A write whose command says FUA, or any write while the volatile cache is off, is on storage when it
+// completes.
 void Nvme::written(const Pointer& request, bool through) {
-    if (request->ticket.epoch == epoch_ && (through || !(state_.features.write_cache & 1))) return flush(request);
+    if (request->ticket.epoch == epoch_ && (through || !(state_.features.write_cache & 1)))
+        return flush(request);
     finish(request, kSuccess);
 }
 

@@ -24,8 +24,8 @@ nvme::Status NvmeData::gather(DmaBus& memory, u64 prp1, u64 prp2, u32 bytes, u32
         add(prp2, left);
         return nvme::kSuccess;
     }
-    // A list. Its last entry in a page names the next page of it, if there is more than one page of data left; that
-    // one begins at offset 0, so each page of the list but the first gives entries.
+    // A list. Its last entry in a page names the next page of it, if there is more than one page of data
+    // left; that one begins at offset 0, so each page of the list but the first gives entries.
     if (prp2 & 7) return nvme::kPrpOffsetInvalid;
     u64 at = prp2;
     while (left != 0) {
@@ -48,7 +48,8 @@ nvme::Status NvmeData::gather(DmaBus& memory, u64 prp1, u64 prp2, u32 bytes, u32
 bool NvmeData::move(DmaBus& memory, u8* data, u32 count, bool to_memory) const {
     for (const Part& part : parts_) {
         const u32 now = std::min(count, part.bytes);
-        const bool ok = to_memory ? memory.write(part.address, data, now) : memory.read(part.address, data, now);
+        const bool ok =
+            to_memory ? memory.write(part.address, data, now) : memory.read(part.address, data, now);
         if (!ok) return false;
         data += now;
         count -= now;

@@ -10,11 +10,12 @@ namespace dragoman::hw {
 
 class NvmeData {
   public:
-    // Follows the pointers of a transfer of `bytes` bytes, 1 to 1 MiB; `page` is the controller's page size. A list is
-    // read once, here: the guest may change it afterwards.
+    // Follows the pointers of a transfer of `bytes` bytes, 1 to 1 MiB; `page` is the controller's page size.
+    // A list is read once, here: the guest may change it afterwards.
     nvme::Status gather(DmaBus& memory, u64 prp1, u64 prp2, u32 bytes, u32 page);
     u32 bytes() const { return bytes_; }
-    // Moves `count` bytes, at most bytes(), between `data` and the start of the transfer. False: some of it is not RAM.
+    // Moves `count` bytes, at most bytes(), between `data` and the start of the transfer. False: some of it
+    // is not RAM.
     bool move(DmaBus& memory, u8* data, u32 count, bool to_memory) const;
 
   private:

@@ -1,6 +1,7 @@
 #include "runtime/disks.h"
 
 #include "hw/ahci.h"
+#include "hw/nvme.h"
 #include "hw/virtio_blk.h"
 #include "hw/virtio_pci.h"
 
@@ -127,6 +128,12 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
                      std::move(device), hw::VirtioPci::Options{disk.legacy, disk.modern, disk.queues + 1}),
                  {},
                  disk.slot});
+            break;
+        }
+        case DiskDevice::Model::Nvme: {
+            auto nvme = std::make_unique<hw::Nvme>(
+                *image, hw::Nvme::Options{disk.serial.substr(0, 20), *disk.drive}, scheduler, log_);
+            config.cards.push_back({std::move(nvme), {}, disk.slot});
             break;
         }
         default: return Error{disk.given + ": expected an IDE disk (others are not built yet)"};

@@ -90,6 +90,7 @@ Complaint add_device(Options& o, Model model, const Properties& properties) {
         }
     }
     if (!disk.legacy && !disk.modern) return "disable-legacy or disable-modern, not both";
+    if (model == Model::Nvme && disk.serial.empty()) return "serial=TEXT";
     if (disk.drive_id.empty() && model != Model::IdeCd && model != Model::Floppy)
         return "drive=ID of a -drive or -blockdev";
     o.disks.push_back(std::move(disk));
@@ -248,6 +249,7 @@ std::span<const DeviceRow> disk_devices() {
         {"ahci", ",id=ID[,addr=]", "SATA controller with 6 ports: ide-hd and ide-cd on bus=ID.0 to ID.5",
          add_ahci},
         {"ich9-ahci", ",id=ID[,addr=]", "the same", add_ahci},
+        {"nvme", ",drive=ID,serial=TEXT[,addr=]", "NVM Express disk", add<Model::Nvme>},
         {"virtio-blk-pci", ",drive=ID[,serial=,addr=,num-queues=]", "virtio disk", add<Model::VirtioBlk>},
         {"virtio-blk", ",drive=ID", "the same", add<Model::VirtioBlk>},
         {"virtio-blk-pci-transitional", ",drive=ID", "the same", add<Model::VirtioBlk>},

@@ -325,6 +325,7 @@ SCENARIOS = {
     "ipxe": ipxe,
     "disk": disk,
     "disk-ahci": lambda test: disk(test, "ahci"),
+    "disk-nvme": lambda test: disk(test, "nvme"),
     "cd": cd,
     "cd-ahci": lambda test: cd(test, "-device", "ahci,id=ahci", "-drive",
                                f"file={test.guest('cd-amd64.iso')},if=none,id=c0,media=cdrom", "-device",

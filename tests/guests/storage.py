@@ -12,6 +12,7 @@ from console import Failure, Shell
 CONTROLLERS = {  # name: interface of its -drive, -device options, the disk in the guest, modules
     "ide": ("ide", (), "sda", "ata_piix,sd_mod,ext4"),
     "virtio": ("virtio", (), "vda", "virtio_pci,virtio_blk,ext4"),
+    "nvme": ("none,id=d0", ("nvme,drive=d0,serial=D0",), "nvme0n1", "nvme,ext4"),
     "ahci": ("none,id=d0", ("ahci,id=ahci", "ide-hd,drive=d0,bus=ahci.0"), "sda", "ahci,sd_mod,ext4"),
 }
 

@@ -92,6 +92,11 @@ class FakeDisk final : public BlockDevice {
         discarded.push_back({sector, count});
         done(BlockStatus::Ok);
     }
+    bool can_write_zeroes() const override { return true; }
+    void write_zeroes(u64 sector, u64 count, bool, Completion done) override {
+        zeroed.push_back({sector, count});
+        done(BlockStatus::Ok);
+    }
 
     // With `later`, transfers end when this is called.
     void complete_pending() {
@@ -106,7 +111,7 @@ class FakeDisk final : public BlockDevice {
     bool protect = false, flush_fails = false, later = false;
     unsigned reads = 0, flushes = 0;
     std::vector<Completion> pending;
-    std::vector<std::pair<u64, u64>> discarded;
+    std::vector<std::pair<u64, u64>> discarded, zeroed; // first sector, count
 
   private:
     bool hits(u64 sector, u32 count) const {

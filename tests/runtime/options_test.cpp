@@ -73,6 +73,16 @@ TEST(Options, DrivesAndDevices) {
     EXPECT_TRUE(good({"-snapshot", "-hda", "a"}).drives[0].snapshot);
     EXPECT_TRUE(good({"-hda", "a", "-drive", "file=b,cache=unsafe", "-snapshot"}).drives[1].ignore_flush);
 
+    o = good({"-device", "ahci,id=a,addr=7", "-device", "ich9-ahci", "-drive", "file=x,if=none,id=x",
+              "-device", "ide-hd,drive=x,bus=a.3", "-device", "ide-cd,bus=ahci1.0", "-drive",
+              "file=y,if=none,id=y", "-device", "nvme,drive=y,serial=N"});
+    EXPECT_EQ(o.ahci.at(0).slot, 7u);
+    EXPECT_EQ(o.ahci.at(1).id, "ahci1");
+    EXPECT_EQ(o.disks.at(0).controller, "a");
+    EXPECT_EQ(o.disks[0].place, 3u);
+    EXPECT_EQ(o.disks.at(1).controller, "ahci1");
+    EXPECT_EQ(o.disks.at(2).model, Model::Nvme);
+
     o = good({"-blockdev", "driver=file,filename=c.img,node-name=f", "-blockdev",
               "driver=qcow2,file=f,node-name=n,discard=unmap", "-device", "ide-hd,drive=n"});
     ASSERT_EQ(o.drives.size(), 1u);
@@ -280,6 +290,10 @@ TEST(Options, BadValues) {
         {"-device", "ide-hd,drive=nosuch"},
         {"-device", "ide-cd,bus=scsi.0"},
         {"-device", "ide-cd,nosuch=1"},
+        {"-device", "ahci,nosuch=1"},
+        {"-device", "ide-cd,bus=nosuch.0"},
+        {"-device", "nvme,serial=1"},
+        {"-device", "nvme,drive=d"},
         {"-drive", "file=a,media=floppy"},
         {"-drive", "file=a,index=4"},
         {"-drive", "file=a,index=x"},
