@@ -137,9 +137,8 @@ void write_result(Context& ctx, const Inst& inst, const VexOp& op, const VexOper
 }
 
 // VCVTPS2PH knows no flushing to zero, which run_numeric() sees tiny results by (SDM vol. 2, VCVTPS2PH).
-bool unmasked_tiny_half(const Context& ctx, const Inst& inst, const VexOp& op, const VexOperands& o) {
-    constexpr u32 underflow_mask = 1u << 11;
-    if ((ctx.mxcsr & underflow_mask) || op.mnemonic != "vcvtps2ph") return false;
+bool tiny_half(const Inst& inst, const VexOp& op, const VexOperands& o) {
+    if (op.mnemonic != "vcvtps2ph") return false;
     const u8* result = op.stores() ? o.stored : o.vector[0];
     for (unsigned at = 0; at < inst.size / 2u; at += 2) {
         if (!(o.opmask[3] >> at / 2 & 1)) continue;
@@ -177,12 +176,8 @@ bool run_Vex(Context& ctx, const Inst& inst) {
         run();
     else if (suppressed)
         run_suppressed(ctx, inst.rounding, run);
-    else if (!run_numeric(ctx, run))
+    else if (!run_numeric(ctx, run, [&] { return tiny_half(inst, op, o); }))
         return raise_fault(ctx, kVectorXM, false);
-    if (op.numeric && !suppressed && unmasked_tiny_half(ctx, inst, op, o)) {
-        ctx.mxcsr |= 1u << 4; // UE
-        return raise_fault(ctx, kVectorXM, false);
-    }
 
     if (inst.zeroing) zero_elements(inst, op, o);
     if (op.flags) ctx.flags = Flags(o.flags) & kAllFlags;

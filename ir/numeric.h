@@ -11,8 +11,9 @@ namespace dragoman::ir {
 
 // `compute` executes the host's instruction anew each time; it runs under the guest's MXCSR with all
 // exceptions masked, so that the host never traps. False: an exception that the guest does not mask came up;
-// its flag is set and what was computed is to be dropped.
-template <class F> bool run_numeric(Context& ctx, F compute) {
+// its flag is set and what was computed is to be dropped. `tiny` says of what was computed whether a result is, for an
+// instruction that knows no flushing to zero.
+template <class F, class T> bool run_numeric(Context& ctx, F compute, T tiny) {
 #if defined(__x86_64__)
     constexpr u32 flags = 0x3f, masks = 0x1f80, flush_to_zero = 1u << 15;
     constexpr u32 underflow = 0x10, before_computing = 0x07; // UE; IE DE ZE
@@ -31,14 +32,19 @@ template <class F> bool run_numeric(Context& ctx, F compute) {
     const bool tiny_counts = unmasked & underflow;
     if (tiny_counts) raised = run(ctx.mxcsr | flush_to_zero) & underflow;
     raised |= run(raised ? ctx.mxcsr & ~flush_to_zero : ctx.mxcsr);
+    if (tiny_counts && tiny()) raised |= underflow;
     // What is found before computing keeps the rest from being computed (SDM vol. 1, 11.5.2).
     if (raised & unmasked & before_computing) raised &= before_computing;
     ctx.mxcsr |= raised;
     return !(raised & unmasked);
 #else
+    static_cast<void>(ctx), static_cast<void>(tiny);
     compute();
     return true;
 #endif
+}
+template <class F> bool run_numeric(Context& ctx, F compute) {
+    return run_numeric(ctx, compute, [] { return false; });
 }
 
 // The same under embedded rounding: nothing is flagged or raised (SDM vol. 1, 15.6.4).

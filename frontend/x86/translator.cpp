@@ -95,6 +95,8 @@ bool names_xmm(const Instruction& insn) {
 // What the state of the processor forbids, whatever the operands are: the vector, or -1.
 int forbidden(const Mode& mode, const CpuModel& model, const InstructionInfo& info, const Instruction& insn) {
     if (info.feature != Feature::Base && !model.has(info.feature)) return kUD;
+    // AMD's second encoding (AMD APM vol. 3, 1.7), of which no model offers anything, BEXTR with an immediate included.
+    if (insn.zydis.encoding == ZYDIS_INSTRUCTION_ENCODING_XOP) return kUD;
     if ((info.attributes & kNo64) && mode.long64()) return kUD;
     if ((info.attributes & kOnlyProtected) && !mode.protected_mode) return kUD;
     if (insn.lock() && std::none_of(insn.operands, insn.operands + insn.zydis.operand_count_visible,

@@ -102,6 +102,28 @@ TEST_F(VexModes, PrefixesAndReservedFields) {
     EXPECT_EQ(vector_of({0xc4, 0xe2, 0x71, 0x90, 0x04, 0x0e}), kUD); // a gather whose mask is its index
 }
 
+// AMD's XOP encoding begins like POP: BEXTR with an immediate, LWPINS.
+TEST_F(VexModes, NoXop) {
+    m.long64();
+    enable();
+    cpu.rip = kCode;
+    EXPECT_EQ(vector_of({0x8f, 0xea, 0x78, 0x10, 0xc1, 0x01, 0x02, 0, 0}), kUD);
+    EXPECT_EQ(vector_of({0x8f, 0xea, 0x78, 0x12, 0xc1, 0x01, 0x02, 0, 0}), kUD);
+}
+
+// SDM vol. 1, 14.1.1 and 11.5.2: what comes up in different elements is flagged together, a tiny result too that is exact.
+TEST_F(VexModes, UnmaskedTinyHalfBesideAnOverflow) {
+    constexpr u32 overflow = 8, underflow = 16, precision = 32;
+    lanes(0, {0x4f000000, 0x33800000, 0, 0}); // 2^31, 2^-24: too much, and the least that a half can be
+    cpu.mxcsr = 0x1f80 & ~((overflow | underflow) << 7);
+    EXPECT_EQ(vector_of({0xc4, 0xe3, 0x79, 0x1d, 0xc1, 0x00}), kXM); // vcvtps2ph xmm1, xmm0, 0
+    EXPECT_EQ(cpu.mxcsr & 0x3f, overflow | underflow | precision);
+    lanes(0, {0x3f800000, 0x33800000, 0, 0});
+    cpu.mxcsr = 0x1f80 & ~(overflow << 7);
+    EXPECT_EQ(vector_of({0xc4, 0xe3, 0x79, 0x1d, 0xc1, 0x00}), -1);
+    EXPECT_EQ(cpu.mxcsr & 0x3f, 0u);
+}
+
 TEST_F(VexModes, TheModelDecides) {
     SystemMachine old("max,-avx2");
     old.flat();

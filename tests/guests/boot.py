@@ -18,6 +18,7 @@ import time
 
 import debian
 import display
+import installer
 import memtest
 import network
 import storage
@@ -313,6 +314,8 @@ SCENARIOS = {
     "debian-virtio": lambda test: debian.run(test, "virtio"),
     "debian-ahci": lambda test: debian.run(test, "ahci"),
     "debian-nvme": lambda test: debian.run(test, "nvme"),
+    "installer-e1000": lambda test: installer.run(test, "e1000", "ide", "/dev/sda"),
+    "installer-virtio": lambda test: installer.run(test, "virtio-net-pci", "virtio", "/dev/vda"),
     "linux-amd64": linux_amd64,
     "linux-i386": linux_i386,
     "smp": smp,
