@@ -1,6 +1,7 @@
 """Debian's installer by PXE, unattended, from packages served on the host's loopback, and the system that it installed."""
 
 import http.server
+import lzma
 import os
 import re
 import shutil
@@ -121,10 +122,24 @@ STAGES = (("Loading additional components", 1200), ("Partitions formatting|Creat
           ("Installing the base system", 1800), ("Installing GRUB boot loader", 3600), ("Finishing the installation", 1800))
 
 
+def has_components(url):
+    """Some mirrors hold a distribution's packages but not its installer's (udebs)."""
+    with urllib.request.urlopen(url + "/dists/bookworm/main/debian-installer/binary-amd64/Packages.xz", timeout=120) as index:
+        path = re.search(r"^Filename: (.*/anna_.*)$", lzma.decompress(index.read()).decode(), re.MULTILINE).group(1)
+    try:
+        with urllib.request.urlopen(f"{url}/{path}", timeout=120):
+            return True
+    except urllib.error.HTTPError:
+        return False
+
+
 def run(test, card, interface, disk):
+    source = mirror()
+    if not has_components(source):
+        raise Failure(f"the mirror {source} does not hold the installer's components (udebs): apt needs a source that does")
     kept = os.path.join(os.path.dirname(test.arguments.guests), "mirror")
     os.makedirs(kept, exist_ok=True)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Mirror", (Packages,), {"mirror": mirror(), "kept": kept}))
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Mirror", (Packages,), {"mirror": source, "kept": kept}))
     host = f"10.0.2.2:{server.server_port}"
     server.RequestHandlerClass.preseed = PRESEED.format(host=host, disk=disk)
     threading.Thread(target=server.serve_forever, daemon=True).start()
