@@ -100,6 +100,9 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
     }
     for (const DiskDevice& disk : devices_) {
         block::Disk* image = disk.drive ? disks_[*disk.drive].get() : nullptr;
+        if (disk.model == DiskDevice::Model::Floppy)
+            if (auto s = check_floppy(image, disk.drive ? drives_[*disk.drive].file : ""); !s)
+                return Error{disk.given + ": " + s.error().message};
         switch (disk.model) {
         case DiskDevice::Model::IdeDisk:
         case DiskDevice::Model::IdeCd: {
@@ -136,7 +139,7 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
             config.cards.push_back({std::move(nvme), {}, disk.slot});
             break;
         }
-        default: return Error{disk.given + ": expected an IDE disk (others are not built yet)"};
+        case DiskDevice::Model::Floppy: config.floppies[*disk.place] = image; break;
         }
     }
     return Ok{};
@@ -175,7 +178,7 @@ std::vector<DriveInfo> Disks::list() const {
     for (const DiskDevice& device : devices_) {
         DriveInfo& info = all.emplace_back();
         info.name = name_of(device);
-        info.removable = device.model == DiskDevice::Model::IdeCd;
+        info.removable = removable(device);
         const block::Disk* disk = device.drive ? disks_[*device.drive].get() : nullptr;
         if (!disk) continue;
         const DriveOption& drive = drives_[*device.drive];
@@ -206,13 +209,24 @@ std::string Disks::describe() const {
     return text.empty() ? "no drives\n" : text;
 }
 
+bool Disks::removable(const DiskDevice& device) {
+    return device.model == DiskDevice::Model::IdeCd || device.model == DiskDevice::Model::Floppy;
+}
+
+Status Disks::check_floppy(const block::Disk* disk, const std::string& file) {
+    if (!disk || hw::floppy_geometry(disk->sectors())) return Ok{};
+    return Error{"floppy image '" + file + "': holds " +
+                 std::to_string(disk->sectors() * BlockDevice::sector_bytes) +
+                 " bytes (expected at most 2949120)"};
+}
+
 Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::string& file, bool force) {
     for (DiskDevice& device : devices_) {
         if (name_of(device) != name) continue;
-        hw::AtapiCd* cd = cd_of(pc, device);
-        if (!cd) return Error{"'" + name + "' has no medium that can be changed"};
+        if (!removable(device)) return Error{"'" + name + "' has no medium that can be changed"};
+        hw::AtapiCd* cd = cd_of(pc, device); // or else a floppy drive
         std::unique_ptr<block::Disk> fresh;
-        DriveOption drive{.file = file, .cd = true, .read_only = true};
+        DriveOption drive{.file = file, .cd = cd != nullptr, .read_only = cd != nullptr};
         if (device.drive) {
             drive = drives_[*device.drive];
             drive.file = file;
@@ -222,9 +236,13 @@ Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::stri
             auto opened = open_disk(drive);
             if (!opened) return opened.error();
             fresh = std::move(*opened);
+            if (!cd)
+                if (auto s = check_floppy(fresh.get(), file); !s) return s;
         }
         settle(); // nothing may use the old one any more
-        if (!cd->change_disc(fresh.get(), force))
+        if (!cd)
+            pc.floppy(*device.place).insert(fresh.get());
+        else if (!cd->change_disc(fresh.get(), force))
             return Error{"'" + name + "' is locked by the guest (-f takes it out)"};
         if (!device.drive) {
             device.drive = unsigned(drives_.size());

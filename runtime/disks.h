@@ -51,6 +51,8 @@ class Disks {
     Result<std::unique_ptr<block::Disk>> open_disk(const DriveOption& drive);
     // The drive of a CD device, null for others.
     hw::AtapiCd* cd_of(hw::Pc& pc, const DiskDevice& device) const;
+    static bool removable(const DiskDevice& device);
+    static Status check_floppy(const block::Disk* disk, const std::string& file);
     std::string name_of(const DiskDevice& device) const;
     Status add_devices(hw::PcConfig& config, hw::Scheduler& scheduler);
 

@@ -249,6 +249,7 @@ std::span<const DeviceRow> disk_devices() {
         {"ahci", ",id=ID[,addr=]", "SATA controller with 6 ports: ide-hd and ide-cd on bus=ID.0 to ID.5",
          add_ahci},
         {"ich9-ahci", ",id=ID[,addr=]", "the same", add_ahci},
+        {"floppy", "[,drive=ID][,unit=N]", "floppy drive A (unit 0) or B", add<Model::Floppy>},
         {"nvme", ",drive=ID,serial=TEXT[,addr=]", "NVM Express disk", add<Model::Nvme>},
         {"virtio-blk-pci", ",drive=ID[,serial=,addr=,num-queues=]", "virtio disk", add<Model::VirtioBlk>},
         {"virtio-blk", ",drive=ID", "the same", add<Model::VirtioBlk>},

@@ -66,13 +66,13 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
       fpu_irq_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
       pm_(ports_, scheduler, piix3_.isa(9), log, {.power_off = pins_.power_off, .smi = pins_.smi},
           {.lpt = config_.parallel.has_value()}),
-      ide_(piix3_.isa(14), piix3_.isa(15), log), keyboard_(log), mouse_(log),
-      i8042_(scheduler, keyboard_, mouse_,
-             {.irq1 = piix3_.isa(1),
-              .irq12 = piix3_.isa(12),
-              .a20 = [this](bool level) { a20_.set_keyboard_controller(level); },
-              .reset = pins_.init},
-             log),
+      ide_(piix3_.isa(14), piix3_.isa(15), log), fdc_(piix3_.isa(6), dma8237_, scheduler, log),
+      keyboard_(log), mouse_(log), i8042_(scheduler, keyboard_, mouse_,
+                                          {.irq1 = piix3_.isa(1),
+                                           .irq12 = piix3_.isa(12),
+                                           .a20 = [this](bool level) { a20_.set_keyboard_controller(level); },
+                                           .reset = pins_.init},
+                                          log),
       fw_cfg_(dma, log) {
     apic_bus_.attach(lapic_);
     apic_bus_.on_eoi([this](u8 vector) { ioapic_.end_of_interrupt(vector); });
@@ -99,6 +99,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     attach(1, 1, ide_, 0);
     attach(1, 3, pm_, 0);
     ide_.map_ports(ports_);
+    fdc_.map(ports_);
     if (config_.vga) {
         vga_ = std::make_unique<Vga>(scheduler, config_.vga_bios, log);
         attach(2, 0, *vga_, 0);
@@ -131,10 +132,9 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     fill_cmos();
     fill_fw_cfg();
 
-    devices_ = {
-        &lapic_,          &ioapic_,      &pic_, &hpet_, &pit_,      &rtc_,   &dma8237_, &port92_,
-        &piix3_,          &host_bridge_, &pm_,  &ide_,  &keyboard_, &mouse_, &i8042_,   serial_[0].get(),
-        serial_[1].get(), &fw_cfg_,      &post_};
+    devices_ = {&lapic_,          &ioapic_,         &pic_,    &hpet_, &pit_, &rtc_,      &dma8237_, &port92_,
+                &piix3_,          &host_bridge_,    &pm_,     &ide_,  &fdc_, &keyboard_, &mouse_,   &i8042_,
+                serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_};
     if (vga_) devices_.push_back(vga_.get());
     if (parallel_) devices_.push_back(parallel_.get());
     for (const PcConfig::Card& card : config_.cards)
@@ -187,6 +187,10 @@ void Pc::attach_drives() {
     }
     ide_.primary().attach(std::move(drives[0]), std::move(drives[1]));
     ide_.secondary().attach(std::move(drives[2]), std::move(drives[3]));
+    for (unsigned n = 0; n < Fdc82077::drives; ++n) {
+        fdc_.drive(n).connected = config_.floppies[n].has_value();
+        fdc_.drive(n).insert(config_.floppies[n].value_or(nullptr));
+    }
 }
 
 // CMOS bytes that PC firmware reads (as far as it does not ask fw_cfg).
@@ -206,8 +210,17 @@ void Pc::fill_cmos() {
     rtc_.set_cmos(0x5b, u8(above_4g));
     rtc_.set_cmos(0x5c, u8(above_4g >> 8));
     rtc_.set_cmos(0x5d, u8(above_4g >> 16));
-    rtc_.set_cmos(0x14, 0x06); // a coprocessor, a PS/2 mouse, an EGA or better display, no floppy
-    rtc_.set_cmos(0x5f, 0);    // one processor
+    // Floppy drives: their types, and how many there are; then a coprocessor, a PS/2 mouse, an EGA or better
+    // display.
+    u8 types = 0, equipment = 0x06;
+    for (unsigned drive = 0; drive < Fdc82077::drives; ++drive) {
+        if (!fdc_.drive(drive).connected) continue;
+        types = u8(types | fdc_.drive(drive).geometry().drive_type << (drive == 0 ? 4 : 0));
+        equipment = u8((equipment | 1) + (equipment & 1 ? 0x40 : 0));
+    }
+    rtc_.set_cmos(0x10, types);
+    rtc_.set_cmos(0x14, equipment);
+    rtc_.set_cmos(0x5f, 0); // one processor
 
     set_boot_order(config_.boot_order);
 

@@ -13,6 +13,7 @@
 #include "hw/core/scheduler.h"
 #include "hw/debug_ports.h"
 #include "hw/dma8237.h"
+#include "hw/fdc_82077.h"
 #include "hw/fw_cfg.h"
 #include "hw/hpet.h"
 #include "hw/i440fx.h"
@@ -55,7 +56,10 @@ struct PcConfig {
         std::string serial_number;
     };
     std::array<std::optional<Drive>, 4>
-        ide;                              // primary master, primary slave, secondary master, secondary slave
+        ide; // primary master, primary slave, secondary master, secondary slave
+    // Floppy drives A and B: nothing, or a drive with an image of a size that floppy_geometry() takes, or
+    // with null.
+    std::array<std::optional<BlockDevice*>, Fdc82077::drives> floppies;
     std::array<CharBackend*, 2> serial{}; // COM1, COM2; null: the port exists, nobody is connected
     struct Parallel {
         CharSink* sink = nullptr;
@@ -121,6 +125,7 @@ class Pc {
     Vga* vga() { return vga_.get(); }
     Piix4Pm& power() { return pm_; }
     AtapiCd* cd(unsigned drive); // null: no CD drive there
+    FloppyDrive& floppy(unsigned drive) { return fdc_.drive(drive); }
     FwCfg& fw_cfg() { return fw_cfg_; }
     PciBus& pci() { return pci_; }
     const PicPair& pic() const { return pic_; }
@@ -156,6 +161,7 @@ class Pc {
     I440fx host_bridge_;
     Piix4Pm pm_;
     Piix3Ide ide_;
+    Fdc82077 fdc_;
     std::unique_ptr<Vga> vga_;
     Ps2Keyboard keyboard_;
     Ps2Mouse mouse_;
