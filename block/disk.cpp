@@ -12,7 +12,7 @@ bool all_zero(const u8* p, u64 bytes) {
 
 Disk::Disk(std::shared_ptr<Image> image, Workers& workers, Options options)
     : image_(std::move(image)), workers_(workers), options_(std::move(options)),
-      sectors_(image_->bytes() / sector_bytes) {}
+      sectors_(image_->bytes() / sector_bytes + (image_->bytes() % sector_bytes != 0 ? 1 : 0)) {}
 
 void Disk::submit(Work work, OnError on_error, Completion done) {
     auto outcome = std::make_shared<Outcome>();

@@ -1,11 +1,15 @@
 #include "block/raw_image.h"
 
 #include <algorithm>
+#include <cstring>
 
 namespace dragoman::block {
 
 Outcome RawImage::read(u64 at, u8* to, u64 count) {
-    return file_->read(at, to, count, HostFile::PastEnd::Error);
+    // The last sector of a file that does not end with a whole one is filled up with zeroes.
+    const u64 end = bytes(), held = at < end ? std::min(count, end - at) : 0;
+    std::memset(to + held, 0, count - held);
+    return file_->read(at, to, held, HostFile::PastEnd::Error);
 }
 
 Outcome RawImage::write(u64 at, const u8* from, u64 count) {

@@ -268,6 +268,10 @@ void Pc::set_up_without_firmware() {
         isa.config_write(u8(0x60 + pirq), 1, routes[pirq]);
     ports_.out(0x4d1, 1, 0x0c | 0x02); // IRQ 10, 11 and the SCI, 9
 
+    // The cascade of the DMA controllers is open: channel 4 in cascade mode, not masked.
+    ports_.out(0xd6, 1, 0xc0);
+    ports_.out(0xd4, 1, 0x00);
+
     // PMBASE where the tables say, decoding on (82371AB, PMBA and PMREGMISC).
     PciFunction& power = *pci_.at(1, 3);
     power.config_write(0x40, 4, 0x600 | 1);

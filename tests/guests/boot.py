@@ -330,6 +330,7 @@ SCENARIOS = {
     "disk-ahci": lambda test: disk(test, "ahci"),
     "disk-nvme": lambda test: disk(test, "nvme"),
     "cd": cd,
+    "floppy": storage.floppy,
     "cd-ahci": lambda test: cd(test, "-device", "ahci,id=ahci", "-drive",
                                f"file={test.guest('cd-amd64.iso')},if=none,id=c0,media=cdrom", "-device",
                                "ide-cd,drive=c0,bus=ahci.2"),

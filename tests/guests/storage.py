@@ -1,6 +1,7 @@
 """Disks in real use: images of several kinds behind several controllers, and what is left when the emulator is killed."""
 
 import base64
+import hashlib
 import os
 import random
 import shutil
@@ -46,12 +47,17 @@ def check_clean(test, image):
             raise Failure(f"qemu-img check: {result}")
 
 
-def start(test, controller, image, more="", script=None):
-    initrd = os.path.join(test.scratch.name, "initrd")
+def join(test, initrd):
+    """The archive of the shell, followed by the one of modules."""
     with open(initrd, "wb") as joined:
         for part in ("initrd-amd64.cpio", "modules-amd64.cpio"):
             with open(test.guest(part), "rb") as source:
                 joined.write(source.read())
+
+
+def start(test, controller, image, more="", script=None):
+    initrd = os.path.join(test.scratch.name, "initrd")
+    join(test, initrd)
     _, _, disk, modules = CONTROLLERS[controller]
     run = f" dragoman.run={base64.b64encode(script.encode()).decode().rstrip('=')}" if script else ""
     console = test.start("-kernel", test.guest("vmlinuz-amd64"), "-initrd", initrd, "-append",
@@ -91,6 +97,60 @@ def images(test):
                                      stdout=subprocess.PIPE, stderr=subprocess.DEVNULL).stdout
             if written != "".join(f"{n}\n" for n in range(1, 30001)).encode():
                 raise Failure(f"the image does not hold what the guest wrote by {controller}")
+
+
+def grub_floppy(test, path, mark):
+    """A 1.44 MB image that boots into GRUB's command line, with `mark` in sector 2000."""
+    core = os.path.join(test.scratch.name, "core.img")
+    config = os.path.join(test.scratch.name, "core.cfg")
+    with open(config, "w", encoding="utf-8") as file:
+        file.write("serial --unit=0\nterminal_output serial\nterminal_input serial\n")
+    grub = "/usr/lib/grub/i386-pc"
+    subprocess.run(["grub-mkimage", "-d", grub, "-O", "i386-pc", "-p", "(fd0)", "-c", config, "-o", core,
+                    "biosdisk", "serial", "terminal", "echo", "cat", "normal", "halt"], check=True)
+    with open(path, "wb") as image, open(os.path.join(grub, "boot.img"), "rb") as boot, open(core, "rb") as rest:
+        image.write(boot.read(512))
+        image.write(rest.read())
+        image.seek(2000 * 512)
+        image.write(f"{mark}\n".encode().ljust(512))
+        image.truncate(2880 * 512)
+
+
+def floppy(test):
+    """A floppy disk boots by the BIOS; Linux formats nothing, but reads one drive and writes the other."""
+    boot, other = (os.path.join(test.scratch.name, name) for name in ("boot.img", "other.img"))
+    mark = f"MARK-{random.randrange(1 << 40):x}"
+    grub_floppy(test, boot, mark)
+    console = test.start("-fda", boot, memory="64")
+    console.expect("grub>")
+    console.say("GRUB from the floppy disk")
+    console.send("cat (fd0)2000+1\n")
+    console.expect(f"^{mark}")
+    console.send("\x01x")
+    test.ends()
+
+    data = random.randbytes(1440 * 512)
+    with open(other, "wb") as image:
+        image.write(data)
+    initrd = os.path.join(test.scratch.name, "initrd")
+    join(test, initrd)
+    console = test.start("-kernel", test.guest("vmlinuz-amd64"), "-initrd", initrd, "-append",
+                         "console=ttyS0 quiet dragoman.load=floppy", "-drive", f"file={boot},if=floppy,format=raw",
+                         "-drive", f"file={other},if=floppy,index=1,format=raw", memory="128")
+    console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+    shell = Shell(console)
+    shell.check("md5sum /dev/fd1", f"^{hashlib.md5(data).hexdigest()} ")
+    with open(boot, "rb") as image:
+        shell.check("md5sum /dev/fd0", f"^{hashlib.md5(image.read()).hexdigest()} ")
+    shell.check("seq 1 40000 | dd of=/dev/fd0 bs=18432 count=11 iflag=fullblock conv=fsync 2>/dev/null && echo written",
+                "^written$")
+    console.send("poweroff -f\n")
+    test.ends()
+    numbers = "".join(f"{n}\n" for n in range(1, 40001)).encode()[:11 * 18432]
+    with open(boot, "rb") as image:
+        if image.read(len(numbers)) != numbers:
+            raise Failure("the floppy image does not hold what the guest wrote")
+    console.say("ok: the image holds what the guest wrote")
 
 
 BLOCK = 65536
