@@ -46,7 +46,7 @@ Result<Chardev*> Chardevs::get(const std::string& option, const std::string& tex
 }
 
 Result<Chardev*> Chardevs::monitor(const std::string& text) {
-    if (mux_ && terminal_) return &terminal_->front(1);
+    if (mux_ && terminal_ && (text.empty() || text == "none" || is_terminal(text))) return &terminal_->front(1);
     return get("-monitor", text, "compat_monitor0");
 }
 

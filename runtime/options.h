@@ -106,7 +106,7 @@ struct Options {
 
     std::vector<std::string>
         serial;                   // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
-    std::string monitor = "none"; // stdio, none, unix:PATH,server...
+    std::string monitor; // stdio, none, unix:PATH,server...; empty: not given, then it shares mon:stdio, if there is one
     std::string parallel;         // empty: there is no such port
     std::vector<std::string> qmp; // character devices
     std::string name, uuid;       // of the machine

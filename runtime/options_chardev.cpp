@@ -175,7 +175,8 @@ std::vector<const std::string*> users_of_chardevs(const Options& o) {
 }
 
 Status check_chardevs(Options& o) {
-    if (o.nographic && o.serial.empty()) o.serial = {"mon:stdio"};
+    // The monitor shares the terminal unless it was given a place of its own.
+    if (o.nographic && o.serial.empty()) o.serial = {o.monitor.empty() ? "mon:stdio" : "stdio"};
     std::map<std::string, unsigned> uses;
     unsigned terminals = 0;
     bool shared = false, monitor = false;

@@ -204,6 +204,7 @@ TEST(Options, ReadConfig) {
 
 TEST(Options, CharacterDevices) {
     EXPECT_EQ(good({"-nographic"}).serial, std::vector<std::string>{"mon:stdio"});
+    EXPECT_EQ(good({"-nographic", "-monitor", "unix:/tmp/x,server=on,wait=off"}).serial, std::vector<std::string>{"stdio"});
     EXPECT_TRUE(good({"-nographic"}).nographic);
     EXPECT_EQ(good({"-serial", "none", "-nographic"}).serial, std::vector<std::string>{"none"});
     for (const char* device :

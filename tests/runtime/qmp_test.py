@@ -241,6 +241,20 @@ class Qmp(unittest.TestCase):
                                 timeout=60, input=b"info status\nquit\n", check=True)
         self.assertIn(b"VM status: paused", result.stdout)
 
+    def test_a_monitor_of_its_own_beside_nographic(self):
+        with tempfile.TemporaryDirectory(prefix="dragoman-test.") as folder:
+            for serial in ([], ["-serial", "mon:stdio"]):
+                path = os.path.join(folder, f"monitor{len(serial)}")
+                process = subprocess.Popen([EMULATOR, "-nographic", "-S", *serial, "-monitor", f"unix:{path},server=on,wait=off"],
+                                           stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
+                end = time.monotonic() + 60
+                while not os.path.exists(path) and time.monotonic() < end:
+                    time.sleep(0.05)
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.connect(path)
+                    s.sendall(b"quit\n")
+                    self.assertEqual(process.wait(60), 0)
+
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
