@@ -49,3 +49,19 @@ def programs(title, results):
         line += f" {'':13} {geometric_mean([statistics.median(v) for v in of[name].values()]):7.2f} {'':7}"
     lines.append(line.rstrip())
     return "\n".join(lines)
+
+
+IO_BYTES, IO_AT_RANDOM = 64 << 20, 4000
+
+
+def io(results):
+    """MiB or operations in a second, medians; and how many times QEMU's."""
+    lines = ["Disks and network                  " + "".join(f"{name:>12}" for name in results) + "   times QEMU's"]
+    for kernel in next(iter(results.values()))[0]["seconds"]:
+        seconds = {name: statistics.median(run["seconds"][kernel] for run in runs) for name, runs in results.items()}
+        amount, unit = (IO_AT_RANDOM, "/s") if kernel.endswith("-4k") else (IO_BYTES / (1 << 20), "MiB/s")
+        line = f"  {kernel:24} {unit:>8}" + "".join(f"{amount / s:12.0f}" for s in seconds.values())
+        if {"dragoman", "qemu"} <= seconds.keys():
+            line += f" {seconds['qemu'] / seconds['dragoman']:14.2f}"
+        lines.append(line)
+    return "\n".join(lines)
