@@ -45,11 +45,11 @@ def chosen(arguments):
     return emulators
 
 
-def guest_command(emulator, script, initrd="initrd-bench-amd64.cpio", load="", options=()):
-    """Debian's unmodified amd64 kernel with the benchmark's initramfs, whose /init loads the modules `load` and runs `script`."""
+def guest_command(emulator, script, arch="amd64", initrd=None, load="", options=()):
+    """Debian's unmodified kernel with the benchmark's initramfs, whose /init loads the modules `load` and runs `script`."""
     run = base64.b64encode(script.encode()).decode().rstrip("=")
-    return [*emulator, *MACHINE, "-kernel", os.path.join(GUESTS, "vmlinuz-amd64"),
-            "-initrd", os.path.join(GUESTS, initrd), *options, "-append",
+    return [*emulator, *MACHINE, "-kernel", os.path.join(GUESTS, f"vmlinuz-{arch}"),
+            "-initrd", os.path.join(GUESTS, initrd or f"initrd-bench-{arch}.cpio"), *options, "-append",
             f"console=ttyS0 dragoman.load={load} dragoman.run={run}"]
 
 

@@ -5,7 +5,7 @@ import statistics
 
 from lib import tables
 
-PROGRAMS = ("integer", "classes", "work")
+PROGRAMS = ("integer", "integer-i386", "classes", "work")
 WORSE = 1.05
 
 

@@ -1,7 +1,7 @@
 """The programs of bench/guest: on the host, and in each emulator, in turn.
 
 "work" is a script that runs Debian's programs in the tree of scripts/make-userland, by chroot on either side; the others
-are static programs.
+are static programs. "integer-i386" is "integer" for the i386, under Debian's i386 kernel.
 """
 
 import os
@@ -33,6 +33,8 @@ def guest_command(program, emulator, arguments):
         return machines.guest_command(
             emulator, " ".join([MOUNT_TREE, *arguments]), initrd="initrd-work-amd64.cpio",
             load="ata_piix,sd_mod,ext4", options=["-drive", f"file={TREE}.img,format=raw,if=ide,snapshot=on"])
+    if program.endswith("-i386"):
+        return machines.guest_command(emulator, " ".join([program, *arguments]), arch="i386")
     return machines.guest_command(emulator, " ".join([program, *arguments]))
 
 
