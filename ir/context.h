@@ -103,12 +103,11 @@ struct alignas(64) Context {
 
     struct JumpCacheEntry {
         u64 pc = 0;          // rip of a block
-        u64 negated_key = 0; // minus the key under which it was found: generated code compares by adding, which
-                             // can be done without touching flags; 0 matches no key
-        const void* host = nullptr;
+        u64 key = 0;         // the key under which it was found; 0 matches no key
+        const void* host = nullptr; // its entry for those who come with the flags saved
         u64 unused = 0; // 32 bytes, so that the index is a shift
     };
-    static constexpr unsigned jump_cache_bits = 12;
+    static constexpr unsigned jump_cache_bits = 14;
     JumpCacheEntry* jump_cache = nullptr; // [1 << jump_cache_bits]
 
     class Memory* memory = nullptr;
@@ -122,7 +121,7 @@ struct alignas(64) Context {
 
 // Index of a rip in the jump cache: the same function is emitted inline by the backend.
 constexpr u64 jump_cache_index(u64 pc) {
-    return (pc ^ (pc >> Context::jump_cache_bits)) & ((1u << Context::jump_cache_bits) - 1);
+    return pc & ((1u << Context::jump_cache_bits) - 1);
 }
 
 } // namespace dragoman::ir

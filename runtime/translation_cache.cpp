@@ -140,14 +140,14 @@ void TranslationCache::try_link(CachedBlock& from, const u8* host_return, Cached
             backend_->look_up(from.entry, at);
             continue;
         }
-        backend_->link(from.entry, at, to.entry);
+        backend_->link(from.entry, at, to.entry, to.code);
         to.in.push_back(from.out[site]);
         ++counters_.links;
     }
 }
 
 void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block) {
-    jump_cache_[ir::jump_cache_index(rip)] = {rip, u64(0) - key, block.entry, 0};
+    jump_cache_[ir::jump_cache_index(rip)] = {rip, key, block.entry + block.code.saved_entry, 0};
 }
 
 void TranslationCache::clear_jump_cache() {
@@ -172,7 +172,7 @@ void TranslationCache::detach(CachedBlock& block) {
         link.unlink();
     }
     ir::Context::JumpCacheEntry& jump = jump_cache_[ir::jump_cache_index(block.key.rip)];
-    if (jump.host == block.entry) jump = {};
+    if (jump.host == block.entry + block.code.saved_entry) jump = {};
     for (unsigned part = 0; part < 2; ++part)
         if (block.source.bytes[part]) drop_page(block.source.gpa[part] >> 12);
 }

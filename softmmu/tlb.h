@@ -128,12 +128,14 @@ class Tlb {
     u32 keys_seen_ = 0; // of entries filled since the table was last empty
 
     // How many entries come from large mappings, by a hash of the mapping's address: where there is none,
-    // flush_page looks at one entry of each view and not at all of them.
-    static constexpr u64 kLargeCounts = 256;
+    // flush_page looks at one entry of each view and not at all of them. A kernel that maps all memory by large pages has
+    // hundreds of them in use.
+    static constexpr unsigned kLargeBitsOfHash = 13;
+    static constexpr u64 kLargeCounts = u64{1} << kLargeBitsOfHash;
     static constexpr u8 kLargeBits[] = {21, 22, 30};
     std::array<u16, kLargeCounts> large_{};
     static u64 large_hash(u64 linear, u8 page_bits) {
-        return ((linear >> page_bits) + page_bits * u64{37}) % kLargeCounts;
+        return ((linear >> page_bits) + page_bits) * 0x9e3779b97f4a7c15 >> (64 - kLargeBitsOfHash);
     }
 };
 

@@ -31,8 +31,9 @@ class X64Backend final : public Backend {
         return true;
     }
 
-    void link(const u8* entry, const LinkSite& site, const u8* target_entry) override {
-        patch(entry, site, target_entry);
+    void link(const u8* entry, const LinkSite& site, const u8* target_entry,
+              const Compiled& target) override {
+        patch(entry, site, target_entry + (site.saved_flags ? target.saved_entry : 0));
     }
     void unlink(const u8* entry, const LinkSite& site) override {
         patch(entry, site, entry + site.stub_offset);

@@ -19,6 +19,7 @@ struct LinkSite {
     u32 jump_offset;   // of the patchable jmp rel32 from the block's entry
     u32 stub_offset;   // where it leads while unlinked
     u32 return_offset; // Context::host_return - entry when the stub was taken
+    bool saved_flags;  // the jump is made with the flags in RAX too
     u64 target;        // rip
 };
 
@@ -31,6 +32,8 @@ struct SidePoint {
 
 struct Compiled {
     u32 code_bytes = 0; // entry is offset 0
+    u32 saved_entry =
+        0; // offset of the entry for those who come with the flags saved in RAX: the jump cache's
     u32 host_instructions = 0; // in line: without what is rarely run and lies behind the block's end
     std::vector<LinkSite> links;
     std::vector<SidePoint> points; // sorted by return_offset
@@ -44,6 +47,8 @@ struct Options {
     bool use_bmi2 = true;      // if the host has it
     bool inline_tlb = true;    // off: every access goes through the slow path
     bool inline_lookup = true; // off: indirect jumps leave to the run loop
+    bool saved_flags = true;   // off: between linked blocks the flags are always in EFLAGS
+    bool early_polls = true;   // off: a branch backward polls between its flags and the jump
     bool share_checks = true;  // off: each access has a TLB check of its own
     bool inline_x87 = true;    // off: x87 instructions are calls into C++
 };
@@ -56,6 +61,8 @@ struct Switch {
 inline constexpr Switch kSwitches[] = {{"bmi2", &Options::use_bmi2},
                                        {"inline-tlb", &Options::inline_tlb},
                                        {"inline-lookup", &Options::inline_lookup},
+                                       {"saved-flags", &Options::saved_flags},
+                                       {"early-polls", &Options::early_polls},
                                        {"share-checks", &Options::share_checks},
                                        {"inline-x87", &Options::inline_x87}};
 
@@ -74,7 +81,8 @@ class Backend {
     virtual bool compile(const ir::Block& block, const u8* at, u64 room, Compiled& out) = 0;
 
     // Patches a jump at run time (the code may not be running in another thread).
-    virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry) = 0;
+    virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry,
+                      const Compiled& target) = 0;
     virtual void unlink(const u8* entry, const LinkSite& site) = 0;
     // Makes an unlinked jump look its target up in the jump cache instead of leaving: for a target that must
     // be checked each time. For good.

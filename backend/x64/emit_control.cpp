@@ -64,32 +64,76 @@ const Emitter::Label& Emitter::interpret_out_of_line(const Inst& inst, const Lab
     return o.entry;
 }
 
-// ---- polls: nothing here touches EFLAGS
+// ---- polls
 
+// A comparison and a jump that is not taken. Where the guest's flags are in EFLAGS alone it must do without
+// touching them.
 void Emitter::poll(const Inst& inst, OutOfLineFn leave) {
+    const bool keep_eflags = at_ == FlagsAt::Eflags;
+    if (!keep_eflags) clobber(needed_before_);
     OutOfLine& o = out_of_line(leave, inst);
     const Label out = o.entry;
     const Label done = o.back = a.newLabel(); // the guest's flags are where they were at the poll
+    if (keep_eflags)
+        poll_around_eflags(out, done);
+    else
+        poll_by_compare(out);
+    a.bind(done);
+}
+
+void Emitter::poll_by_compare(const Label& out) {
+    a.cmp(in_context(offsetof(Context, poll), 4), 0);
+    a.jne(out);
+    if (!options_.count_exact) return;
+    a.test(x86::r15, x86::r15);
+    a.js(out);
+}
+
+void Emitter::poll_around_eflags(const Label& out, const Label& done) {
     const Label quiet = a.newLabel();
     a.mov(x86::ecx, in_context(offsetof(Context, poll), 4));
     a.jecxz(x86::rcx, quiet);
     a.jmp(out);
     a.bind(quiet);
-    if (options_.count_exact) {
-        if (bmi2()) {
-            a.mov(x86::ecx, 63);
-            a.shrx(x86::rcx, x86::r15, x86::rcx);
-        } else { // spread the sign bit over a byte
-            a.mov(x86::rcx, x86::r15);
-            a.bswap(x86::rcx);
-            a.movsx(x86::ecx, x86::cl);
-            a.bswap(x86::ecx);
-            a.movzx(x86::ecx, x86::cl);
-        }
-        a.jecxz(x86::rcx, done);
-        a.jmp(out);
+    if (!options_.count_exact) return;
+    if (bmi2()) {
+        a.mov(x86::ecx, 63);
+        a.shrx(x86::rcx, x86::r15, x86::rcx);
+    } else { // spread the sign bit over a byte
+        a.mov(x86::rcx, x86::r15);
+        a.bswap(x86::rcx);
+        a.movsx(x86::ecx, x86::cl);
+        a.bswap(x86::ecx);
+        a.movzx(x86::ecx, x86::cl);
     }
-    a.bind(done);
+    a.jecxz(x86::rcx, done);
+    a.jmp(out);
+}
+
+// A conditional jump backward polls before what sets its flags, where no flags are alive: from the position
+// returned (kNoPoll if there is none such) to the branch nothing touches memory or may leave.
+size_t Emitter::early_poll(const ir::Block& block) const {
+    constexpr size_t longest = 6; // these ops are emitted twice
+    const size_t end = block.insts.size() - 1;
+    const Inst& last = block.insts[end];
+    if (!options_.early_polls || last.op != ir::Op::Branch) return kNoPoll;
+    size_t insn = end;
+    while (block.insts[insn].op != ir::Op::Insn && insn)
+        --insn;
+    const u64 rip = rip_of(u32(block.insts[insn].imm));
+    if (u64(last.imm) > rip && u64(last.imm2) > rip) return kNoPoll;
+    for (size_t at = end; at-- > 0 && end - at <= longest;) {
+        const u8 effects = ir::info(block.insts[at].op).effects;
+        if (effects & (ir::kTouchesMemory | ir::kMayFault | ir::kTouchesState | ir::kEndsBlock)) break;
+        if (ir::may_leave(block.insts[at])) break;
+        if (!(needed_[at] & live_[at])) return at;
+    }
+    return kNoPoll;
+}
+
+void Emitter::emit_early_poll() {
+    at_ = FlagsAt::Nowhere;
+    poll_by_compare(out_of_line(&Emitter::event_before_branch, block_->insts.back()).entry);
 }
 
 // RAX holds the flags from here on, as the exit stubs expect.
@@ -110,17 +154,33 @@ void Emitter::event_of_branch(const OutOfLine& o) {
     const bool taken_backward = u64(o.inst->imm) <= current_rip(),
                else_backward = u64(o.inst->imm2) <= current_rip();
     const ir::Cond cond = o.inst->cond;
+    want_eflags();
     if (!else_backward) a.j(x86::CondCode(u8(ir::negate(cond))), o.back);
     if (!taken_backward) a.j(x86::CondCode(u8(cond)), o.back);
+    leave_by_branch(*o.inst, taken_backward, else_backward);
+}
+// To that side, or those sides, of a branch that leads backward. The condition is in EFLAGS.
+void Emitter::leave_by_branch(const Inst& branch, bool taken_backward, bool else_backward) {
     saved_for_exit();
-    move_imm(host::scratch, u64(taken_backward ? o.inst->imm : o.inst->imm2));
+    move_imm(host::scratch, u64(taken_backward ? branch.imm : branch.imm2));
     if (taken_backward && else_backward) {
         const Label taken = a.newLabel();
-        a.j(x86::CondCode(u8(cond)), taken);
-        move_imm(host::scratch, u64(o.inst->imm2));
+        a.j(x86::CondCode(u8(branch.cond)), taken);
+        move_imm(host::scratch, u64(branch.imm2));
         a.bind(taken);
     }
     jump_to(stubs_.exit_event);
+}
+// Polled early: the way to the branch, and what the branch does.
+void Emitter::event_before_branch(const OutOfLine& o) {
+    const Inst& branch = *o.inst;
+    emit_range(early_poll_, block_->insts.size() - 1, false);
+    want_eflags();
+    const bool taken_backward = u64(branch.imm) <= current_rip(),
+               else_backward = u64(branch.imm2) <= current_rip();
+    if (!taken_backward) link_jump_if(branch.cond, branch, u64(branch.imm));
+    if (!else_backward) link_jump_if(ir::negate(branch.cond), branch, u64(branch.imm2));
+    leave_by_branch(branch, taken_backward, else_backward);
 }
 void Emitter::event_of_value(const OutOfLine& o) {
     const bool taken_backward = u64(o.inst->imm) <= current_rip(),
@@ -172,30 +232,23 @@ void Emitter::finish_flags() {
 }
 
 // Another page may be mapped elsewhere tomorrow, so nothing is patched: the jump cache knows what is there
-// under the present key. EFLAGS stay as they are. All temporaries are dead.
+// under the present key. All temporaries are dead.
 void Emitter::far_jump(u64 target) {
     using Entry = Context::JumpCacheEntry;
     const i32 at = i32(ir::jump_cache_index(target) * sizeof(Entry));
-    const Label miss = a.newLabel(), same_pc = a.newLabel(), same_key = a.newLabel();
+    const Label miss = a.newLabel();
     const auto field = [&](size_t offset) { return x86::ptr(x86::r13, at + i32(offset), 8); };
+    save_flags();
     a.mov(x86::r13, in_context(offsetof(Context, jump_cache), 8));
-    move_imm(host::address, u64(0) - target);
-    a.mov(x86::rcx, field(offsetof(Entry, pc)));
-    a.lea(x86::rcx, x86::ptr(x86::rcx, x86::r14));
-    a.jecxz(x86::rcx, same_pc);
-    a.jmp(miss);
-    a.bind(same_pc);
-    a.mov(x86::rcx, field(offsetof(Entry, negated_key)));
-    a.mov(x86::r14, in_context(offsetof(Context, key), 8));
-    a.lea(x86::rcx, x86::ptr(x86::rcx, x86::r14));
-    a.jecxz(x86::rcx, same_key);
-    a.bind(miss);
-    a.lahf();
-    a.seto(x86::al);
     move_imm(host::scratch, target);
-    jump_to(stubs_.exit_lookup);
-    a.bind(same_key);
+    a.cmp(x86::rcx, field(offsetof(Entry, pc)));
+    a.jne(miss);
+    a.mov(x86::r14, in_context(offsetof(Context, key), 8));
+    a.cmp(x86::r14, field(offsetof(Entry, key)));
+    a.jne(miss);
     a.jmp(field(offsetof(Entry, host)));
+    a.bind(miss);
+    jump_to(stubs_.exit_lookup);
 }
 
 void Emitter::link_stub(const OutOfLine& o) {
@@ -205,12 +258,14 @@ void Emitter::link_stub(const OutOfLine& o) {
     if (options_.inline_lookup &&
         ((target ^ linear) >> softmmu::kPageBits || (last ^ linear) >> softmmu::kPageBits))
         return far_jump(o.value);
+    want_eflags();
     const u32 stub = u32(code_.labelOffset(o.entry));
     move_imm(host::scratch, o.value);
     call_to(stubs_.exit_link);
     out_->links.push_back({.jump_offset = o.jump_offset,
                            .stub_offset = stub,
                            .return_offset = u32(a.offset()),
+                           .saved_flags = options_.saved_flags && o.flags_at != FlagsAt::Eflags,
                            .target = o.value});
 }
 
@@ -228,15 +283,18 @@ void Emitter::link_jump_if(ir::Cond cond, const Inst& inst, u64 target) {
 }
 
 void Emitter::emit_Jump(const Inst& inst) {
-    finish_flags();
-    if (u64(inst.imm) <= current_rip()) poll(inst, &Emitter::event_to_target);
+    if (u64(inst.imm) <= current_rip()) {
+        if (options_.saved_flags) save_flags();
+        poll(inst, &Emitter::event_to_target);
+    }
+    if (!options_.saved_flags) finish_flags();
     link_jump(inst, u64(inst.imm));
 }
 
 void Emitter::emit_Branch(const Inst& inst) {
+    const bool backward = u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip();
+    if (backward && early_poll_ == kNoPoll) poll(inst, &Emitter::event_of_branch);
     finish_flags();
-    if (u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip())
-        poll(inst, &Emitter::event_of_branch);
     link_jump_if(inst.cond, inst, u64(inst.imm));
     link_jump(inst, u64(inst.imm2));
 }
@@ -253,9 +311,9 @@ void Emitter::emit_BranchOut(const Inst& inst) {
 }
 
 void Emitter::emit_BranchNz(const Inst& inst) {
-    finish_flags();
     if (u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip())
         poll(inst, &Emitter::event_of_value);
+    if (!options_.saved_flags) finish_flags();
     const Label zero = a.newLabel();
     load_zero_extended(host::scratch, inst.a, inst.size, inst.imm);
     a.jecxz(x86::rcx, zero);
@@ -264,39 +322,37 @@ void Emitter::emit_BranchNz(const Inst& inst) {
     link_jump(inst, u64(inst.imm2));
 }
 
-// ir::jump_cache_index, inline. R13 is free: the temporaries are dead once the target is read.
+// ir::jump_cache_index, inline. Flags stay saved, as the cache's entries want them.
 void Emitter::emit_JumpInd(const Inst& inst) {
     using Entry = Context::JumpCacheEntry;
     static_assert(sizeof(Entry) == 32);
-    poll(inst, &Emitter::event_of_register);
-    load_value(host::address, inst.a, 8, inst.imm);
     clobber(needed_before_);
+    poll(inst, &Emitter::event_of_register);
+    const Gp target = gp(value(inst.a, 8, inst.imm, host::temp), 8);
     if (!options_.inline_lookup) {
-        a.mov(x86::rcx, x86::r14);
+        a.mov(x86::rcx, target);
         return jump_to(stubs_.exit_lookup);
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
+    constexpr unsigned entry_bits = 5;
     if (bmi2()) {
-        a.rorx(x86::rcx, x86::r14, Context::jump_cache_bits);
+        a.rorx(x86::ecx, target.r32(), 32 - entry_bits);
     } else {
-        a.mov(x86::rcx, x86::r14);
-        a.shr(x86::rcx, Context::jump_cache_bits);
+        a.mov(x86::ecx, target.r32());
+        a.shl(x86::ecx, entry_bits);
     }
-    a.xor_(x86::ecx, x86::r14d);
-    a.and_(x86::ecx, (1 << Context::jump_cache_bits) - 1);
-    a.shl(x86::ecx, 5);
+    a.and_(x86::ecx, ((1 << Context::jump_cache_bits) - 1) << entry_bits);
     a.add(x86::rcx, in_context(offsetof(Context, jump_cache), 8));
-    a.cmp(x86::r14, x86::ptr(x86::rcx, offsetof(Entry, pc)));
+    a.cmp(target, x86::ptr(x86::rcx, offsetof(Entry, pc)));
     a.jne(miss);
-    a.mov(x86::r13, in_context(offsetof(Context, key), 8));
-    a.add(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, negated_key)));
+    a.mov(x86::r14, in_context(offsetof(Context, key), 8));
+    a.cmp(x86::r14, x86::ptr(x86::rcx, offsetof(Entry, key)));
     a.jne(miss);
-    want_eflags();
     a.jmp(x86::ptr(x86::rcx, offsetof(Entry, host)));
 }
 
-void Emitter::lookup_miss(const OutOfLine&) {
-    a.mov(x86::rcx, x86::r14);
+void Emitter::lookup_miss(const OutOfLine& o) {
+    a.mov(x86::rcx, gp(value(o.inst->a, 8, o.inst->imm, host::temp), 8));
     jump_to(stubs_.exit_lookup);
 }
 

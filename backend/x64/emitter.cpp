@@ -63,11 +63,25 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     out = {};
     prepare(block);
 
-    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
+    // The entry for flags in EFLAGS is offset 0. The other one is behind what saves them, or out of line.
     const u32 before = a.count;
+    at_ = first_flags();
+    if (at_ == FlagsAt::Saved) {
+        a.lahf();
+        a.seto(x86::al);
+        out.saved_entry = u32(a.offset());
+    }
+    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
+    const bool restore = at_ == FlagsAt::Eflags;
     emit_range(0, block.insts.size(), true);
-    out.host_instructions = a.count - before + 1; // the budget
+    out.host_instructions = a.count - before;
     emit_out_of_line();
+    if (restore) {
+        out.saved_entry = u32(a.offset());
+        at_ = FlagsAt::Saved;
+        want_eflags();
+        jump_to(at);
+    }
     if (!records_.empty()) a.align(AlignMode::kZero, 8);
     for (const auto& [label, record] : records_) {
         a.bind(label);
@@ -88,6 +102,7 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         const Inst& inst = block_->insts[position_];
         needed_before_ = needed_[position_] & live_[position_];
         needed_after_ = needed_[position_ + 1] & live_[position_ + 1];
+        if (in_line && position_ == early_poll_) emit_early_poll();
         if (inst.op == ir::Op::Insn) begin_instruction(position_);
         if (in_line) begin_shared_region();
         (this->*table_[u8(inst.op)])(inst);
@@ -122,6 +137,7 @@ void Emitter::prepare(const ir::Block& block) {
         const Flags writes = ir::flags_written(block.insts[i]);
         live_[i + 1] = (live_[i] & ~writes) | (writes & block.insts[i].live);
     }
+    early_poll_ = early_poll(block);
 
     share_ = false;
     region_ = 0;
@@ -151,8 +167,33 @@ void Emitter::begin_instruction(size_t at) {
 
 void Emitter::emit_Insn(const Inst&) {}
 
-u64 Emitter::current_rip() const {
-    const u64 rip = block_->pc + guest_offset_;
+// Before the first op that overwrites EFLAGS for itself, or before one that wants them there. Wrong answers
+// cost an instruction or two.
+FlagsAt Emitter::first_flags() const {
+    if (!needed_[0]) return FlagsAt::Nowhere;
+    if (!options_.saved_flags) return FlagsAt::Eflags;
+    for (const Inst& inst : block_->insts) {
+        const u8 effects = ir::info(inst.op).effects;
+        switch (inst.op) {
+        case ir::Op::Insn: continue;
+        case ir::Op::Call:
+        case ir::Op::JumpInd:
+        case ir::Op::ExitHere:
+        case ir::Op::ExitTo: return FlagsAt::Saved;
+        case ir::Op::Jump: return u64(inst.imm) <= block_->pc ? FlagsAt::Saved : FlagsAt::Eflags;
+        default: break;
+        }
+        if (effects & ir::kTouchesMemory) return FlagsAt::Saved;
+        if (inst.from_memory && ir::may_leave(inst)) return FlagsAt::Saved;
+        if (ir::flags_read(inst) || ir::flags_written(inst) || ir::may_leave(inst) ||
+            (effects & ir::kEndsBlock))
+            break;
+    }
+    return FlagsAt::Eflags;
+}
+
+u64 Emitter::rip_of(u32 guest_offset) const {
+    const u64 rip = block_->pc + guest_offset;
     return block_->mode_bits == 64 ? rip : rip & 0xffffffff;
 }
 

@@ -89,7 +89,11 @@ class Emitter final : private asmjit::ErrorHandler {
     void emit_range(size_t first, size_t end, bool in_line);
     void begin_instruction(size_t at);
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
-    u64 current_rip() const;
+    u64 rip_of(u32 guest_offset) const;
+    u64 current_rip() const {
+        return rip_of(guest_offset_);
+    }
+    FlagsAt first_flags() const; // where the flags are wanted first
 
     // ---- flags (emit_flags.cpp)
     void save_flags();          // EFLAGS may be lost afterwards; call clobber() when it is
@@ -180,6 +184,12 @@ class Emitter final : private asmjit::ErrorHandler {
     void interpret_slowly(const OutOfLine& o); // the same out of line, then back
     const Label& interpret_out_of_line(const Inst& inst, const Label& back);
     void poll(const Inst& inst, OutOfLineFn leave);
+    void poll_by_compare(const Label& out);
+    void poll_around_eflags(const Label& out, const Label& done);
+    size_t early_poll(const ir::Block& block) const;
+    void emit_early_poll();
+    void event_before_branch(const OutOfLine& o);
+    void leave_by_branch(const Inst& branch, bool taken_backward, bool else_backward);
     void event_to_target(const OutOfLine& o);
     void event_of_branch(const OutOfLine& o);
     void event_of_value(const OutOfLine& o);
@@ -249,13 +259,15 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<FlagsAt> ends_; // by region: where the flags are behind it
     std::vector<u8> checked_;   // by slot of frame::addend: whether its group has been checked
     static constexpr u8 kNoSlot = 0xff;
-    u8 loaded_ = kNoSlot; // the slot whose value RCX has too
-    u8 home_ = 0xff;      // the temporary in host::temp
-    bool x87_;            // x87 instructions are emitted as themselves
+    u8 loaded_ = kNoSlot;    // the slot whose value RCX has too
+    u8 home_ = 0xff;         // the temporary in host::temp
+    bool x87_;               // x87 instructions are emitted as themselves
     bool x87_there_ = false; // the guest's x87 state is known to be in the host's FPU
     u32 guest_offset_ = 0, instruction_index_ = 0;
     size_t position_ = 0;
-    bool may_fail_ = false; // asmjit may refuse the next instruction
+    static constexpr size_t kNoPoll = ~size_t{0};
+    size_t early_poll_ = kNoPoll; // where the block's last branch polls
+    bool may_fail_ = false;       // asmjit may refuse the next instruction
 };
 
 } // namespace dragoman::backend

@@ -123,18 +123,14 @@ class StubWriter {
         a.lahf();
         a.seto(x86::al);
         a.mov(x86::r14, x86::rcx);
-        a.shr(x86::r14, Context::jump_cache_bits);
-        a.xor_(x86::r14d, x86::ecx);
         a.and_(x86::r14d, (1 << Context::jump_cache_bits) - 1);
         a.shl(x86::r14d, 5);
         a.add(x86::r14, FIELD(jump_cache, 8));
         a.cmp(x86::rcx, x86::ptr(x86::r14, offsetof(Entry, pc), 8));
         a.jne(miss);
         a.mov(x86::r13, FIELD(key, 8));
-        a.add(x86::r13, x86::ptr(x86::r14, offsetof(Entry, negated_key), 8));
+        a.cmp(x86::r13, x86::ptr(x86::r14, offsetof(Entry, key), 8));
         a.jne(miss);
-        a.cmp(x86::al, 0x81); // 1 - 0x81 overflows, 0 - 0x81 does not
-        a.sahf();
         a.jmp(x86::ptr(x86::r14, offsetof(Entry, host), 8));
         a.bind(miss);
         exit_lookup();

@@ -49,7 +49,7 @@ TEST(Links, LeadToTheStubThenToTheBlockThenBack) {
     EXPECT_EQ(m.ctx().host_return, reinterpret_cast<u64>(a.entry) + site.return_offset);
     EXPECT_EQ(m.ctx().budget, 99);
 
-    m.backend->link(a.entry, site, b.entry);
+    m.backend->link(a.entry, site, b.entry, b.compiled);
     m.backend->run(m.ctx(), a.entry);
     EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().gpr[0], 2u);
@@ -78,7 +78,7 @@ TEST(Links, CarryTheFlags) {
     s.jump(0x2000);
     const auto a = m.compile(first), b = m.compile(second);
     for (const bool linked : {false, true}) {
-        if (linked) m.backend->link(a.entry, site_to(a, 0x1800), b.entry);
+        if (linked) m.backend->link(a.entry, site_to(a, 0x1800), b.entry, b.compiled);
         for (const auto& [left, right, want] : {std::tuple{u64{1}, u64{1}, Flags(kZF | kPF)},
                                                 {u64{0}, u64{1}, Flags(kCF | kPF | kAF | kSF)},
                                                 {u64{1} << 63, u64{1}, Flags(kOF | kPF | kAF)},
@@ -99,7 +99,8 @@ TEST(Links, IntoAnotherPageGoThroughTheJumpCache) {
     m.backend->run(m.ctx(), a.entry);
     EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
-    m.jump_cache[jump_cache_index(0x2000)] = {.pc = 0x2000, .negated_key = 0 - m.ctx().key, .host = b.entry};
+    m.jump_cache[jump_cache_index(0x2000)] = {
+        .pc = 0x2000, .key = m.ctx().key, .host = b.entry + b.compiled.saved_entry};
     m.ctx().flags = kCF | kOF;
     m.backend->run(m.ctx(), a.entry);
     EXPECT_EQ(m.ctx().rip, 0x3000u);
@@ -126,7 +127,7 @@ TEST(Polls, EndALoopOnRequest) {
     Machine m;
     const Block b = loop(0x1000);
     const auto code = m.compile(b);
-    m.backend->link(code.entry, site_to(code, 0x1000), code.entry);
+    m.backend->link(code.entry, site_to(code, 0x1000), code.entry, code.compiled);
     m.ctx().gpr[1] = 1000;
     m.ctx().budget = 1'000'000;
     m.backend->run(m.ctx(), code.entry);
@@ -149,7 +150,7 @@ TEST(Polls, EndALoopWhenTheBudgetIsUsedUp) {
         Machine m({.count_exact = true, .use_bmi2 = bmi2});
         const Block b = loop(0x1000);
         const auto code = m.compile(b);
-        m.backend->link(code.entry, site_to(code, 0x1000), code.entry);
+        m.backend->link(code.entry, site_to(code, 0x1000), code.entry, code.compiled);
         for (const i64 budget : {i64{30}, i64{299}, i64{1} << 62}) {
             m.ctx().gpr[1] = 1000, m.ctx().gpr[0] = 0;
             m.ctx().budget = budget;
@@ -211,7 +212,7 @@ TEST(IndirectJump, GoesThroughTheCache) {
 
     Context::JumpCacheEntry& entry = m.jump_cache[jump_cache_index(target)];
     m.ctx().key = 1;
-    entry = {.pc = target, .negated_key = u64(0) - m.ctx().key, .host = to.entry};
+    entry = {.pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
     m.ctx().flags = kCF | kOF;
     m.backend->run(m.ctx(), from.entry);
     EXPECT_EQ(m.ctx().rip, 0x3000u);

@@ -524,7 +524,8 @@ void run_random(backend::Options options, const char* what) {
         bool linked = false;
         for (const backend::LinkSite& site : code.compiled.links)
             if (site.target == kSecond && seed % 4)
-                machine.backend->link(code.entry, site, second_code.entry), linked = true;
+                machine.backend->link(code.entry, site, second_code.entry, second_code.compiled),
+                    linked = true;
         reference.interpret(block);
         if (linked && reference.ctx().exit == Exit::Lookup && reference.ctx().rip == kSecond)
             reference.interpret(second), ++chains;
@@ -545,7 +546,16 @@ TEST(Random, AllOn) {
     run_random({}, "all on");
 }
 TEST(Random, AllOff) {
-    run_random({.use_bmi2 = false, .inline_tlb = false, .inline_lookup = false}, "all off");
+    run_random({.use_bmi2 = false,
+                .inline_tlb = false,
+                .inline_lookup = false,
+                .saved_flags = false,
+                .early_polls = false,
+                .share_checks = false},
+               "all off");
+}
+TEST(Random, FlagsInEflagsAtEveryEnd) {
+    run_random({.saved_flags = false, .early_polls = false}, "no saved flags, no early polls");
 }
 TEST(Random, NoSharedChecks) {
     run_random({.share_checks = false}, "no shared checks");

@@ -220,11 +220,11 @@ TEST_F(Cache, TheJumpCacheForgetsInvalidatedBlocks) {
     cache->remember_jump(0x1000, 0x55, *a);
     const ir::Context::JumpCacheEntry& e = cache->jump_cache()[ir::jump_cache_index(0x1000)];
     EXPECT_EQ(e.pc, 0x1000u);
-    EXPECT_EQ(e.negated_key + 0x55, 0u);
-    EXPECT_EQ(e.host, a->entry);
+    EXPECT_EQ(e.key, 0x55u);
+    EXPECT_EQ(e.host, a->entry + a->code.saved_entry);
     cache->invalidate(*a);
     EXPECT_EQ(e.host, nullptr);
-    EXPECT_EQ(e.negated_key, 0u);
+    EXPECT_EQ(e.key, 0u);
     CachedBlock* b = add(0x1000, 0x1010);
     cache->remember_jump(0x1000, 0x55, *b);
     cache->clear_jump_cache();
