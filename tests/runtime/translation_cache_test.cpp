@@ -51,6 +51,10 @@ class Cache : public ::testing::Test {
     static const u8* site_return(const CachedBlock& b, u32 site = 0) {
         return b.entry + b.code.links[site].return_offset;
     }
+    // The entry of `to` that a linked jump of `from` takes.
+    static const u8* entry_for(const CachedBlock& from, const CachedBlock& to) {
+        return to.entry + (from.code.links[0].saved_flags ? to.code.saved_entry : 0);
+    }
     // Where the patchable jump leads.
     static const u8* leads_to(const CachedBlock& b, u32 site = 0) {
         const u8* jump = b.entry + b.code.links[site].jump_offset;
@@ -109,8 +113,8 @@ TEST_F(Cache, LinksAreMadeAndTakenBack) {
     EXPECT_EQ(leads_to(*a), stub(*a));
     cache->try_link(*a, site_return(*a), *b);
     cache->try_link(*b, site_return(*b), *a);
-    EXPECT_EQ(leads_to(*a), b->entry);
-    EXPECT_EQ(leads_to(*b), a->entry);
+    EXPECT_EQ(leads_to(*a), entry_for(*a, *b));
+    EXPECT_EQ(leads_to(*b), entry_for(*b, *a));
     EXPECT_EQ(cache->counters().links, 2u);
     cache->try_link(*a, site_return(*a), *b);
     EXPECT_EQ(cache->counters().links, 2u) << "once is enough";
@@ -120,7 +124,7 @@ TEST_F(Cache, LinksAreMadeAndTakenBack) {
     EXPECT_EQ(leads_to(*b), stub(*b)) << "and it leads nowhere, should it be running";
     CachedBlock* again = add(0x1010, 0x1000);
     cache->try_link(*a, site_return(*a), *again);
-    EXPECT_EQ(leads_to(*a), again->entry);
+    EXPECT_EQ(leads_to(*a), entry_for(*a, *again));
     cache->try_link(*b, site_return(*b), *a);
     EXPECT_EQ(leads_to(*b), stub(*b)) << "the dead are not linked";
     cache->invalidate_all();
@@ -130,7 +134,7 @@ TEST_F(Cache, LinksAreMadeAndTakenBack) {
 TEST_F(Cache, ABlockMayLinkToItself) {
     CachedBlock* a = add(0x1000, 0x1000);
     cache->try_link(*a, site_return(*a), *a);
-    EXPECT_EQ(leads_to(*a), a->entry);
+    EXPECT_EQ(leads_to(*a), entry_for(*a, *a));
     cache->invalidate(*a);
     EXPECT_EQ(leads_to(*a), stub(*a));
 }
