@@ -66,6 +66,7 @@ class VirtQueue {
     bool empty(); // nothing that pop() would return
     u16 size() const { return state_.size; }
     bool enabled() const { return state_.enabled; }
+    u32 generation() const { return generation_; } // of the chains that it takes back
     // Should the guest be told when it offers more? A hint, that it may ignore.
     void want_notifications(bool on);
     // Does the guest want an interrupt for what was pushed since this was last asked? (2.6.7)

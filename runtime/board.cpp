@@ -108,7 +108,7 @@ void describe_board(const softmmu::PhysicalMap& map, hw::Pc& pc, BoardFacts& boa
     if (bytes > low) put_range(e820, {4 * GiB, bytes - low, kRam});
     hw::FwCfg& fw_cfg = pc.fw_cfg();
     (void)fw_cfg.add_file("etc/e820", std::move(e820));
-    hw::add_acpi_files(fw_cfg, {.ram_below_4g = low, .vga = board.text_screen});
+    hw::add_acpi_files(fw_cfg, {.ram_below_4g = low, .vga = board.text_screen, .panic = board.isa_panic});
     board.smbios.ram_bytes = bytes;
     board.smbios.ram_below_4g = low;
     hw::add_smbios_files(fw_cfg, board.smbios);
@@ -124,7 +124,8 @@ void place_board_tables(softmmu::PhysicalMap& map, BoardFacts& board) {
     map.write(kSmbios, smbios.structures.data(), smbios.structures.size());
 
     if (low <= kExtended + 2 * kTablesBytes) return;
-    hw::AcpiTables acpi = hw::build_acpi_tables({.ram_below_4g = low, .vga = board.text_screen});
+    hw::AcpiTables acpi =
+        hw::build_acpi_tables({.ram_below_4g = low, .vga = board.text_screen, .panic = board.isa_panic});
     DRAGOMAN_ASSERT(acpi.tables.size() <= kTablesBytes);
     const u64 at = tables_at(low);
     hw::link_acpi_tables(acpi, u32(at));

@@ -36,6 +36,8 @@ Emulator::Emulator(const Options& options, Log& log)
       networks_(waker_, scheduler_, log, [this] { kick(); }),
       chardevs_(
           waker_, log, [this] { kick(); }, [this] { quit(0); }),
+      cards_(waker_, scheduler_, chardevs_, events_, log,
+             {[this] { watchdog_expired(); }, [this](u8 events) { take_panic(events); }}),
       intr_([this](bool level) {
           if (!vcpu_) return;
           vcpu_->cpu().interrupt_line = level;
@@ -83,6 +85,8 @@ Status Emulator::open_all() {
     if (auto s = networks_.open(options_, config); !s) return s;
     if (auto s = disks_.open(options_, config, scheduler_); !s) return s;
     if (auto s = open_chardevs(config); !s) return s;
+    if (auto s = cards_.open(options_, *map_, config); !s) return s;
+    config.panic_register = options_.isa_panic;
 
     hw::PcPins pins;
     pins.intr = &intr_;
@@ -101,6 +105,7 @@ Status Emulator::open_all() {
         exit_status_ = status;
         take(Request::Exit);
     };
+    pins.panic = [this](u8 events) { take_panic(events); };
     pins.a20 = [this](bool enabled) { map_->set_a20(enabled); };
     pins.tsc = [this] { return time_stamp() + (vcpu_ ? vcpu_->cpu().tsc_offset : 0); };
     pins.tsc_hz = tsc_hz();
@@ -130,6 +135,7 @@ Status Emulator::open_all() {
     }
     if (auto s = open_display(); !s) return s;
 
+    board_.isa_panic = options_.isa_panic;
     board_.smbios = smbios_facts(options_);
     if (auto s = add_fw_cfg_files(options_, pc_->fw_cfg()); !s) return s;
     describe_board(*map_, *pc_, board_);
@@ -210,33 +216,6 @@ Status Emulator::boot() {
     return Ok{};
 }
 
-void Emulator::take(Request request) {
-    requests_ |= u8(request);
-    if (vcpu_) vcpu_->kick();
-}
-
-void Emulator::carry_out() {
-    const u8 requests = std::exchange(requests_, u8{0});
-    const auto asked = [&](Request r) { return requests & u8(r); };
-    const bool reset = asked(Request::Reset) || asked(Request::HostReset);
-    const char* const cause = asked(Request::HostReset) ? "host-qmp-system-reset" : "guest-reset";
-    if (asked(Request::Exit)) {
-        quit(*exit_status_, "guest-shutdown");
-    } else if (asked(Request::PowerOff)) {
-        if (!options_.no_shutdown) return quit(0, "guest-shutdown");
-        announce(MachineEvent::Shutdown, "guest-shutdown");
-        stop_machine();
-        stopped_as_ = "shutdown";
-    } else if (reset || asked(Request::Init)) {
-        if (reset && options_.no_reboot) return quit(0, cause);
-        if (reset) {
-            announce(MachineEvent::Reset, cause);
-            pc_->set_boot_order(options_.boot_order);
-        }
-        if (auto s = boot(); !s) std::fprintf(stderr, "dragoman: %s\n", s.error().message.c_str());
-    }
-}
-
 void Emulator::service() {
     waker_.dispatch();
     if (running_) {
@@ -260,49 +239,11 @@ void Emulator::wait() {
         poll.wait(0, std::memory_order_acquire);
 }
 
-void Emulator::stop_machine(StopReason why) {
-    if (!running_) return;
-    running_ = false;
-    stopped_as_ = why == StopReason::Requested ? "paused" : "debug";
-    clock_.stop();
-    vcpu_->request_stop();
-    announce(MachineEvent::Stop);
-    if (stop_listener_) stop_listener_(why);
-}
-
-void Emulator::step_machine() {
-    step_ = true;
-    vcpu_->kick();
-}
-
-void Emulator::continue_machine() {
-    if (!std::exchange(running_, true)) announce(MachineEvent::Resume);
-    disks_.retry();
-    clock_.go();
-    vcpu_->kick();
-}
-
-void Emulator::quit(int status, const char* cause) {
-    exit_status_ = status;
-    vcpu_->request_stop();
-    announce(MachineEvent::Shutdown, cause);
-}
-
-void Emulator::press_power_button() {
-    pc_->power().press_power_button();
-    announce(MachineEvent::Powerdown);
-}
-
 void Emulator::press_keys(std::span<const hw::KeyCode> keys) {
     for (const hw::KeyCode key : keys)
         pc_->keyboard().key(key, true);
     for (auto key = keys.rbegin(); key != keys.rend(); ++key)
         pc_->keyboard().key(*key, false);
-}
-
-void Emulator::announce(MachineEvent event, const char* cause) {
-    for (const auto& listener : event_listeners_)
-        listener(event, cause);
 }
 
 bool Emulator::random(u64& value) {

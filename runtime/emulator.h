@@ -5,11 +5,13 @@
 #include "hw/machine/pc.h"
 #include "hw/sdl_display.h"
 #include "runtime/alarm.h"
+#include "runtime/cards.h"
 #include "runtime/chardevs.h"
 #include "runtime/clock.h"
 #include "runtime/disks.h"
 #include "runtime/firmware_boot.h"
 #include "runtime/loader.h"
+#include "runtime/machine_events.h"
 #include "runtime/networks.h"
 #include "runtime/options.h"
 #include "runtime/vcpu.h"
@@ -25,10 +27,6 @@ namespace dragoman::runtime {
 class Monitor;
 class Qmp;
 class GdbStub;
-
-// What programs that watch the machine are told. The cause of a shutdown or reset is one of QMP's names:
-// "guest-shutdown", "guest-reset", "host-qmp-quit", "host-qmp-system-reset", "host-ui", "host-error".
-enum class MachineEvent : u8 { Stop, Resume, Shutdown, Reset, Powerdown };
 
 class Emulator final : private x86::Platform {
   public:
@@ -57,18 +55,26 @@ class Emulator final : private x86::Platform {
     Disks& disks() { return disks_; }
     Networks& networks() { return networks_; }
     Chardevs& chardevs() { return chardevs_; }
+    Cards& cards() { return cards_; }
     Log& log() { return log_; }
     Waker& waker() { return waker_; }
-    const Options& options() const { return options_; }
+    Options& options() { return options_; } // actions may be changed
     // Told after each stop of the running machine and after each step; for the debugger.
     void on_stop(std::function<void(StopReason)> listener) { stop_listener_ = std::move(listener); }
-    void on_event(std::function<void(MachineEvent, const char* cause)> listener) {
-        event_listeners_.push_back(std::move(listener));
-    }
+    MachineEvents& events() { return events_; }
 
   private:
     // What guest accesses ask for; carried out between instructions.
-    enum class Request : u8 { None = 0, Init = 1, Reset = 2, PowerOff = 4, Exit = 8, HostReset = 16 };
+    enum class Request : u8 {
+        None = 0,
+        Init = 1,
+        Reset = 2,
+        PowerOff = 4,
+        Exit = 8,
+        HostReset = 16,
+        Watchdog = 32,
+        Panic = 64
+    };
 
     Emulator(const Options& options, Log& log);
     Status open_all();
@@ -84,8 +90,12 @@ class Emulator final : private x86::Platform {
     void wait();
     void take(Request request);
     void carry_out();
+    void act_on_watchdog();
+    void act_on_panic();
+    void stop_as(const char* status); // a stopped machine, for another reason than that somebody asked
     void shutdown_report();
-    void announce(MachineEvent event, const char* cause = "");
+    void take_panic(u8 events);
+    void watchdog_expired();
     void set_deadline();
     void refresh_display();
 
@@ -108,6 +118,7 @@ class Emulator final : private x86::Platform {
     Log& log_;
     HostClock clock_;
     hw::Scheduler scheduler_{clock_};
+    MachineEvents events_{scheduler_};
     Waker waker_;
     Alarm alarm_; // at the next deadline
     x86::CpuModel model_;
@@ -115,6 +126,7 @@ class Emulator final : private x86::Platform {
     Disks disks_;
     Networks networks_;
     Chardevs chardevs_;
+    Cards cards_;
     Chardev* monitor_chardev_ = nullptr;
     std::vector<Chardev*> qmp_chardevs_;
     hw::FunctionLine intr_;
@@ -126,11 +138,11 @@ class Emulator final : private x86::Platform {
     std::vector<std::unique_ptr<Qmp>> qmps_;
     std::unique_ptr<GdbStub> gdb_;
     std::function<void(StopReason)> stop_listener_;
-    std::vector<std::function<void(MachineEvent, const char*)>> event_listeners_;
     BoardFacts board_;
     std::unique_ptr<FirmwareBoot> firmware_boot_; // of a kernel that is started behind the firmware
 
     u8 requests_ = 0;
+    u8 panic_ = 0; // PanicEvent
     bool running_ = true;
     const char* stopped_as_ = "prelaunch";
     bool step_ = false;

@@ -1,7 +1,8 @@
 #include "runtime/monitor.h"
 
-#include "runtime/chardev.h"
+#include "runtime/chardev_ring.h"
 #include "runtime/monitor_commands.h"
+#include "runtime/option_table.h"
 #include "runtime/text.h"
 
 #include <algorithm>
@@ -88,6 +89,28 @@ std::string log(const MonitorCall& call) {
     return {};
 }
 
+std::string balloon(const MonitorCall& call) {
+    hw::VirtioBalloon* device = call.emulator.cards().balloon();
+    const auto bytes = parse_size(call.arguments[0], MiB);
+    if (!device) return "there is no balloon (-device virtio-balloon-pci)\n";
+    if (!bytes || !*bytes) return "'" + call.arguments[0] + "': expected a size in MiB\n";
+    device->set_target(*bytes);
+    return {};
+}
+
+std::string watchdog_action(const MonitorCall& call) {
+    const auto bad = set_watchdog_action(call.emulator.options(), call.arguments[0]);
+    return bad ? "'" + call.arguments[0] + "': expected " + *bad + "\n" : "";
+}
+
+std::string ringbuf_read(const MonitorCall& call) {
+    auto* ring = dynamic_cast<RingBuffer*>(call.emulator.chardevs().find(call.arguments[0]));
+    const auto bytes = parse_number(call.arguments[1]);
+    if (!ring || !bytes) return "expected the name of a ring buffer (info chardev) and a number of bytes\n";
+    const std::string text = ring->take(*bytes);
+    return text.empty() || text.back() == '\n' ? text : text + "\n";
+}
+
 constexpr unsigned kAny = ~0u;
 
 constexpr MonitorCommand commands[] = {
@@ -102,6 +125,9 @@ constexpr MonitorCommand commands[] = {
     {"system_reset", "", "", 0, 0, "press the reset button", system_reset},
     {"system_powerdown", "", "", 0, 0, "press the power button", system_powerdown},
     {"sendkey", "", "KEY[-KEY...]", 1, 1, "press keys together, such as ctrl-alt-delete", sendkey},
+    {"balloon", "", "MIB", 1, 1, "how much memory the guest shall keep", balloon},
+    {"watchdog_action", "", "ACTION", 1, 1, "what happens when the watchdog runs out", watchdog_action},
+    {"ringbuf_read", "", "NAME BYTES", 2, 2, "show what was written to a ring buffer", ringbuf_read},
     {"nmi", "", "", 0, 0, "raise a non-maskable interrupt", nmi},
     {"mce", "", "CPU BANK STATUS MCGSTATUS ADDR MISC", 6, 6, "report a machine-check error",
      monitor_machine_check},

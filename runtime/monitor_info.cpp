@@ -4,6 +4,8 @@
 #include "runtime/registers_text.h"
 #include "runtime/text.h"
 
+#include <algorithm>
+
 namespace dragoman::runtime {
 
 namespace {
@@ -120,7 +122,58 @@ std::string info_pci(const MonitorCall& call) {
     return text;
 }
 
+std::string info_name(const MonitorCall& call) {
+    const std::string& name = call.emulator.options().name;
+    return name.empty() ? "the machine has no name\n" : name + "\n";
+}
+std::string info_uuid(const MonitorCall& call) {
+    const std::string& uuid = call.emulator.options().uuid;
+    return (uuid.empty() ? "00000000-0000-0000-0000-000000000000" : uuid) + "\n";
+}
+
+std::string info_chardev(const MonitorCall& call) {
+    std::string text;
+    for (const Chardevs::Info& chardev : call.emulator.chardevs().list())
+        text += chardev.label + ": filename=" + chardev.what + (chardev.open ? "\n" : " (nobody is there)\n");
+    return text.empty() ? "no character devices\n" : text;
+}
+
+std::string info_balloon(const MonitorCall& call) {
+    hw::VirtioBalloon* device = call.emulator.cards().balloon();
+    if (!device) return "there is no balloon (-device virtio-balloon-pci)\n";
+    static constexpr const char* names[] = {
+        "swapped in", "swapped out", "major faults", "minor faults",    "free memory",
+        "memory",     "available",   "disk caches",  "huge pages made", "huge pages that failed"};
+    std::string text = format("balloon: actual=%llu\n", ull(device->guest_bytes() / MiB));
+    const auto stats = device->stats();
+    for (std::size_t n = 0; n < stats.size(); ++n)
+        if (stats[n]) text += format("    %-23s %llu\n", names[n], ull(*stats[n]));
+    return text;
+}
+
+// The buses and what is on them.
+std::string info_qtree(const MonitorCall& call) {
+    hw::Pc& pc = call.emulator.pc();
+    std::string text = "bus: main-system-bus\n  dev: i440FX-pcihost\n    bus: pci.0\n";
+    std::vector<const hw::Device*> on_pci;
+    for (unsigned place = 0; place < 256; ++place)
+        if (const hw::PciFunction* f = pc.pci().at(place / 8, place % 8)) {
+            text += format("      dev: %s, addr = %02x.%x\n", f->name(), place / 8, place % 8);
+            on_pci.push_back(f);
+        }
+    text += "      bus: isa.0\n";
+    for (const hw::Device* device : pc.devices())
+        if (std::find(on_pci.begin(), on_pci.end(), device) == on_pci.end())
+            text += format("        dev: %s\n", device->name());
+    return text;
+}
+
 constexpr MonitorCommand topics[] = {
+    {"name", "", "", 0, 0, "of the machine", info_name},
+    {"uuid", "", "", 0, 0, "of the machine", info_uuid},
+    {"chardev", "", "", 0, 0, "the character devices", info_chardev},
+    {"balloon", "", "", 0, 0, "how much memory the guest keeps", info_balloon},
+    {"qtree", "", "", 0, 0, "the devices on their buses", info_qtree},
     {"registers", "", "", 0, 0, "the processor's registers", info_registers},
     {"jit", "", "", 0, 0, "translated code and why it was left", info_jit},
     {"mem", "", "", 0, 0, "the mappings of the page tables in use", info_mem},

@@ -26,6 +26,7 @@ std::span<const OptionRow> machine_options();  // memory, processor, board, boot
 std::span<const OptionRow> identity_options(); // names, SMBIOS, fw_cfg
 std::span<const OptionRow> drive_options();    // disks and CDs
 std::span<const OptionRow> net_options();      // networks and their cards
+std::span<const OptionRow> card_options();     // shared folders, watchdog
 std::span<const OptionRow> chardev_options();  // serial ports, monitor, screen
 std::span<const OptionRow> device_options();   // -device
 std::span<const OptionRow> host_options();     // processes, files and what has no effect
@@ -42,6 +43,17 @@ struct DeviceRow {
 std::span<const DeviceRow> isa_devices();
 std::span<const DeviceRow> disk_devices();
 std::span<const DeviceRow> net_devices();
+std::span<const DeviceRow> card_devices();
+
+// After all options: which card each port belongs to, and which objects each card means.
+Status place_cards(Options& o);
+Complaint set_watchdog_action(Options& o, const std::string& text);
+Complaint set_action(Options& o, const std::string& text); // -action
+Complaint set_panic_action(Options& o, const std::string& text);
+
+// For programs that ask what there is.
+std::vector<const OptionRow*> option_rows();
+std::vector<std::string> device_names();
 
 // "5", "5.0", "05": the slot of a PCI device; each is function 0.
 Complaint set_slot(std::optional<unsigned>& slot, std::string value);

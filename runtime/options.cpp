@@ -12,10 +12,12 @@ namespace {
 
 // Every table of options, in the order of the help text; a new concern adds its name here.
 constexpr std::span<const OptionRow> (*option_tables[])() = {
-    machine_options, identity_options, drive_options, net_options,
+    machine_options, identity_options, drive_options, net_options, card_options,
     chardev_options, device_options,   host_options,  run_options};
 
-std::vector<const OptionRow*> rows() {
+} // namespace
+
+std::vector<const OptionRow*> option_rows() {
     std::vector<const OptionRow*> all;
     for (const auto table : option_tables)
         for (const OptionRow& row : table())
@@ -23,8 +25,10 @@ std::vector<const OptionRow*> rows() {
     return all;
 }
 
+namespace {
+
 const OptionRow* find(const std::string& name) {
-    for (const OptionRow* row : rows())
+    for (const OptionRow* row : option_rows())
         if (name == row->name) return row;
     return nullptr;
 }
@@ -63,7 +67,7 @@ Complaint file_name(const std::string& text) {
 
 std::string help_text() {
     std::string text = "usage: dragoman [options] [disk image]\n\n";
-    for (const OptionRow* each : rows()) {
+    for (const OptionRow* each : option_rows()) {
         const OptionRow& row = *each;
         std::string left =
             "  -" + std::string(row.name) + (row.argument ? " " + std::string(row.argument) : "");
@@ -119,6 +123,7 @@ Result<Options> parse_options(int argc, const char* const* argv) {
     }
     if (auto s = place_disks(options); !s) return s.error();
     if (auto s = place_nics(options); !s) return s.error();
+    if (auto s = place_cards(options); !s) return s.error();
     if (auto s = check_chardevs(options); !s) return s.error();
     if (options.nodefaults && !options.vga_given) options.vga = false;
     if (auto s = check_slots(options); !s) return s.error();

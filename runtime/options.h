@@ -5,6 +5,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "ir/passes.h"
+#include "runtime/card_options.h"
 #include "runtime/net_options.h"
 
 #include <map>
@@ -97,6 +98,12 @@ struct Options {
     std::vector<NicOption> nics;             // complete after parsing: each with its network and its address
     std::vector<std::string> loose_networks; // ids of those of -net
     std::vector<CaptureOption> captures;
+    std::vector<CardOption> cards;
+    std::vector<PortOption> ports;
+    std::vector<FolderOption> folders;
+    bool isa_panic = false;
+    WatchdogAction watchdog_action = WatchdogAction::Reset;
+    PanicAction panic_action = PanicAction::Shutdown;
     std::string boot_order = "cd";
     std::string boot_once; // the order of the first start; empty: the same
     bool boot_menu = false;

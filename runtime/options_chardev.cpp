@@ -171,6 +171,8 @@ std::vector<const std::string*> users_of_chardevs(const Options& o) {
         users.push_back(&serial);
     for (const std::string& qmp : o.qmp)
         users.push_back(&qmp);
+    for (const PortOption& port : o.ports)
+        users.push_back(&port.chardev);
     return users;
 }
 

@@ -8,7 +8,8 @@ namespace dragoman::runtime {
 namespace {
 
 // Every table of devices; a new group adds its name here.
-constexpr std::span<const DeviceRow> (*device_tables[])() = {disk_devices, net_devices, isa_devices};
+constexpr std::span<const DeviceRow> (*device_tables[])() = {disk_devices, net_devices, card_devices,
+                                                             isa_devices};
 
 Complaint add_debug_exit(Options& o, const Properties& properties) {
     Options::DebugExit exit;
@@ -81,14 +82,18 @@ std::string nearest_device(const std::string& name) {
                                    {"qxl", "the nearest is VGA (-vga std)"},
                                    {"cirrus", "the nearest is VGA (-vga std)"},
                                    {"vmware-svga", "the nearest is VGA (-vga std)"},
-                                   {"virtio-serial", "the nearest is isa-serial"},
-                                   {"virtconsole", "the nearest is isa-serial"},
                                    {"pci-serial", "the nearest is isa-serial"},
                                    {"hda", "there is no sound"},
                                    {"AC97", "there is no sound"},
                                    {"sb16", "there is no sound"},
                                    {"ES1370", "there is no sound"},
-                                   {"9p", "the nearest is a disk image"},
+                                   {"virtio-9p", "the nearest is virtio-9p-pci"},
+                                   {"ib700", "the nearest is i6300esb"},
+                                   {"vhost-user-fs", "the nearest is virtio-9p-pci"},
+                                   {"vhost-vsock", "the nearest is virtserialport"},
+                                   {"virtio-keyboard", "a PS/2 keyboard is built in"},
+                                   {"virtio-mouse", "a PS/2 mouse is built in"},
+                                   {"virtio-tablet", "a PS/2 mouse is built in"},
                                    {"vhost", "the nearest is virtio-blk-pci"},
                                    {"pcie-root-port", "there is one PCI bus, cards go there"},
                                    {"pci-bridge", "there is one PCI bus, cards go there"}};
@@ -125,11 +130,14 @@ Complaint set_device(Options& o, const std::string& text) {
     for (const auto table : device_tables) {
         for (const DeviceRow& row : table()) {
             if (name != row.name) continue;
-            const std::size_t disks = o.disks.size(), ahcis = o.ahci.size(), nics = o.nics.size();
+            const std::size_t disks = o.disks.size(), ahcis = o.ahci.size(), nics = o.nics.size(),
+                              cards = o.cards.size(), ports = o.ports.size();
             const Complaint bad = row.add(o, properties);
             if (o.disks.size() > disks) o.disks.back().given = "-device " + text;
             if (o.ahci.size() > ahcis) o.ahci.back().given = "-device " + text;
             if (o.nics.size() > nics) o.nics.back().given = "-device " + text;
+            if (o.cards.size() > cards) o.cards.back().given = "-device " + text;
+            if (o.ports.size() > ports) o.ports.back().given = "-device " + text;
             return bad;
         }
     }
@@ -163,7 +171,9 @@ Status check_slots(const Options& o) {
         if (auto s = take(controller.slot, controller.given); !s) return s;
     for (const NicOption& nic : o.nics)
         if (auto s = take(nic.slot, nic.given); !s) return s;
-    if (o.disks.size() + o.ahci.size() + o.nics.size() > 28)
+    for (const CardOption& card : o.cards)
+        if (auto s = take(card.slot, card.given); !s) return s;
+    if (o.disks.size() + o.ahci.size() + o.nics.size() + o.cards.size() > 28)
         return Error{"-device: expected at most 28 PCI cards"};
     return Ok{};
 }
@@ -178,6 +188,14 @@ std::span<const DeviceRow> isa_devices() {
          add_debugcon},
     };
     return rows;
+}
+
+std::vector<std::string> device_names() {
+    std::vector<std::string> names;
+    for (const auto table : device_tables)
+        for (const DeviceRow& row : table())
+            names.emplace_back(row.name);
+    return names;
 }
 
 std::string device_help_text() {

@@ -54,18 +54,6 @@ Complaint set_object(Options& o, const std::string& text) {
            type + "' is not built";
 }
 
-Complaint set_action(Options& o, const std::string& text) {
-    for (const auto& [event, action] : key_values(text)) {
-        if (event == "reboot" && (action == "reset" || action == "shutdown"))
-            o.no_reboot = action == "shutdown";
-        else if (event == "shutdown" && (action == "poweroff" || action == "pause"))
-            o.no_shutdown = action == "pause";
-        else if (event != "panic" && event != "watchdog")
-            return "reboot=reset|shutdown, shutdown=poweroff|pause, panic=, watchdog=";
-    }
-    return {};
-}
-
 Complaint set_sandbox(Options& o, const std::string& text) {
     const Properties words = key_values(text);
     const auto on = parse_on_off(words[0].first.empty() ? "no such thing" : words[0].first);
@@ -87,6 +75,22 @@ Complaint set_overcommit(Options& o, const std::string& text) {
 }
 
 } // namespace
+
+Complaint set_action(Options& o, const std::string& text) {
+    for (const auto& [event, action] : key_values(text)) {
+        if (event == "reboot" && (action == "reset" || action == "shutdown"))
+            o.no_reboot = action == "shutdown";
+        else if (event == "shutdown" && (action == "poweroff" || action == "pause"))
+            o.no_shutdown = action == "pause";
+        else if (event == "panic") {
+            if (const Complaint bad = set_panic_action(o, action)) return "panic=" + *bad;
+        } else if (event == "watchdog") {
+            if (const Complaint bad = set_watchdog_action(o, action)) return "watchdog=" + *bad;
+        } else
+            return "reboot=reset|shutdown, shutdown=poweroff|pause, panic=ACTION, watchdog=ACTION";
+    }
+    return {};
+}
 
 Complaint add_global(Options& o, const std::string& text) {
     GlobalOption global;
@@ -154,7 +158,8 @@ std::span<const OptionRow> host_options() {
              o.daemonize = true;
              return {};
          }},
-        {"action", "EVENT=ACTION", "reboot=reset|shutdown, shutdown=poweroff|pause", set_action},
+        {"action", "EVENT=ACTION",
+         "reboot=reset|shutdown, shutdown=poweroff|pause, panic=, watchdog=", set_action},
         {"object", "TYPE,id=ID",
          "filter-dump,netdev=ID,file=FILE: what passes there, as pcap; others are accepted", set_object},
         {"sandbox", "on|off", "on: once it runs, the process opens, starts and connects nothing more",
@@ -173,7 +178,6 @@ std::span<const OptionRow> host_options() {
         {"soundhw", "NAME", "accepted; there is no sound", without("soundhw", "there is no sound")},
         {"no-hpet", nullptr, "accepted", without("no-hpet", "the HPET stays")},
         {"no-acpi", nullptr, "accepted", without("no-acpi", "the ACPI tables stay")},
-        {"watchdog-action", "ACTION", "accepted; there is no watchdog", no_effect},
         {"global", "DRIVER.PROPERTY=VALUE", "a property of every device of this kind", {}},
         {"overcommit", "...", "accepted", set_overcommit},
         {"mem-prealloc", nullptr, "accepted", no_effect},

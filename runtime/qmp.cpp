@@ -36,21 +36,6 @@ std::optional<QmpError> check_form(const Json& command) {
     return {};
 }
 
-struct EventRow {
-    const char* name;
-    bool tells_cause;
-};
-constexpr EventRow event_row(MachineEvent event) {
-    switch (event) {
-    case MachineEvent::Stop: return {"STOP", false};
-    case MachineEvent::Resume: return {"RESUME", false};
-    case MachineEvent::Powerdown: return {"POWERDOWN", false};
-    case MachineEvent::Reset: return {"RESET", true};
-    case MachineEvent::Shutdown: break;
-    }
-    return {"SHUTDOWN", true};
-}
-
 } // namespace
 
 std::optional<std::string> JsonSplitter::take(u8 byte) {
@@ -87,7 +72,7 @@ std::optional<std::string> JsonSplitter::take(u8 byte) {
 Qmp::Qmp(Emulator& emulator, Chardev& chardev) : emulator_(emulator), chardev_(chardev) {
     chardev_.attach(*this);
     chardev_.on_connect([this] { greet(); });
-    emulator_.on_event([this](MachineEvent what, const char* cause) { event(what, cause); });
+    emulator_.events().listen([this](const MachineEvent& what) { event(what); });
     if (chardev_.attended()) greet();
 }
 
@@ -127,15 +112,14 @@ void Qmp::execute(const std::string& text) {
         send(line);
 }
 
-void Qmp::event(MachineEvent event, const char* cause) {
+void Qmp::event(const MachineEvent& event) {
     if (!negotiated_ || !chardev_.attended()) return;
     timespec now{};
     clock_gettime(CLOCK_REALTIME, &now);
-    const EventRow row = event_row(event);
-    Json message = {{"event", row.name},
+    Json message = {{"event", event.name},
                     {"timestamp", {{"seconds", now.tv_sec}, {"microseconds", now.tv_nsec / 1000}}}};
-    if (row.tells_cause)
-        message["data"] = {{"guest", std::string_view(cause).starts_with("guest-")}, {"reason", cause}};
+    for (const auto& [name, value] : event.data)
+        std::visit([&, key = name](const auto& v) { message["data"][key] = v; }, value);
     if (executing_)
         later_.push_back(line_of(message));
     else

@@ -36,7 +36,7 @@ class Qmp final : public hw::CharReceiver {
     void receive(u8 byte) override;
 
     // Tells the client, once it has negotiated; after the answer of a command that is under way.
-    void event(MachineEvent event, const char* cause);
+    void event(const MachineEvent& event);
 
   private:
     void greet();

@@ -1,6 +1,8 @@
 #include "runtime/qmp_commands.h"
 
+#include "runtime/chardev_ring.h"
 #include "runtime/monitor.h"
+#include "runtime/option_table.h"
 
 #include <algorithm>
 
@@ -110,7 +112,69 @@ QmpAnswer send_key(const QmpCall& call) {
     return done();
 }
 
+const QmpArgument balloon_arguments[] = {{"value", Type::number_integer}};
+QmpAnswer balloon(const QmpCall& call) {
+    hw::VirtioBalloon* device = call.emulator.cards().balloon();
+    if (!device) return QmpError{"DeviceNotActive", "there is no balloon (-device virtio-balloon-pci)"};
+    const auto bytes = call.arguments["value"].get<i64>();
+    if (bytes <= 0) return generic_error("'value': expected a number of bytes");
+    device->set_target(u64(bytes));
+    return done();
+}
+
+RingBuffer* ring_buffer(const QmpCall& call) {
+    return dynamic_cast<RingBuffer*>(call.emulator.chardevs().find(call.text("device")));
+}
+QmpAnswer no_ring_buffer(const QmpCall& call) {
+    return generic_error("'" + call.text("device") +
+                         "' is no ring buffer (query-chardev lists what there is)");
+}
+const QmpArgument ring_read_arguments[] = {
+    {"device", Type::string}, {"size", Type::number_integer}, {"format", Type::string, true}};
+QmpAnswer ringbuf_read(const QmpCall& call) {
+    RingBuffer* ring = ring_buffer(call);
+    const auto size = call.arguments["size"].get<i64>();
+    if (!ring) return no_ring_buffer(call);
+    if (size <= 0) return generic_error("'size': expected a number of bytes");
+    if (call.has("format") && call.text("format") != "utf8")
+        return generic_error("'format': expected utf8 (base64 is not built)");
+    return Json(ring->take(std::size_t(size)));
+}
+const QmpArgument ring_write_arguments[] = {
+    {"device", Type::string}, {"data", Type::string}, {"format", Type::string, true}};
+QmpAnswer ringbuf_write(const QmpCall& call) {
+    RingBuffer* ring = ring_buffer(call);
+    if (!ring) return no_ring_buffer(call);
+    if (call.has("format") && call.text("format") != "utf8")
+        return generic_error("'format': expected utf8 (base64 is not built)");
+    ring->type(call.text("data"));
+    return done();
+}
+
+const QmpArgument watchdog_arguments[] = {{"action", Type::string}};
+QmpAnswer watchdog_set_action(const QmpCall& call) {
+    if (const auto bad = set_watchdog_action(call.emulator.options(), call.text("action")))
+        return generic_error("'action': expected " + *bad);
+    return done();
+}
+const QmpArgument action_arguments[] = {{"reboot", Type::string, true},
+                                        {"shutdown", Type::string, true},
+                                        {"panic", Type::string, true},
+                                        {"watchdog", Type::string, true}};
+QmpAnswer set_actions(const QmpCall& call) {
+    std::string list;
+    for (const auto& [event, action] : call.arguments.items())
+        list += (list.empty() ? "" : ",") + event + "=" + action.get<std::string>();
+    if (const auto bad = set_action(call.emulator.options(), list)) return generic_error("expected " + *bad);
+    return done();
+}
+
 const QmpCommand commands[] = {
+    {"balloon", balloon_arguments, balloon},
+    {"ringbuf-read", ring_read_arguments, ringbuf_read},
+    {"ringbuf-write", ring_write_arguments, ringbuf_write},
+    {"watchdog-set-action", watchdog_arguments, watchdog_set_action},
+    {"set-action", action_arguments, set_actions},
     {"qmp_capabilities", capabilities_arguments, capabilities},
     {"stop", {}, stop},
     {"cont", {}, cont},
@@ -162,8 +226,12 @@ std::span<const QmpCommand> qmp_commands() {
     return commands;
 }
 
+std::array<std::span<const QmpCommand>, 3> qmp_tables() {
+    return {qmp_commands(), qmp_queries(), qmp_introspection()};
+}
+
 QmpAnswer run_qmp_command(Emulator& emulator, const std::string& name, const Json& arguments) {
-    for (const auto table : {qmp_commands(), qmp_queries()}) {
+    for (const auto table : qmp_tables()) {
         for (const QmpCommand& command : table) {
             if (name != command.name) continue;
             if (const auto bad = check(command, arguments)) return *bad;

@@ -3,6 +3,7 @@
 
 #include "runtime/emulator.h"
 
+#include <array>
 #include <nlohmann/json.hpp>
 #include <span>
 #include <string>
@@ -49,7 +50,10 @@ Json qmp_version();
 // Checks the arguments, and runs the command.
 QmpAnswer run_qmp_command(Emulator& emulator, const std::string& name, const Json& arguments);
 
-// The queries: qmp_query.cpp.
+// The queries: qmp_query.cpp, and qmp_introspect.cpp for what asks about QMP itself.
 std::span<const QmpCommand> qmp_queries();
+std::span<const QmpCommand> qmp_introspection();
+// All tables.
+std::array<std::span<const QmpCommand>, 3> qmp_tables();
 
 } // namespace dragoman::runtime

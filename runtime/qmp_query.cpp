@@ -22,14 +22,6 @@ QmpAnswer query_name(const QmpCall& call) {
     return name.empty() ? Json::object() : Json{{"name", name}};
 }
 
-QmpAnswer query_commands(const QmpCall&) {
-    Json list = Json::array();
-    for (const auto table : {qmp_commands(), qmp_queries()})
-        for (const QmpCommand& command : table)
-            list.push_back({{"name", command.name}});
-    return list;
-}
-
 QmpAnswer query_cpus_fast(const QmpCall&) {
     return Json::array({{{"cpu-index", 0},
                          {"qom-path", "/machine/cpu[0]"},
@@ -71,6 +63,37 @@ QmpAnswer query_block(const QmpCall& call) {
         }
         list.push_back(std::move(row));
     }
+    return list;
+}
+
+QmpAnswer query_uuid(const QmpCall& call) {
+    const std::string& uuid = call.emulator.options().uuid;
+    return Json{{"UUID", uuid.empty() ? "00000000-0000-0000-0000-000000000000" : uuid}};
+}
+
+QmpAnswer query_chardev(const QmpCall& call) {
+    Json list = Json::array();
+    for (const Chardevs::Info& chardev : call.emulator.chardevs().list())
+        list.push_back(
+            {{"label", chardev.label}, {"filename", chardev.what}, {"frontend-open", chardev.open}});
+    return list;
+}
+
+QmpAnswer query_balloon(const QmpCall& call) {
+    hw::VirtioBalloon* device = call.emulator.cards().balloon();
+    if (!device) return QmpError{"DeviceNotActive", "there is no balloon (-device virtio-balloon-pci)"};
+    return Json{{"actual", device->guest_bytes()}};
+}
+
+QmpAnswer query_mice(const QmpCall&) {
+    return Json::array({{{"name", "PS/2 mouse"}, {"index", 0}, {"current", true}, {"absolute", false}}});
+}
+
+// Transfers are not counted; programs ask for it to learn the drives.
+QmpAnswer query_blockstats(const QmpCall& call) {
+    Json list = Json::array();
+    for (const DriveInfo& drive : call.emulator.disks().list())
+        list.push_back({{"device", drive.name}, {"qdev", drive.name}, {"stats", Json::object()}});
     return list;
 }
 
@@ -117,7 +140,9 @@ QmpAnswer query_pci(const QmpCall& call) {
 
 constexpr QmpCommand queries[] = {
     {"query-version", {}, query_version},     {"query-status", {}, query_status},
-    {"query-name", {}, query_name},           {"query-commands", {}, query_commands},
+    {"query-name", {}, query_name},           {"query-uuid", {}, query_uuid},
+    {"query-chardev", {}, query_chardev},     {"query-balloon", {}, query_balloon},
+    {"query-mice", {}, query_mice},           {"query-blockstats", {}, query_blockstats},
     {"query-cpus-fast", {}, query_cpus_fast}, {"query-kvm", {}, query_kvm},
     {"query-target", {}, query_target},       {"query-memory-size-summary", {}, query_memory},
     {"query-block", {}, query_block},         {"query-pci", {}, query_pci},

@@ -54,9 +54,12 @@ void Chardev::input(const u8* bytes, std::size_t count) {
 
 void Chardev::service() {
     while (!pending_.empty() && receiver_ && receiver_->can_receive()) {
-        const u8 byte = pending_.front();
-        pending_.pop_front();
-        receiver_->receive(byte);
+        u8 bytes[512];
+        const std::size_t count = std::min(pending_.size(), sizeof bytes);
+        std::copy_n(pending_.begin(), count, bytes);
+        // What is taken leaves first: the receiver may have more brought.
+        const std::size_t taken = receiver_->receive_some({bytes, count});
+        pending_.erase(pending_.begin(), pending_.begin() + std::ptrdiff_t(taken));
     }
     if (!receiver_) pending_.clear();
 }

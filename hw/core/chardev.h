@@ -21,6 +21,11 @@ class CharReceiver {
     virtual ~CharReceiver() = default;
     virtual bool can_receive() const = 0;
     virtual void receive(u8 byte) = 0;
+    // Several at once, as far as they fit; returns how many were taken. Only after can_receive().
+    virtual std::size_t receive_some(std::span<const u8> bytes) {
+        receive(bytes[0]);
+        return 1;
+    }
     virtual void receive_break() {}
 };
 

@@ -218,16 +218,24 @@ u32 put_waet(Writer& w) {
     return at;
 }
 
-// The DSDT, with the machine's figure in it: the value of Name (MBAS, ...), a DWordConst (20.2.3).
+// The DSDT, with the machine's figures in it: the values of Name (MBAS, ...) and others, each a DWordConst
+// (20.2.3).
 u32 put_dsdt(Writer& w, const AcpiFacts& facts) {
-    static constexpr u8 name[] = {0x08, 'M', 'B', 'A', 'S', 0x0c};
-    constexpr u32 kChecksumAt = 9;
+    constexpr u32 kChecksumAt = 9, kPresent = 0xf;
+    const struct {
+        u8 name[6];
+        u32 value;
+    } figures[] = {
+        {{0x08, 'M', 'B', 'A', 'S', 0x0c}, u32(std::max(facts.ram_below_4g, kLowestPciWindow))},
+        {{0x08, 'P', 'S', 'T', 'A', 0x0c}, facts.panic ? kPresent : 0},
+    };
     const std::span<const u8> aml = dsdt_aml();
     std::vector<u8> bytes(aml.begin(), aml.end());
-    const auto found = std::search(bytes.begin(), bytes.end(), std::begin(name), std::end(name));
-    DRAGOMAN_ASSERT(bytes.end() - found >= 10);
-    const u32 window = u32(std::max(facts.ram_below_4g, kLowestPciWindow));
-    std::memcpy(&*found + sizeof name, &window, sizeof window);
+    for (const auto& [name, value] : figures) {
+        const auto found = std::search(bytes.begin(), bytes.end(), std::begin(name), std::end(name));
+        DRAGOMAN_ASSERT(bytes.end() - found >= 10);
+        std::memcpy(&*found + sizeof name, &value, sizeof value);
+    }
     bytes[kChecksumAt] = 0;
     return w.whole(bytes, kChecksumAt);
 }

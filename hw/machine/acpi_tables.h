@@ -14,6 +14,7 @@ class FwCfg;
 struct AcpiFacts {
     u64 ram_below_4g = 0; // bytes; the PCI memory window begins here at the earliest
     bool vga = true;      // a VGA answers at its legacy addresses
+    bool panic = false;   // there is a panic device at its ISA port
 };
 
 // Tables that refer to each other, in two pieces: everything but the root pointer, and the root pointer.

@@ -1,7 +1,8 @@
-// What ACPI is told about the board (ACPI 6.4, 19). acpi_tables.cpp writes the one figure that depends on the
-// machine, MBAS.
+// What ACPI is told about the board (ACPI 6.4, 19). acpi_tables.cpp writes the figures that depend on the
+// machine, MBAS and PSTA.
 DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
 {
+    Name (PSTA, 0x80000000) // _STA of the panic device
     Name (MBAS, 0xe0000000) // first address of the PCI memory window, over the RAM below 4 GiB
 
     Scope (\_SB)
@@ -174,6 +175,15 @@ DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
                         IO (Decode16, 0x02f8, 0x02f8, 0, 8)
                         IRQNoFlags () { 3 }
                     })
+                }
+                Device (PEVT)
+                {
+                    Name (_HID, "QEMU0001")
+                    Name (_CRS, ResourceTemplate ()
+                    {
+                        IO (Decode16, 0x0505, 0x0505, 1, 1)
+                    })
+                    Method (_STA, 0, NotSerialized) { Return (\PSTA) }
                 }
                 Device (MBRD) // ports of the board that no driver may take for free
                 {

@@ -119,6 +119,10 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         parallel_ = std::make_unique<ParallelPort>(piix3_.isa(ParallelPort::irq), config_.parallel->sink);
         ports_.map(ParallelPort::base, ParallelPort::port_count, *parallel_, {1, 1});
     }
+    if (config_.panic_register) {
+        panic_ = std::make_unique<PanicRegister>(pins_.panic);
+        ports_.map(PanicRegister::port, 1, *panic_, {1, 1});
+    }
     if (config_.debug_console) {
         debug_console_ = std::make_unique<DebugConsole>(*config_.debug_console);
         ports_.map(config_.debug_console_port, 1, *debug_console_, {1, 1});

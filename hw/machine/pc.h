@@ -30,6 +30,7 @@
 #include "hw/port92.h"
 #include "hw/ps2_keyboard.h"
 #include "hw/ps2_mouse.h"
+#include "hw/pvpanic.h"
 #include "hw/rtc_mc146818.h"
 #include "hw/uart16550.h"
 #include "hw/vga.h"
@@ -65,6 +66,7 @@ struct PcConfig {
         CharSink* sink = nullptr;
     };
     std::optional<Parallel> parallel; // LPT1
+    bool panic_register = false;      // at its ISA port
     CharSink* debug_console = nullptr;
     u16 debug_console_port = DebugConsole::default_port;
     struct DebugExit {
@@ -92,6 +94,7 @@ struct PcPins {
     std::function<void()> reset;     // the whole machine
     std::function<void()> power_off; // S5
     std::function<void(int status)> exit; // isa-debug-exit
+    std::function<void(u8 events)> panic; // the guest's kernel has crashed: PanicEvent
     std::function<void(bool enabled)> a20;
     std::function<u64()> tsc;
     u64 tsc_hz = 1'000'000'000;
@@ -168,6 +171,7 @@ class Pc {
     I8042 i8042_;
     std::array<std::unique_ptr<Uart16550>, 2> serial_;
     std::unique_ptr<ParallelPort> parallel_;
+    std::unique_ptr<PanicRegister> panic_;
     FwCfg fw_cfg_;
     std::unique_ptr<DebugConsole> debug_console_;
     std::unique_ptr<IsaDebugExit> debug_exit_;

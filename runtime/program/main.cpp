@@ -4,11 +4,13 @@
 
 #include "frontend/x86/cpuid.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdio>
 #include <cstring>
 #include <fcntl.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 using namespace dragoman;
@@ -55,10 +57,19 @@ Status write_pid(const std::string& file) {
     return Ok{};
 }
 
+// Connections and files of a guest may be many.
+void raise_file_limit() {
+    rlimit limit{};
+    if (::getrlimit(RLIMIT_NOFILE, &limit) != 0 || limit.rlim_cur >= 16384) return;
+    limit.rlim_cur = std::min<rlim_t>(limit.rlim_max, 16384);
+    (void)::setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 SandboxNeeds sandbox_needs(const Options& options) {
     SandboxNeeds needs;
     for (const NetworkOption& network : options.networks)
         needs.connections |= std::holds_alternative<UserNetwork>(network.what);
+    needs.folders = !options.folders.empty();
     needs.window = options.display == Options::Display::Sdl;
     return needs;
 }
@@ -70,6 +81,7 @@ int main(int argc, char** argv) {
         std::fprintf(stderr, "dragoman: %s\n", error.message.c_str());
         return 1;
     };
+    raise_file_limit();
     std::signal(SIGPIPE, SIG_IGN); // a reader of our output that goes away is no reason to end
     auto options = parse_options(argc, argv);
     if (!options) return complain(options.error());

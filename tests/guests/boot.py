@@ -17,6 +17,7 @@ import tempfile
 import time
 
 import debian
+import devices
 import display
 import installer
 import memtest
@@ -334,6 +335,7 @@ SCENARIOS = {
     "cd-ahci": lambda test: cd(test, "-device", "ahci,id=ahci", "-drive",
                                f"file={test.guest('cd-amd64.iso')},if=none,id=c0,media=cdrom", "-device",
                                "ide-cd,drive=c0,bus=ahci.2"),
+    "devices": devices.run,
     "network": network.user,
     "cable": network.cable,
     "network-boot": network.boot,

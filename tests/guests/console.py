@@ -46,6 +46,7 @@ class Console:
             ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
 
         self.process = subprocess.Popen(command, stdin=slave, stdout=slave, stderr=slave, preexec_fn=child)
+        self.pid = self.process.pid
         os.close(slave)
 
     def elapsed(self):

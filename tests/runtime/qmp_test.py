@@ -146,14 +146,78 @@ class Qmp(unittest.TestCase):
         self.fails(client.answer())
         self.assertTrue(client.ask("query-status")["return"]["running"], "it goes on")
 
+    def test_what_clients_ask_at_their_start(self):
+        """The probes of libvirt and of management scripts, and the form of their answers."""
+        client = self.start("-uuid", "01234567-89ab-cdef-0123-456789abcdef", "-device", "virtio-rng-pci,id=rng7")
+        self.assertEqual(client.ask("query-uuid")["return"], {"UUID": "01234567-89ab-cdef-0123-456789abcdef"})
+        schema = {entry["name"]: entry for entry in client.ask("query-qmp-schema")["return"]}
+        for command in client.ask("query-commands")["return"]:
+            entry = schema[command["name"]]
+            self.assertEqual(entry["meta-type"], "command")
+            for member in schema[entry["arg-type"]]["members"]:
+                self.assertIn(member["type"], schema)
+        self.assertIn("default", [m for m in schema["screendump-arg"]["members"] if m["name"] == "format"][0])
+        self.assertLessEqual({"STOP", "RESUME", "SHUTDOWN", "POWERDOWN", "RESET", "WATCHDOG", "GUEST_PANICKED"},
+                             {e["name"] for e in client.ask("query-events")["return"]})
+        self.assertEqual([m["name"] for m in client.ask("query-machines")["return"]], ["pc"])
+        self.assertIn("Haswell", [m["name"] for m in client.ask("query-cpu-definitions")["return"]])
+        self.assertIn("drive", [o["option"] for o in client.ask("query-command-line-options")["return"]])
+        self.fails(client.ask("query-command-line-options", option="nosuch"))
+        types = {t["name"] for t in client.ask("qom-list-types")["return"]}
+        self.assertLessEqual({"virtio-blk-pci", "isa-serial", "i6300esb"}, types)
+        self.assertIn("return", client.ask("device-list-properties", typename="virtio-blk-pci"))
+        self.fails(client.ask("device-list-properties", typename="nosuch"), "DeviceNotFound")
+        self.assertIn("rng7", [n["name"] for n in client.ask("qom-list", path="/machine/peripheral")["return"]])
+        self.assertIn("machine", [n["name"] for n in client.ask("qom-list", path="/")["return"]])
+        self.fails(client.ask("qom-list", path="/nosuch"), "DeviceNotFound")
+        self.assertIn("cpu", client.ask("qom-get", path="/machine/unattached/device[0]", property="type")["return"])
+        self.fails(client.ask("qom-get", path="/machine", property="nosuch"))
+        self.fails(client.ask("balloon", value=1 << 20), "DeviceNotActive")
+        client.send('{"exec-oob": "query-status"}')
+        self.fails(client.answer(), saying="execute")
+
+    def test_ring_buffers(self):
+        client = self.start("-chardev", "ringbuf,id=r,size=64", "-debugcon", "chardev:r",
+                            bios=firmware(b"\xb0\x41\xe6\xe9\xfa\xf4\xeb\xfd"))  # 'A' to port 0xe9
+        self.assertIn({"label": "r", "filename": "ringbuf:64", "frontend-open": True}, client.ask("query-chardev")["return"])
+        end = time.monotonic() + 30
+        text = ""
+        while text != "A" and time.monotonic() < end:
+            text += client.ask("ringbuf-read", device="r", size=10)["return"]
+        self.assertEqual(text, "A")
+        self.assertEqual(client.ask("ringbuf-write", device="r", data="x"), {"return": {}})
+        self.fails(client.ask("ringbuf-read", device="nosuch", size=1), saying="query-chardev")
+        self.fails(client.ask("ringbuf-read", device="r", size=-1), saying="size")
+
+    def test_panic_and_watchdog_actions(self):
+        panic = firmware(b"\xba\x05\x05\xb0\x01\xee\xfa\xf4\xeb\xfd")  # port 0x505: 1
+        for action, word, status in (("pause", "pause", None), ("none", "run", None), ("shutdown", "poweroff", 0), ("exit-failure", "poweroff", 1)):
+            client = self.start("-S", "-device", "pvpanic", "-action", "panic=" + action, bios=panic)
+            client.ask("cont")
+            self.assertEqual(client.event("GUEST_PANICKED")["data"], {"action": word})
+            if status is not None:
+                self.assertEqual(self.emulator.wait(60), status)
+                continue
+            wanted = "guest-panicked" if action == "pause" else "running"
+            self.assertEqual(client.ask("query-status")["return"]["status"], wanted)
+            self.assertEqual(client.ask("watchdog-set-action", action="pause"), {"return": {}})
+            self.fails(client.ask("watchdog-set-action", action="nosuch"))
+            self.assertEqual(client.ask("set-action", panic="none", watchdog="reset"), {"return": {}})
+            self.fails(client.ask("set-action", panic="nosuch"))
+            client.ask("quit")
+            self.emulator.wait(60)
+
     def test_queries(self):
         disc = self.path("disc.iso", bytes(65536))
-        client = self.start("-name", "fred", "-cdrom", disc, "-nic", "user,id=lan")
+        client = self.start("-name", "fred", "-cdrom", disc, "-nic", "user,id=lan", "-device", "virtio-balloon-pci")
         self.assertEqual(client.ask("query-name")["return"], {"name": "fred"})
         names = {c["name"] for c in client.ask("query-commands")["return"]}
         self.assertLessEqual({"qmp_capabilities", "query-commands", "quit", "stop", "cont", "screendump"}, names)
         for name in sorted(n for n in names if n.startswith("query-")):
             self.assertIn("return", client.ask(name), name)
+        self.assertEqual(client.ask("query-balloon")["return"], {"actual": 16 << 20})
+        self.assertEqual(client.ask("balloon", value=8 << 20), {"return": {}})
+        self.fails(client.ask("balloon", value=0), saying="'value'")
         self.assertEqual(client.ask("query-kvm")["return"], {"enabled": False, "present": False})
         self.assertEqual([c["cpu-index"] for c in client.ask("query-cpus-fast")["return"]], [0])
         drive = client.ask("query-block")["return"][0]
