@@ -14,8 +14,10 @@ constexpr unsigned kMountTag = 0; // feature
 
 Virtio9p::Virtio9p(NinePServer& server, const std::string& tag, Log& log)
     : VirtioDevice(kIdentity, u64{1} << kMountTag, kSizes, log), server_(server) {
-    config_ = {u8(tag.size()), u8(tag.size() >> 8)};
-    config_.insert(config_.end(), tag.begin(), tag.end());
+    config_.resize(2 + tag.size());
+    config_[0] = u8(tag.size());
+    config_[1] = u8(tag.size() >> 8);
+    std::copy(tag.begin(), tag.end(), config_.begin() + 2);
 }
 
 void Virtio9p::queue_notified(unsigned) {

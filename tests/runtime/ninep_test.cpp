@@ -71,7 +71,8 @@ class NinePTest : public testing::Test {
         message.put(u32(7 + arguments.bytes().size()));
         message.put(type);
         message.put(u16(0x1234));
-        message.bytes().insert(message.bytes().end(), arguments.bytes().begin(), arguments.bytes().end());
+        for (const u8 byte : arguments.bytes())
+            message.put(byte);
         const auto answer = server->answer(message.bytes(), 65536);
         NinePReader in(answer);
         EXPECT_EQ(in.get<u32>(), answer.size());
@@ -291,7 +292,8 @@ TEST_F(NinePTest, RandomMessages) {
         message.put(u32(7 + out.bytes().size()));
         message.put(random() % 50 ? types[random() % std::size(types)] : u8(random()));
         message.put(u16(1));
-        message.bytes().insert(message.bytes().end(), out.bytes().begin(), out.bytes().end());
+        for (const u8 byte : out.bytes())
+            message.put(byte);
         const auto answer = server->answer(message.bytes(), 8192);
         ASSERT_GE(answer.size(), 7u);
         ASSERT_LE(answer.size(), 8192u);
