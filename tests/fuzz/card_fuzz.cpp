@@ -154,7 +154,14 @@ void play_virtio(unsigned which, bool begins, FuzzInput& in) {
             break;
         case 9:
             if (what & 16) bench.pci.reset();
-            if (what & 32) (void)driver.start(driver.offered() & 0xffffff);
+            if (!(what & 32)) break;
+            // The driver finds nothing where the guest has moved it from.
+            bench.pci.config_write(kPciBar0, 4, 0xc000);
+            bench.pci.config_write(kPciBar0 + 4, 4, 0xfebf0000);
+            bench.pci.config_write(kPciBar0 + 16, 4, 0xfe000000);
+            bench.pci.config_write(kPciBar0 + 20, 4, 0);
+            bench.pci.config_write(kPciCommand, 2, 7);
+            (void)driver.start(driver.offered() & 0xffffff);
             break;
         }
         (void)bench.load(0xfe000000 + what * 64u, 4);
