@@ -231,6 +231,12 @@ void Vcpu::settle(const CachedBlock& block) {
     c.budget += i64(block.guest_instructions - retired);
 }
 
+bool Vcpu::branch_refused(const x86::NearBranch& branch, u64 end) {
+    x86::Cpu& c = cpu();
+    const bool ended = c.exit == ir::Exit::None || c.exit == ir::Exit::Lookup || c.exit == ir::Exit::Event;
+    return ended && x86::take_back_branch(c, branch, end);
+}
+
 void Vcpu::left(CachedBlock& block) {
     x86::Cpu& c = cpu();
     const u8* const host_return = reinterpret_cast<const u8*>(c.host_return);
@@ -239,6 +245,7 @@ void Vcpu::left(CachedBlock& block) {
     if (from) {
         settle(*from);
         if (c.exit == ir::Exit::Lookup && executor_->may_link()) previous_site_ = host_return;
+        if (branch_refused(from->source.near_branch, from->key.rip + from->guest_bytes)) ++c.budget;
     }
     c.host_return = 0;
 }
@@ -275,7 +282,7 @@ x86::BranchKind Vcpu::run_alone(u64& next_rip) {
     c.interrupt_shadow = x86::kNoShadow;
     c.host_return = 0;
     ir::interpret(c, block);
-    if (c.exit == ir::Exit::Fault) ++c.budget;
+    if (branch_refused(source.near_branch, next_rip) || c.exit == ir::Exit::Fault) ++c.budget;
     return source.branch;
 }
 

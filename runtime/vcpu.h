@@ -106,6 +106,8 @@ class Vcpu {
     void run_block(CachedBlock& block);
     // The instruction at rip, in a block of its own that is not kept.
     x86::BranchKind run_alone(u64& next_rip);
+    // Was the branch at `end` of a block refused after the fact?
+    bool branch_refused(const x86::NearBranch& branch, u64 end);
     void left(CachedBlock& block);
     void settle(const CachedBlock& block); // rip and budget of a block left in its middle
     StopReason run_until_stop(bool single);

@@ -200,7 +200,7 @@ void Emitter::event_of_value(const OutOfLine& o) {
 void Emitter::event_of_register(const OutOfLine& o) {
     saved_for_exit();
     load_value(host::scratch, o.inst->a, 8, o.inst->imm);
-    jump_to(stubs_.exit_event);
+    call_to(stubs_.exit_side); // the run loop must know which block branched: take_back_branch
 }
 // The instruction that polls has retired.
 void Emitter::event_in_block(const OutOfLine& o) {
@@ -331,7 +331,7 @@ void Emitter::emit_JumpInd(const Inst& inst) {
     const Gp target = gp(value(inst.a, 8, inst.imm, host::temp), 8);
     if (!options_.inline_lookup) {
         a.mov(x86::rcx, target);
-        return jump_to(stubs_.exit_lookup);
+        return call_to(stubs_.exit_jump);
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
     constexpr unsigned entry_bits = 5;
@@ -353,7 +353,7 @@ void Emitter::emit_JumpInd(const Inst& inst) {
 
 void Emitter::lookup_miss(const OutOfLine& o) {
     a.mov(x86::rcx, gp(value(o.inst->a, 8, o.inst->imm, host::temp), 8));
-    jump_to(stubs_.exit_lookup);
+    call_to(stubs_.exit_jump);
 }
 
 void Emitter::emit_ExitTo(const Inst& inst) {

@@ -139,6 +139,11 @@ class StubWriter {
         a.mov(FIELD(host_return, 8), 0);
         exit_with(Exit::Lookup);
     }
+    void exit_jump() {
+        a.pop(x86::r14);
+        a.mov(FIELD(host_return, 8), x86::r14);
+        exit_with(Exit::Lookup);
+    }
     void exit_event() {
         a.mov(FIELD(host_return, 8), 0);
         exit_with(Exit::Event);
@@ -381,6 +386,7 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vecto
         stubs.exit_link = here(), w.exit_link();
         stubs.look_up = here(), w.look_up();
         stubs.exit_lookup = here(), w.exit_lookup();
+        stubs.exit_jump = here(), w.exit_jump();
         stubs.exit_event = here(), w.exit_event();
         stubs.exit_side = here(), w.exit_side();
         stubs.exit_here = here(), w.exit_here();

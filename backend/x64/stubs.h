@@ -31,8 +31,9 @@ struct Stubs {
         nullptr; // CALL, RCX = target rip: what exit_link became for a target that must not be linked
     const u8* exit_link = nullptr;   // called; flags in EFLAGS; Exit::Lookup
     const u8* exit_lookup = nullptr; // jumped to; flags saved; Exit::Lookup
+    const u8* exit_jump = nullptr;   // the same, but called: who left is known
     const u8* exit_event = nullptr;  // jumped to; flags saved; Exit::Event
-    const u8* exit_side = nullptr;   // called from the middle of a block; flags saved; Exit::Event
+    const u8* exit_side = nullptr;   // called; flags saved; Exit::Event
     const u8* exit_here =
         nullptr; // jumped to; flags saved; Context::rip is set; Exit::Lookup if there is none
     // Called in the middle of a block: the guest's x87 state goes from Context to the host's FPU, where the next

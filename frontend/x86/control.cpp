@@ -6,6 +6,7 @@
 
 #include "base/bits.h"
 #include "frontend/x86/exception.h"
+#include "frontend/x86/system_registers.h"
 #include "ir/memory.h"
 
 #include <cstring>
@@ -21,27 +22,48 @@ u64 relative_target(const Translation& t, const Instruction& insn) {
     return t.cut_rip(insn.next_rip + insn.operands[0].imm.value.u, insn.operand_size());
 }
 
-// A target beyond the limit of CS is refused by the branch itself, before it changes a register (SDM vol. 2,
-// JMP, CALL, RET, Jcc, LOOP). a: target, imm: limit
-u64 check_target(ir::Context& ctx, u64 a, u64, u64 imm) {
-    if (a > imm) raise(ctx, kGP, 0);
+// A target beyond the limit of CS, or that is not canonical in 64-bit mode, is refused by the branch itself,
+// before it changes a register (SDM vol. 2, JMP, CALL, RET, Jcc, LOOP). a: target
+u64 check_target(ir::Context& ctx, u64 a, u64, u64) {
+    const Cpu& cpu = static_cast<Cpu&>(ctx);
+    const bool reached = cpu.code64() ? canonical(cpu, a) : a <= cpu.seg[unsigned(ir::Seg::CS)].limit;
+    if (!reached) raise(ctx, kGP, 0);
     return 0;
 }
-// The branch whose target is beyond the limit is taken if `a` is not 0.
-u64 refuse_if(ir::Context& ctx, u64 a, u64, u64) {
-    if (a) raise(ctx, kGP, 0);
-    return 0;
+// The same for a branch that is taken if `a` is not 0, or is 0. b: target
+u64 check_if(ir::Context& ctx, u64 a, u64 b, u64) {
+    return a ? check_target(ctx, b, 0, 0) : 0;
 }
-u64 refuse_unless(ir::Context& ctx, u64 a, u64, u64) {
-    if (!a) raise(ctx, kGP, 0);
-    return 0;
+u64 check_unless(ir::Context& ctx, u64 a, u64 b, u64) {
+    return a ? 0 : check_target(ctx, b, 0, 0);
 }
-constexpr ir::Helper check_target_info{"check_target", check_target}, refuse_if_info{"refuse_if", refuse_if},
-    refuse_unless_info{"refuse_unless", refuse_unless};
+constexpr ir::Helper check_target_info{"check_target", check_target}, check_if_info{"check_if", check_if},
+    check_unless_info{"check_unless", check_unless};
 
-// The target of an indirect near branch, as JumpInd takes it: 64 bits, in a temporary, inside the limit.
-void check_indirect_target(Translation& t, Ref target, unsigned size) {
-    if (size_mask(size) > t.code_limit) t.ir.call(check_target_info, {}, target, {}, i64(t.code_limit));
+// Must the processor look at this target when it branches? With five-level paging more is canonical.
+bool in_doubt(const Translation& t, u64 target) {
+    return t.mode.long64() ? !canonical(target, 48) : target > t.code_limit;
+}
+Ref in_temp(Translation& t, u64 target) {
+    const Ref ref = t.ir.temp();
+    t.ir.mov_imm(8, ref, i64(target));
+    return ref;
+}
+void check_direct(Translation& t, u64 target) {
+    if (in_doubt(t, target)) t.ir.call(check_target_info, {}, in_temp(t, target));
+}
+
+// `target` is 64 bits in a temporary, as JumpInd takes it. In 64-bit mode the run loop finds what is not
+// canonical (take_back_branch), so that good targets cost nothing. `stack`: what the branch adds to the stack
+// pointer.
+void jump_indirect(Translation& t, const Instruction& insn, Ref target, i64 stack) {
+    const bool late = t.mode.long64() && !t.leaves;
+    if (late)
+        t.set_near_branch({u8(insn.length()), i32(stack)});
+    else if (t.mode.long64() || size_mask(insn.operand_size()) > t.code_limit)
+        t.ir.call(check_target_info, {}, target);
+    if (stack) t.adjust_stack(stack);
+    t.ir.jump_ind(target);
 }
 
 Ref indirect_target(Translation& t, const Instruction& insn) {
@@ -63,28 +85,24 @@ Ref indirect_target(Translation& t, const Instruction& insn) {
 bool JMP(Translation& t, const Instruction& insn) {
     if (is_far(insn)) return far_jump(t, insn);
     if (!is_immediate(insn, 0)) {
-        const Ref to = indirect_target(t, insn);
-        check_indirect_target(t, to, insn.operand_size());
-        t.ir.jump_ind(to);
+        jump_indirect(t, insn, indirect_target(t, insn), 0);
         return false;
     }
     const u64 target = relative_target(t, insn);
-    if (target > t.code_limit) return t.raise(kGP, 0);
+    check_direct(t, target);
     t.ir.jump(target);
     return false;
 }
 
 bool Jcc(Translation& t, const Instruction& insn) {
     const u64 target = relative_target(t, insn);
-    if (target <= t.code_limit) {
-        t.ir.branch(condition(insn), target, insn.next_rip);
-        return false;
+    if (in_doubt(t, target)) {
+        const Ref taken = t.ir.temp();
+        t.ir.mov_imm(8, taken, 0);
+        t.ir.add({.op = Op::Setcc, .size = 1, .cond = condition(insn), .d = taken});
+        t.ir.call(check_if_info, {}, taken, in_temp(t, target));
     }
-    const Ref taken = t.ir.temp();
-    t.ir.mov_imm(8, taken, 0);
-    t.ir.add({.op = Op::Setcc, .size = 1, .cond = condition(insn), .d = taken});
-    t.ir.call(refuse_if_info, {}, taken);
-    t.ir.jump(insn.next_rip);
+    t.ir.branch(condition(insn), target, insn.next_rip);
     return false;
 }
 
@@ -113,13 +131,9 @@ Ref loop_decider(Translation& t, const Instruction& insn, ir::Cond cond) {
 bool loop_while(Translation& t, const Instruction& insn, ir::Cond cond) {
     const Ref decider = loop_decider(t, insn, cond);
     const u64 target = relative_target(t, insn);
-    const bool reachable = target <= t.code_limit;
-    if (!reachable) t.ir.call(refuse_if_info, {}, decider);
+    if (in_doubt(t, target)) t.ir.call(check_if_info, {}, decider, in_temp(t, target));
     count_down(t, insn);
-    if (reachable)
-        t.ir.branch_nz(8, decider, target, insn.next_rip);
-    else
-        t.ir.jump(insn.next_rip);
+    t.ir.branch_nz(8, decider, target, insn.next_rip);
     return false;
 }
 
@@ -127,24 +141,16 @@ bool loop_while(Translation& t, const Instruction& insn, ir::Cond cond) {
 
 bool JCXZ(Translation& t, const Instruction& insn) {
     const u64 target = relative_target(t, insn);
-    if (target <= t.code_limit) {
-        t.ir.branch_nz(insn.address_size(), ir::kRcx, insn.next_rip, target);
-        return false;
-    }
-    t.ir.call(refuse_unless_info, {}, counter(t, insn, 0));
-    t.ir.jump(insn.next_rip);
+    if (in_doubt(t, target)) t.ir.call(check_unless_info, {}, counter(t, insn, 0), in_temp(t, target));
+    t.ir.branch_nz(insn.address_size(), ir::kRcx, insn.next_rip, target);
     return false;
 }
 
 bool LOOP(Translation& t, const Instruction& insn) {
     const u64 target = relative_target(t, insn);
-    const bool reachable = target <= t.code_limit;
-    if (!reachable) t.ir.call(refuse_if_info, {}, counter(t, insn, -1));
+    if (in_doubt(t, target)) t.ir.call(check_if_info, {}, counter(t, insn, -1), in_temp(t, target));
     count_down(t, insn);
-    if (reachable)
-        t.ir.branch_nz(insn.address_size(), ir::kRcx, target, insn.next_rip);
-    else
-        t.ir.jump(insn.next_rip);
+    t.ir.branch_nz(insn.address_size(), ir::kRcx, target, insn.next_rip);
     return false;
 }
 bool LOOPE(Translation& t, const Instruction& insn) {
@@ -169,13 +175,13 @@ bool CALL(Translation& t, const Instruction& insn) {
         t.ir.store(size, top, next);
     }
     // Processors look at the target when the return address is on the stack, but RSP not yet moved.
-    if (direct && relative_target(t, insn) > t.code_limit) return t.raise(kGP, 0);
-    if (!direct) check_indirect_target(t, target, size);
+    if (!direct) {
+        jump_indirect(t, insn, target, -i64(size));
+        return false;
+    }
+    check_direct(t, relative_target(t, insn));
     t.adjust_stack(-i64(size));
-    if (direct)
-        t.ir.jump(relative_target(t, insn));
-    else
-        t.ir.jump_ind(target);
+    t.ir.jump(relative_target(t, insn));
     return false;
 }
 
@@ -189,10 +195,16 @@ bool RET(Translation& t, const Instruction& insn) {
         t.ir.load_extend(Op::LoadZx, size, 8, target, a);
     else
         t.ir.load(8, target, a);
-    check_indirect_target(t, target, size);
-    t.adjust_stack(i64(size) + extra);
-    t.ir.jump_ind(target);
+    jump_indirect(t, insn, target, i64(size) + extra);
     return false;
+}
+
+bool take_back_branch(Cpu& cpu, const NearBranch& branch, u64 end) {
+    if (!branch.bytes || canonical(cpu, cpu.rip)) return false;
+    cpu.rip = end - branch.bytes;
+    cpu.gpr[4] -= u64(i64(branch.stack));
+    raise(cpu, kGP, 0);
+    return true;
 }
 
 namespace {

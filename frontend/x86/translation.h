@@ -4,6 +4,7 @@
 #include "frontend/x86/cpuid.h"
 #include "frontend/x86/instruction.h"
 #include "frontend/x86/mode.h"
+#include "frontend/x86/near_branch.h"
 #include "ir/builder.h"
 #include "ir/memory.h"
 
@@ -29,10 +30,10 @@ class Translation {
     // The memory operand's address. When its segment needs a base or checks in this mode, emits SegAddr for
     // an access of `size` bytes and returns the checked linear address; otherwise an effective address used
     // as it is. `offset` is added to the displacement (bit strings, far pointers).
-    // Where alignment is checked (#AC), an access of 2, 4, 8 or 10 bytes is taken for one datum; `align` says what of
-    // others must be aligned, in bytes.
-    ir::Address address(const Instruction& insn, unsigned n, unsigned size, ir::Access access,
-                        i64 offset = 0, unsigned align = 0);
+    // Where alignment is checked (#AC), an access of 2, 4, 8 or 10 bytes is taken for one datum; `align` says
+    // what of others must be aligned, in bytes.
+    ir::Address address(const Instruction& insn, unsigned n, unsigned size, ir::Access access, i64 offset = 0,
+                        unsigned align = 0);
     // The same for an address made of registers (string instructions, stack).
     ir::Address address(ir::Seg seg, ir::Ref base, i64 disp, unsigned address_size, unsigned size,
                         ir::Access access, unsigned align = 0);
@@ -76,10 +77,17 @@ class Translation {
     void shadow_next(Shadow kind) { shadow_ = kind; }
     Shadow take_shadow() { return std::exchange(shadow_, kNoShadow); }
 
+    // The instruction leaves to the run loop, whatever it is (single steps, shadows).
+    bool leaves = false;
+    // The instruction that ends the block is an indirect near branch of 64-bit code.
+    void set_near_branch(NearBranch branch) { near_branch_ = branch; }
+    NearBranch near_branch() const { return near_branch_; }
+
   private:
     void check_alignment(const ir::Address& a, unsigned align);
 
     Shadow shadow_ = kNoShadow;
+    NearBranch near_branch_;
 };
 
 } // namespace dragoman::x86

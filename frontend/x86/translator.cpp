@@ -285,6 +285,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             go_on = t.raise(Vector(vector));
         } else {
             source.branch = branch_kind(insn);
+            t.leaves = mode.single_step || shadow;
             go_on = info->translate(t, insn);
             if (go_on && (info->attributes & kEndsBlock)) {
                 t.ir.jump(insn.next_rip);
@@ -330,6 +331,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     if (mode.single_step) end_with_exit(t.ir);
 
     block.guest_bytes = u32(offset);
+    source.near_branch = t.near_branch();
     source.gpa[0] = page.gpa;
     source.bytes[0] = u32(std::min(offset, page.left));
     source.bytes[1] = u32(offset) - source.bytes[0];

@@ -3,6 +3,7 @@
 
 #include "frontend/x86/debug.h"
 #include "frontend/x86/mode.h"
+#include "frontend/x86/near_branch.h"
 #include "ir/block.h"
 
 #include <set>
@@ -20,6 +21,7 @@ class Translator {
         u64 gpa[2] = {};
         u32 bytes[2] = {};
         BranchKind branch = BranchKind::None; // of the last instruction
+        NearBranch near_branch;               // the last instruction, if it is one
     };
     // Translates the block at cpu.rip under cpu's mode, at most `limit` instructions. A block ends at the end of its page;
     // an instruction that crosses the page is a block of its own. False: the first instruction cannot be fetched, and

@@ -227,10 +227,8 @@ def canonical():
                 yield Case("SDM vol. 1, 3.3.7.1", f"{text} at {address:#x}", L64, ring, text, fault(v, 0), [gpr(EDI, address), gpr(EBP, address), cr(4, 0x600, 0x600)])
             if not crosses:
                 for text in ("jmp rdi", "call rdi"):
-                    yield Case("SDM vol. 2 JMP, CALL", f"{text} to {address:#x}", L64, ring, text, fault(GP, 0, 0, gpr(ESP, STACK[ring])), [gpr(EDI, address)],
-                               known=True)  # listed: the fetch at the target faults, not the branch
-                yield Case("SDM vol. 2 RET", f"ret to {address:#x}", L64, ring, "push rdi; ret", fault(GP, 0, 1, gpr(ESP, STACK[ring] - 8)), [gpr(EDI, address)],
-                           known=True)
+                    yield Case("SDM vol. 2 JMP, CALL", f"{text} to {address:#x}", L64, ring, text, fault(GP, 0, 0, gpr(ESP, STACK[ring])), [gpr(EDI, address)])
+                yield Case("SDM vol. 2 RET", f"ret to {address:#x}", L64, ring, "push rdi; ret", fault(GP, 0, 1, gpr(ESP, STACK[ring] - 8)), [gpr(EDI, address)])
     for text, sp_ in (("push rax", hole + 0x1000), ("pop rax", hole), ("ret", hole), ("call rdi", hole + 0x1000), ("enter 8, 0", hole + 0x1000)):
         yield Case("SDM vol. 2 " + text.split()[0].upper(), f"{text} on a stack that is not canonical", L64, 3, text, fault(SS, 0),
                    [gpr(ESP, sp_), gpr(EDI, LANDING)])

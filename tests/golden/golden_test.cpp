@@ -220,6 +220,7 @@ class Lister {
                                                                {set.exit_link, "exit_link"},
                                                                {set.exit_lookup, "exit_lookup"},
                                                                {set.exit_event, "exit_event"},
+                                                               {set.exit_jump, "exit_jump"},
                                                                {set.exit_side, "exit_side"},
                                                                {set.take_x87, "take_x87"},
                                                                {set.load_x87, "load_x87"},

@@ -151,6 +151,7 @@ class VcpuMachine {
         ASSERT_TRUE(x86::write_cr4(cpu(), cpu().cr4 | x86::kCr4PAE));
         ASSERT_TRUE(x86::write_cr3(cpu(), kTables));
         ASSERT_TRUE(x86::write_cr0(cpu(), cpu().cr0 | x86::kCr0PG | x86::kCr0WP));
+        put<u64>(kGdt + 8, 0x00af9b000000ffff);
         cpu().seg[unsigned(ir::Seg::CS)].attributes = 0xa09b;
         cpu().exit = ir::Exit::None;
     }
