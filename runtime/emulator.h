@@ -112,7 +112,8 @@ class Emulator final : private x86::Platform {
     bool apic_write_msr(u32 msr, u64 value) override;
     u8 apic_id() override { return u8(pc_->lapic().id()); }
     int acknowledge_interrupt() override { return pc_->acknowledge_interrupt(); }
-    void fpu_error(bool level) override { pc_->fpu_error(level); }
+    void fpu_error(bool level) override { pc_->fpu_error().set_ferr(level); }
+    bool fpu_errors_ignored() override { return pc_->fpu_error().ignne(); }
 
     Options options_;
     Log& log_;

@@ -115,6 +115,12 @@ struct Cpu : ir::Context {
     // System management mode (frontend/x86/smm.h). nmi_blocked_outside: what RSM brings back.
     bool smi_pending = false, smm = false, nmi_blocked_outside = false;
     u32 smbase = 0x30000;
+    struct IoInstruction { // the one whose access brought the pending SMI about, with the registers before that access
+        bool valid = false, in = false, string = false, repeated = false;
+        u16 port = 0;
+        u8 bytes = 0;
+        u64 rip = 0, rcx = 0, rsi = 0, rdi = 0;
+    } io_smi;
     bool halted = false;
 
     // MONITOR and MWAIT. A store to the line by a device happens while the run loop serves events, so that each of

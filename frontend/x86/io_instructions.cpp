@@ -38,17 +38,44 @@ bool io_allowed(Cpu& cpu, u16 port, unsigned size) {
     return true;
 }
 
+// Around one access to a port: an SMI that it brings about may restart the instruction.
+class PortAccess {
+  public:
+    PortAccess(Cpu& cpu, u16 port, unsigned size, bool in, bool string = false, bool repeated = false)
+        : cpu_(cpu), io_{.valid = true,
+                         .in = in,
+                         .string = string,
+                         .repeated = repeated,
+                         .port = port,
+                         .bytes = u8(size),
+                         .rip = cpu.rip,
+                         .rcx = cpu.gpr[1],
+                         .rsi = cpu.gpr[6],
+                         .rdi = cpu.gpr[7]},
+          pending_(cpu.smi_pending) {
+        port_accessed(cpu, port, size);
+    }
+    ~PortAccess() {
+        if (cpu_.smi_pending && !pending_) cpu_.io_smi = io_;
+    }
+
+  private:
+    Cpu& cpu_;
+    const Cpu::IoInstruction io_;
+    const bool pending_;
+};
+
 // a: port, b: value, imm: size
 u64 in_helper(ir::Context& ctx, u64 a, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     if (cpu.cpl != 0 && !io_allowed(cpu, u16(a), unsigned(imm))) return 0;
-    port_accessed(cpu, u16(a), unsigned(imm));
+    const PortAccess access(cpu, u16(a), unsigned(imm), true);
     return cpu.platform->port_in(u16(a), unsigned(imm)) & size_mask(unsigned(imm));
 }
 u64 out_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     if (cpu.cpl != 0 && !io_allowed(cpu, u16(a), unsigned(imm))) return 0;
-    port_accessed(cpu, u16(a), unsigned(imm));
+    const PortAccess access(cpu, u16(a), unsigned(imm), false);
     cpu.platform->port_out(u16(a), unsigned(imm), u32(b & size_mask(unsigned(imm))));
     return 0;
 }
@@ -112,7 +139,7 @@ bool string_io_step(Cpu& cpu, const StringIo& io, u16 port) {
     }
     u8* host = cpu.memory->acquire(cpu, linear, io.size, io.out ? ir::Access::Read : ir::Access::Write);
     if (!host) return false;
-    port_accessed(cpu, port, io.size);
+    const PortAccess access(cpu, port, io.size, !io.out, true, io.repeat);
     u32 value = 0;
     if (io.out) {
         std::memcpy(&value, host, io.size);

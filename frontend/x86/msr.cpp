@@ -165,6 +165,15 @@ constexpr MsrRow kMsrs[] = {
      read_machine_check, write_machine_check, kAll},
     {0xda0, 0xda0, "IA32_XSS", Xsaves, read_constant<0>, ignore_write, 0}, // no supervisor components
     {0x6e1, 0x6e1, "IA32_PKRS", Pks, read_field<&Cpu::pkrs>, write_pkrs, kLow32},
+    // Systems try these, going by the processor's number; without VMX, SMX and SGX, or on a processor of another
+    // family, they raise #GP (SDM vol. 4, 2.1 to 2.17).
+    {0x3a, 0x3a, "IA32_FEATURE_CONTROL", Base, nullptr, nullptr, 0},
+    {0xce, 0xce, "MSR_PLATFORM_INFO", Base, nullptr, nullptr, 0},
+    {0x140, 0x140, "MSR_MISC_FEATURE_ENABLES", Base, nullptr, nullptr, 0},
+    {0x3f8, 0x3ff, "MSR_PKG_Cn_RESIDENCY, MSR_CORE_Cn_RESIDENCY", Base, nullptr, nullptr, 0},
+    {0x606, 0x64f, "power and performance by model", Base, nullptr, nullptr, 0},
+    {0x660, 0x66f, "power and performance of Atom processors", Base, nullptr, nullptr, 0},
+    {0xc0010000, 0xc001ffff, "those of AMD's processors", Base, nullptr, nullptr, 0},
 };
 
 const MsrRow* find(const Cpu& cpu, u32 msr) {

@@ -17,7 +17,7 @@ struct MsrRow {
     const char* name;
     Feature feature;                             // without it the MSR does not exist
     bool (*read)(Cpu& cpu, u32 msr, u64& value); // false: #GP; null: write-only
-    bool (*write)(Cpu& cpu, u32 msr, u64 value); // the same; null: read-only
+    bool (*write)(Cpu& cpu, u32 msr, u64 value); // the same; null: read-only. Both null: it raises #GP
     u64 writable;                                // writing a 1 to any other bit is #GP
 };
 std::span<const MsrRow> msr_table();

@@ -24,7 +24,8 @@ class Platform {
 
     // The interrupt acknowledge cycle: the vector, or -1 if the request has gone away.
     virtual int acknowledge_interrupt() = 0;
-    virtual void fpu_error(bool level) = 0; // FERR#, to IRQ 13
+    virtual void fpu_error(bool level) = 0;  // FERR#, to IRQ 13
+    virtual bool fpu_errors_ignored() = 0;   // IGNNE#
     virtual void system_management(bool active) = 0; // SMIACT#: SMRAM is seen while active
 };
 

@@ -43,6 +43,7 @@ void get_x87(Cpu& cpu, bool wide, const SaveArea& area) {
     for (unsigned i = 0; i < 8; ++i)
         std::memcpy(f.st[i], area.st[i], 10);
     set_status_word(f, area.status);
+    update_ferr(cpu);
 }
 
 u32 put_vectors(const Cpu& cpu, const VectorPart& part, u8* to) {

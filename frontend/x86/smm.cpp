@@ -4,12 +4,15 @@
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_registers.h"
 
+#include <utility>
+
 namespace dragoman::x86 {
 
 namespace {
 
-// Revision 64h is the AMD64 layout; bit 17: SMBASE can be relocated. Bit 16, I/O restart, is not offered.
-constexpr u32 kRevision = 0x00020064;
+// Revision 64h is the AMD64 layout; bit 16: I/O instructions can be restarted; bit 17: SMBASE can be
+// relocated.
+constexpr u32 kRevision = 0x00030064;
 
 // Offsets from SMBASE (APM vol. 2, table 10-1).
 enum : u16 {
@@ -18,6 +21,12 @@ enum : u16 {
     kLdtr = 0xfe70,
     kIdtr = 0xfe80,
     kTr = 0xfe90,
+    kIoRip = 0xfea0, // of the I/O instruction, for the restart; with the registers it had
+    kIoRcx = 0xfea8,
+    kIoRsi = 0xfeb0,
+    kIoRdi = 0xfeb8,
+    kIoTrap = 0xfec0,
+    kIoRestart = 0xfec8,
     kAutoHalt = 0xfec9,
     kCpl = 0xfecb,
     kEfer = 0xfed0,
@@ -86,6 +95,31 @@ void visit_state(Cpu& cpu, StateArea& area) {
         area.field(u16(kRax - 8 * i), cpu.gpr[i]);
 }
 
+// The I/O trap doubleword (APM vol. 2, 10.3.5): what the SMI came from, if it came right behind an I/O
+// instruction.
+enum : u32 { kIoIn = 1, kIoValid = 2, kIoString = 4, kIoRepeated = 8 };
+
+void save_io(Cpu& cpu, StateArea& area) {
+    const Cpu::IoInstruction io = std::exchange(cpu.io_smi, {});
+    const bool right_behind = io.valid && cpu.rip - io.rip <= 15; // of a repeated one: at it
+    const u32 trap = u32{io.port} << 16 | u32{io.bytes} << 4 | (io.repeated ? kIoRepeated : 0) |
+                     (io.string ? kIoString : 0) | kIoValid | (io.in ? kIoIn : 0);
+    area.put(kIoTrap, 4, right_behind ? trap : 0);
+    area.put(kIoRestart, 1, 0);
+    area.put(kIoRip, 8, io.rip);
+    area.put(kIoRcx, 8, io.rcx);
+    area.put(kIoRsi, 8, io.rsi);
+    area.put(kIoRdi, 8, io.rdi);
+}
+// SDM vol. 3, 34.12
+void restart_io(Cpu& cpu, StateArea& area) {
+    if (area.get(kIoRestart, 1) != 0xff || !(area.get(kIoTrap, 4) & kIoValid)) return;
+    cpu.rip = area.get(kIoRip, 8);
+    cpu.gpr[1] = area.get(kIoRcx, 8);
+    cpu.gpr[6] = area.get(kIoRsi, 8);
+    cpu.gpr[7] = area.get(kIoRdi, 8);
+}
+
 // Control registers that RSM does not load (SDM vol. 3, 34.4.1; APM vol. 2, 10.3.6).
 const char* refused(const Cpu& cpu, u64 cr0, u64 cr4, u64 efer) {
     const bool pg = cr0 & kCr0PG, lme = efer & kEferLME, lma = efer & kEferLMA;
@@ -106,6 +140,7 @@ void enter_smm(Cpu& cpu) {
     StateArea area(cpu, false);
     visit_state(cpu, area);
     area.put(kRflags, 8, cpu.eflags());
+    save_io(cpu, area);
     area.put(kAutoHalt, 1, cpu.halted);
     area.put(kRevisionAt, 4, kRevision);
 
@@ -138,6 +173,7 @@ void leave_smm(Cpu& cpu) {
         return;
     }
     visit_state(cpu, area);
+    restart_io(cpu, area);
     const u32 flags = u32(area.get(kRflags, 8));
     const bool halt = area.get(kAutoHalt, 1) & 1;
     cpu.cpl &= 3;

@@ -101,8 +101,7 @@ bool write(Cpu& cpu, u64 linear, const u8* from, u32 bytes) {
 
 // After a change of the status or control word.
 void control_changed(Cpu& cpu, const X87Call& call) {
-    const bool pending = cpu.fpu.status & kX87Summary;
-    if (!pending && !(cpu.cr0 & kCr0NE) && cpu.platform) cpu.platform->fpu_error(false);
+    update_ferr(cpu);
     leave_if_mode_changed(cpu, (cpu.rip + call.length) & instruction_pointer_mask(cpu));
 }
 

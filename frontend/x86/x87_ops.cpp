@@ -79,21 +79,27 @@ void enter_mmx(ir::Fpu& fpu) {
     fpu.tag = 0xff;
 }
 
+void update_ferr(const Cpu& cpu) {
+    if (!(cpu.fpu.status & kX87Summary) && cpu.platform) cpu.platform->fpu_error(false);
+}
+
 u16 kept_selector(const Cpu& cpu, u16 selector) {
     return cpu.model->has(Feature::ZeroFcsFds) ? 0 : selector;
 }
 
 namespace {
 
-// A waiting instruction met a pending exception. Without CR0.NE the PC reports it by IRQ 13; if that
-// interrupt can be taken now the instruction waits for it, otherwise it goes on as with IGNNE# asserted.
+// A waiting instruction met a pending exception. Without CR0.NE FERR# tells the PC, and the processor stands
+// still before the instruction until it is interrupted, unless IGNNE# is asserted (SDM vol. 1, 8.7.2).
 u64 report(ir::Context& ctx, u64, u64, u64) {
     Cpu& cpu = cpu_of(ctx);
     if (cpu.cr0 & kCr0NE) {
         raise(cpu, kMF);
     } else {
-        if (cpu.platform) cpu.platform->fpu_error(true);
-        if (cpu.interrupt_line && cpu.interrupt_flag) cpu.exit = ir::Exit::Event;
+        cpu.platform->fpu_error(true);
+        if (cpu.platform->fpu_errors_ignored()) return 0;
+        halt(cpu);
+        cpu.exit = ir::Exit::Halt;
     }
     return 0;
 }

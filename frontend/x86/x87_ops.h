@@ -44,6 +44,9 @@ void enter_mmx(ir::Fpu& fpu);
 // A selector as FCS or FDS hold it: 0 on processors that have done without them (CPUID.7.0:EBX bit 13).
 u16 kept_selector(const Cpu& cpu, u16 selector);
 
+// FERR# goes away with the last exception that was not masked.
+void update_ferr(const Cpu& cpu);
+
 // Emits the report of an x87 exception that waits, if there is one: #MF, or FERR# without CR0.NE.
 void wait_x87(Translation& t);
 

@@ -63,7 +63,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
       rtc_(scheduler, hpet_.rtc_in(), config_.rtc_start, log), dma8237_(dma, log), a20_(pins_.a20),
       port92_(a20_, pins_.init),
       piix3_(pointers(isa_lines_), [this](bool hard) { hard ? pins_.reset() : pins_.init(); }),
-      fpu_irq_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
+      fpu_error_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
       pm_(ports_, scheduler, piix3_.isa(9), log, {.power_off = pins_.power_off, .smi = pins_.smi},
           {.lpt = config_.parallel.has_value()}),
       ide_(piix3_.isa(14), piix3_.isa(15), log), fdc_(piix3_.isa(6), dma8237_, scheduler, log),
@@ -85,6 +85,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     pit_.map(ports_);
     rtc_.map(ports_);
     port92_.map(ports_);
+    fpu_error_.map(ports_);
     i8042_.map(ports_);
     dma8237_.map(ports_);
     ports_.map(PostPort::port, 1, post_, {1, 1}, true);
@@ -136,9 +137,10 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     fill_cmos();
     fill_fw_cfg();
 
-    devices_ = {&lapic_,          &ioapic_,         &pic_,    &hpet_, &pit_, &rtc_,      &dma8237_, &port92_,
-                &piix3_,          &host_bridge_,    &pm_,     &ide_,  &fdc_, &keyboard_, &mouse_,   &i8042_,
-                serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_};
+    devices_ = {
+        &lapic_,          &ioapic_,         &pic_,    &hpet_, &pit_,      &rtc_,      &dma8237_, &port92_,
+        &piix3_,          &host_bridge_,    &pm_,     &ide_,  &fdc_,      &keyboard_, &mouse_,   &i8042_,
+        serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_, &fpu_error_};
     if (vga_) devices_.push_back(vga_.get());
     if (parallel_) devices_.push_back(parallel_.get());
     for (const PcConfig::Card& card : config_.cards)

@@ -14,6 +14,7 @@
 #include "hw/debug_ports.h"
 #include "hw/dma8237.h"
 #include "hw/fdc_82077.h"
+#include "hw/fpu_error.h"
 #include "hw/fw_cfg.h"
 #include "hw/hpet.h"
 #include "hw/i440fx.h"
@@ -115,7 +116,7 @@ class Pc {
     u32 port_in(u16 port, unsigned size) { return ports_.in(port, size); }
     void port_out(u16 port, unsigned size, u32 value) { ports_.out(port, size, value); }
     int acknowledge_interrupt() { return lapic_.acknowledge(); }
-    void fpu_error(bool level) { fpu_irq_.set(level); }
+    FpuError& fpu_error() { return fpu_error_; }
     void system_management(bool active) { host_bridge_.set_smiact(active); }
     Lapic& lapic() { return lapic_; }
 
@@ -160,7 +161,7 @@ class Pc {
     A20Gate a20_;
     Port92 port92_;
     Piix3 piix3_;
-    IrqLine& fpu_irq_;
+    FpuError fpu_error_;
     I440fx host_bridge_;
     Piix4Pm pm_;
     Piix3Ide ide_;

@@ -103,6 +103,39 @@ def checks():
             yield Case("SDM vol. 2 XSAVE", "XSAVE writes XSTATE_BV", mode, ring, f"fninit; fld1; xsave [{area}]", done(mem(header, 8, 1, 1)), XSAVE_ON + [gpr(EAX, 1), gpr(EDX, 0)], "XSAVE")
 
 
+def irq13():
+    """Without CR0.NE: FERR#, IRQ 13, port 0xF0, IGNNE# (82371SB data sheet)."""
+    source, v, count = "SDM vol. 1, 8.7.2; 82371SB, FERR#", 0x7d, DATA + 0x40
+    out = lambda *pairs: "".join(f"mov al, {value:#x}; out {port:#x}, al; " for port, value in pairs)
+    # The slave's vectors from 0x78 on; only IRQ 13 is let through, to the processor by LINT0.
+    chips = f"mov dword ptr [{APIC + 0xf0}], 0x1ff; mov dword ptr [{APIC + 0x350}], 0x700; " + out(
+        (0x20, 0x11), (0xa0, 0x11), (0x21, 0x70), (0xa1, 0x78), (0x21, 4), (0xa1, 2), (0x21, 1), (0xa1, 1), (0x21, 0xfb), (0xa1, 0xdf))
+    wrong = "fld1; fldz; fdivp st(1), st; "
+    error_ = f"fninit; mov word ptr [{DATA}], 0x37b; fldcw word ptr [{DATA}]; " + wrong
+    quiet = "; cli; " + out((0x21, 0xff), (0xa1, 0xff))
+    ne = cr(0, 0, NE)
+    # push eax; [fnclex]; out 0xf0, al; EOI to both; inc dword ptr [count]; pop eax; iretd
+    handle = lambda first: block(DATA + 0x80, bytes.fromhex("50" + first + "e6f0b020e6a0e620ff05" + count.to_bytes(4, "little").hex() + "58cf"))
+    by_handler = idt_entry(PM32, v, gate(0xe, SEL_CODE, DATA + 0x80))
+    here = lambda n, base: rip(base + n - 2)
+    for text in ("fld1", "fwait; nop", "movq mm0, mm1"):
+        at = {"fwait; nop": 2}.get(text, 3 if "mm" in text else 2)
+        yield Case(source, f"IRQ 13 comes before {text}", PM32, 0, chips + error_ + "sti; nop; " + text, [vector(v), lambda n, base, at=at: rip(base + n - at)], [ne])
+    yield Case(source, "the processor stands still until it may be interrupted", PM32, 0, chips + error_ + "sti; fld1", [vector(v), here], [ne])
+    yield Case(source, "no IRQ 13 before an instruction that does not wait", PM32, 0, chips + error_ + "sti; nop; fnstsw ax; mov ebx, eax" + quiet,
+               done(gpr(EBX, 0x8084, 0x80bf), mem(count, 4, 0)), [ne, mem(count, 4, 0)] + by_handler + handle(""))
+    yield Case(source, "port 0xF0 makes the processor go on with the error", PM32, 0, chips + error_ + "sti; nop; fldpi; fld1; fnstsw ax; mov ebx, eax" + quiet,
+               done(gpr(EBX, 0x8084, 0x80bf), mem(count, 4, 1)), [ne, mem(count, 4, 0)] + by_handler + handle(""))
+    yield Case(source, "a handler that clears the error", PM32, 0, chips + error_ + "sti; nop; fldpi; fnstsw ax; mov ebx, eax" + quiet,
+               done(gpr(EBX, 0, 0x80bf), mem(count, 4, 1)), [ne, mem(count, 4, 0)] + by_handler + handle("dbe2"))
+    yield Case(source, "the next error comes as well", PM32, 0, chips + error_ + "sti; nop; fwait; " + wrong + "fwait; nop" + quiet,
+               done(mem(count, 4, 2)), [ne, mem(count, 4, 0)] + by_handler + handle("dbe2"))
+    yield Case(source, "FXRSTOR of a state without errors ends what IGNNE# is for", PM32, 0,
+               chips + f"fninit; fxsave [{DATA + 0x200}]; " + error_ + f"sti; nop; fwait; fxrstor [{DATA + 0x200}]; fldcw word ptr [{DATA}]; " + wrong + "fwait; nop" + quiet,
+               done(mem(count, 4, 2)), [ne, mem(count, 4, 0)] + by_handler + handle(""))
+    yield Case(source, "masked errors request nothing", PM32, 0, chips + "fninit; " + wrong + "sti; nop; fwait; nop" + quiet, done(mem(count, 4, 0)), [ne, mem(count, 4, 0)] + by_handler + handle(""))
+
+
 def cases():
-    for part in (availability, numeric, checks):
+    for part in (availability, numeric, checks, irq13):
         yield from part()

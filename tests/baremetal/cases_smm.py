@@ -50,7 +50,7 @@ def cases():
                        done(mem(DATA + 4, 4, 0, 0x8000000d), mem(DATA + 8, 4, 0), mem(DATA + 12, 2, BASE >> 4), mem(DATA + 16, 4, 0x400), *keep),
                        sets + given + [mem(DATA, 8, ALL64), mem(DATA + 8, 8, ALL64), mem(DATA + 16, 8, ALL64)] + handler(SEE_CR0 + SEE_CR4 + SEE_CS + SEE_DR7 + RSM))
             size = 8 if mode.bits64 else 4
-            area = [mem(AREA + 0xfff8, 4, 0x12345678), mem(AREA + 0xffe0, 4, 0x11112222), mem(AREA + 0xfefc, 4, 0x20064, 0x2ffff), mem(AREA + 0xff00, 4, BASE),
+            area = [mem(AREA + 0xfff8, 4, 0x12345678), mem(AREA + 0xffe0, 4, 0x11112222), mem(AREA + 0xfefc, 4, 0x30064, 0x3ffff), mem(AREA + 0xff00, 4, BASE),
                     mem(AREA + 0xfe10, 2, cs), mem(AREA + 0xff70, 2, 2 | 3 << 12, 0x7ed7), mem(AREA + 0xff58, 4, 0x30 if mode.real else 0x31 | (1 << 31 if mode.paged else 0)),
                     mem(AREA + 0xff50, 4, TABLES) if mode.paged else mem(AREA + 0xff50, 4, 0, 0), mem(AREA + 0xff48, 4, 0x20 if mode.wide_paging else 0),
                     mem(AREA + 0xfed0, 4, 0x500 if mode.long else 0), mem(AREA + 0xff78, 4, 0, 0)]
@@ -60,6 +60,13 @@ def cases():
             yield Case(source, "RSM takes RIP from the area", mode, ring, CHIPS + SMI + "nop; nop", arrived(cs, LANDING), sets + handler(store(AREA + 0xff78, LANDING) + RSM))
             yield Case(source, "SMBASE moves", mode, ring, CHIPS + SMI + "mov ecx, 7; out 0xb2, al; nop; nop", done(mem(DATA, 4, 0x534d4d21), mem(DATA + 4, 4, 0x22), gpr(ECX, 7)),
                        sets + handler(MARK + store(AREA + 0xff00, 0x48000) + RSM) + handler(store(DATA + 4, 0x22) + store(0x48000 + 0xff00, BASE) + RSM, 0x48000 + 0x8000))
+            # The first time the handler asks for the instruction again.
+            once = "6667ff05" + DATA.to_bytes(4, "little").hex() + "67803d" + DATA.to_bytes(4, "little").hex() + "017508" + "67c605" + (AREA + 0xfec8).to_bytes(4, "little").hex() + "ff" + RSM
+            restart = "SDM vol. 3, 34.12; APM vol. 2, 10.3.5"
+            yield Case(restart, "an OUT is restarted", mode, ring, CHIPS + SMI + "nop; nop", done(mem(DATA, 4, 2), mem(AREA + 0xfec0, 4, 0xb20012, 0xffff007f), gpr(EAX, 0x12345678)),
+                       sets + [mem(DATA, 4, 0)] + handler(once))
+            yield Case(restart, "one element of REP OUTSB is restarted", mode, ring, CHIPS + f"mov dx, 0xb2; mov esi, {DATA + 0x100}; mov ecx, 3; cld; rep outsb; nop",
+                       done(mem(DATA, 4, 4), mem(AREA + 0xfec0, 4, 0xb2001e, 0xffff007f), gpr(ECX, 0), gpr(ESI, DATA + 0x103)), sets + [mem(DATA, 4, 0)] + handler(once))
             yield Case("PIIX4, APMC_EN", "no SMI without APMC_EN", mode, ring, CHIPS + config(0x0b, 0x58, 0) + SMI + "nop; nop", done(mem(DATA, 4, 0)), sets + handler(MARK + RSM))
             yield Case("PIIX4, GLBCTL", "no SMI without SMI_EN", mode, ring, CHIPS + f"xor eax, eax; mov edx, {PM + 0x28:#x}; out dx, eax; " + SMI + "nop; nop", done(mem(DATA, 4, 0)),
                        sets + handler(MARK + RSM))

@@ -36,10 +36,12 @@ class NoChips final : public x86::Platform {
         if (line) *line = 0; // a controller drops INTR with the last request
         return vector;
     }
-    void fpu_error(bool) override {}
+    void fpu_error(bool level) override { ferr = level; }
+    bool fpu_errors_ignored() override { return ignne; }
     void system_management(bool) override {}
 
     std::function<void(u16, unsigned, u32)> on_out;
+    bool ferr = false, ignne = false;
     u64 tsc = 0;
     int vector = 0x20;
     unsigned acknowledged = 0;
