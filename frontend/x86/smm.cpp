@@ -97,7 +97,7 @@ void visit_state(Cpu& cpu, StateArea& area) {
 
 // The I/O trap doubleword (APM vol. 2, 10.3.5): what the SMI came from, if it came right behind an I/O
 // instruction.
-enum : u32 { kIoIn = 1, kIoValid = 2, kIoString = 4, kIoRepeated = 8 };
+constexpr u32 kIoIn = 1, kIoValid = 2, kIoString = 4, kIoRepeated = 8;
 
 void save_io(Cpu& cpu, StateArea& area) {
     const Cpu::IoInstruction io = std::exchange(cpu.io_smi, {});

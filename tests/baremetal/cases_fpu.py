@@ -108,7 +108,7 @@ def irq13():
     source, v, count = "SDM vol. 1, 8.7.2; 82371SB, FERR#", 0x7d, DATA + 0x40
     out = lambda *pairs: "".join(f"mov al, {value:#x}; out {port:#x}, al; " for port, value in pairs)
     # The slave's vectors from 0x78 on; only IRQ 13 is let through, to the processor by LINT0.
-    chips = f"mov dword ptr [{APIC + 0xf0}], 0x1ff; mov dword ptr [{APIC + 0x350}], 0x700; " + out(
+    chips = f"mov dword ptr [{APIC + 0xf0}], 0x1ff; mov dword ptr [{APIC + 0x350}], 0x700; " + out((0xf0, 0),
         (0x20, 0x11), (0xa0, 0x11), (0x21, 0x70), (0xa1, 0x78), (0x21, 4), (0xa1, 2), (0x21, 1), (0xa1, 1), (0x21, 0xfb), (0xa1, 0xdf))
     wrong = "fld1; fldz; fdivp st(1), st; "
     error_ = f"fninit; mov word ptr [{DATA}], 0x37b; fldcw word ptr [{DATA}]; " + wrong

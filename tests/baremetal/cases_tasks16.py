@@ -15,6 +15,7 @@ def task16(ring, at=NEW, **changes):
             words[0x12 + 2 * n] = value
     for n in range(4):
         words[0x22 + 2 * n] = code_sel(32, ring) if n == CS_ else data_sel(32, ring)
+    words[0x26] = data_sel(16, ring)  # what is above SP does not matter
     words.update({int(k[1:], 16): v for k, v in changes.items()})
     return [mem(at + w, 2, words.get(w, 0)) for w in range(0, 0x2c, 2)]
 
@@ -57,7 +58,7 @@ def to16():
             code, pointer = far(1, FREE | ring)
             yield Case("SDM vol. 3, 7.4", "CALL of a 16-bit task and back", mode, ring, code + bytes.fromhex("eb01cf"),
                        done(tr(SEL_TSS), gpr(EAX, 0xaaaa), gpr(EDI, 0xbbbb), gpr(ESP, STACK[ring]), flags(0, FLAG["NT"]), mem(GDT + FREE + 5, 1, 1, 0xf), mem(GDT + SEL_TSS + 5, 1, 0xb, 0xf),
-                            mem(NEW + 0xe, 2, CODE + 9), mem(NEW + 0x12, 2, 0x1111)), task16(3, _e=CODE + 8) + tss16() + pointer + mine)
+                            mem(NEW + 0xe, 2, CODE + 9), mem(NEW + 0x12, 2, 0x1111)), task16(ring, _e=CODE + 8) + tss16() + pointer + mine)
             # CR3 is not part of a 16-bit TSS, nor is the T flag.
             code, pointer = far(0, FREE | ring)
             yield Case("SDM vol. 3, 7.6", "a 16-bit task keeps CR3", mode, ring, code, arrived16(3) + [cr(3, TABLES if mode.paged else 0, ALL64 if mode.paged else 0)],
@@ -112,7 +113,7 @@ def faults():
         # What the new task's selectors must be: reported in the new task.
         code, pointer = far(0, FREE | ring)
         for what, change, v, e in (("SS of DPL 0", {"_26": SEL_DATA | 3}, TS, SEL_DATA), ("null SS", {"_26": 0}, TS, 0), ("SS of code", {"_26": code_sel(32, 3)}, TS, code_sel(32, 3) & ~3),
-                                   ("null CS", {"_24": 0}, TS, 0), ("CS of data", {"_24": data_sel(32, 3)}, TS, data_sel(32, 3) & ~3), ("CS of another level", {"_24": code_sel(32, 0) | 3}, TS, code_sel(32, 0)),
+                                   ("null CS", {"_24": 3}, TS, 0), ("CS of data", {"_24": data_sel(32, 3)}, TS, data_sel(32, 3) & ~3), ("CS of another level", {"_24": code_sel(32, 0) | 3}, TS, code_sel(32, 0)),
                                    ("DS beyond the GDT", {"_28": 0x303}, TS, 0x300), ("ES of execute-only code", {"_22": 0x123}, TS, 0x120), ("DS absent", {"_28": 0x12b}, NP, 0x128),
                                    ("LDT of data", {"_2a": SEL_DATA}, TS, SEL_DATA), ("IP beyond the limit", {"_24": 0x133, "_e": 0x9000}, GP, 0)):
             yield Case("SDM vol. 3, table 7-1", f"the new 16-bit task has {what}", mode, ring, code, [vector(v), error(e), item("tr", 0, 0, FREE, 0xfffc)],
