@@ -1,5 +1,6 @@
 #include "runtime/gdb_registers.h"
 
+#include "frontend/x86/cpuid.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_registers.h"
 #include "runtime/text.h"
@@ -15,6 +16,8 @@ using x86::Cpu;
 
 constexpr const char* kCore = "org.gnu.gdb.i386.core";
 constexpr const char* kSse = "org.gnu.gdb.i386.sse";
+constexpr const char* kAvx = "org.gnu.gdb.i386.avx";
+constexpr const char* kAvx512 = "org.gnu.gdb.i386.avx512";
 constexpr const char* kSegments = "org.gnu.gdb.i386.segments";
 constexpr const char* kSystem = "org.dragoman.i386.system";
 
@@ -63,6 +66,19 @@ u8* st_bytes(Cpu& c, unsigned i) {
 }
 u8* xmm_bytes(Cpu& c, unsigned i) {
     return c.vec[i];
+}
+u8* ymm_upper_bytes(Cpu& c, unsigned i) {
+    return c.vec[i] + 16;
+}
+u8* zmm_upper_bytes(Cpu& c, unsigned i) {
+    return c.vec[i] + 32;
+}
+u64 get_opmask(const Cpu& c, unsigned i) {
+    return c.opmask[i];
+}
+bool set_opmask(Cpu& c, unsigned i, u64 value) {
+    c.opmask[i] = value;
+    return true;
 }
 
 // The full tag word: 0 valid, 1 zero, 2 special, 3 empty for each physical register (SDM vol. 1, 8.1.7).
@@ -194,7 +210,29 @@ constexpr const char* kXmmNames[] = {"xmm0", "xmm1", "xmm2",  "xmm3",  "xmm4",  
                                      "xmm8", "xmm9", "xmm10", "xmm11", "xmm12", "xmm13", "xmm14", "xmm15"};
 constexpr const char* kSystemNames[] = {"k_gs_base", "cr0", "cr2", "cr3", "cr4", "cr8", "efer"};
 
-std::vector<GdbRegister> make_registers(bool amd64) {
+// What AVX and AVX-512 add: upper parts of the registers that SSE has, and whole registers.
+void add_vectors(std::vector<GdbRegister>& r, bool amd64, GdbVectors vectors) {
+    const unsigned legacy = amd64 ? 16 : 8, all = amd64 ? 32 : 8;
+    const auto add = [&r](const char* before, unsigned n, const char* after, u16 bits, const char* type,
+                          const char* feature, u8* (*bytes)(Cpu&, unsigned)) {
+        r.push_back(
+            {before + std::to_string(n) + after, bits, type, feature, u8(n), nullptr, nullptr, bytes});
+    };
+    if (vectors == GdbVectors::Xmm) return;
+    for (unsigned n = 0; n < legacy; ++n)
+        add("ymm", n, "h", 128, "uint128", kAvx, ymm_upper_bytes);
+    if (vectors == GdbVectors::Ymm) return;
+    for (unsigned n = legacy; n < all; ++n)
+        add("xmm", n, "", 128, "vec128", kAvx512, xmm_bytes);
+    for (unsigned n = legacy; n < all; ++n)
+        add("ymm", n, "h", 128, "uint128", kAvx512, ymm_upper_bytes);
+    for (u8 n = 0; n < 8; ++n)
+        r.push_back({"k" + std::to_string(n), 64, "uint64", kAvx512, n, get_opmask, set_opmask, nullptr});
+    for (unsigned n = 0; n < all; ++n)
+        add("zmm", n, "h", 256, "v2ui128", kAvx512, zmm_upper_bytes);
+}
+
+std::vector<GdbRegister> make_registers(bool amd64, GdbVectors vectors) {
     std::vector<GdbRegister> r;
     const u16 word = amd64 ? 64 : 32;
     const char* const integer = amd64 ? "int64" : "int32";
@@ -222,6 +260,7 @@ std::vector<GdbRegister> make_registers(bool amd64) {
     }
     for (u8 i = amd64 ? kKernelGsBase : kCr0; i <= (amd64 ? kEfer : kCr4); ++i)
         r.push_back({kSystemNames[i], word, integer, kSystem, i, get_system, set_system, nullptr});
+    add_vectors(r, amd64, vectors);
     return r;
 }
 
@@ -280,25 +319,37 @@ bool GdbRegister::write(Cpu& cpu, const u8* from) const {
     return set && set(cpu, index, value);
 }
 
-std::span<const GdbRegister> gdb_registers(GdbArch arch) {
-    static const std::vector<GdbRegister> amd64 = make_registers(true), i386 = make_registers(false);
-    return arch == GdbArch::Amd64 ? amd64 : i386;
+GdbVectors gdb_vectors(const x86::CpuModel& model) {
+    return model.has(x86::Feature::Avx512f) ? GdbVectors::Zmm
+           : model.has(x86::Feature::Avx)   ? GdbVectors::Ymm
+                                            : GdbVectors::Xmm;
 }
 
-std::string gdb_target_description(GdbArch arch) {
+std::span<const GdbRegister> gdb_registers(GdbLayout layout) {
+    static const std::vector<GdbRegister> made[2][3] = {
+        {make_registers(false, GdbVectors::Xmm), make_registers(false, GdbVectors::Ymm),
+         make_registers(false, GdbVectors::Zmm)},
+        {make_registers(true, GdbVectors::Xmm), make_registers(true, GdbVectors::Ymm),
+         make_registers(true, GdbVectors::Zmm)}};
+    return made[layout.arch == GdbArch::Amd64][unsigned(layout.vectors)];
+}
+
+std::string gdb_target_description(GdbLayout layout) {
     static constexpr const char* names[] = {"i386:x86-64", "i386", "i8086"};
     std::string text = "<?xml version=\"1.0\"?>\n<!DOCTYPE target SYSTEM \"gdb-target.dtd\">\n<target>\n";
-    text += format("<architecture>%s</architecture>\n", names[unsigned(arch)]);
+    text += format("<architecture>%s</architecture>\n", names[unsigned(layout.arch)]);
     const char* feature = nullptr;
-    for (const GdbRegister& r : gdb_registers(arch)) {
+    for (const GdbRegister& r : gdb_registers(layout)) {
         if (r.feature != feature) {
             if (feature) text += "</feature>\n";
             feature = r.feature;
             text += format("<feature name=\"%s\">\n", feature);
             if (feature == kCore) text += flag_type("i386_eflags", kEflagsNames);
             if (feature == kSse) text += kVectorTypes + flag_type("i386_mxcsr", kMxcsrNames);
+            if (feature == kAvx512)
+                text += std::string(kVectorTypes) + "<vector id=\"v2ui128\" type=\"uint128\" count=\"2\"/>\n";
         }
-        text += format("<reg name=\"%s\" bitsize=\"%u\" type=\"%s\"%s/>\n", r.name, r.bits, r.type,
+        text += format("<reg name=\"%s\" bitsize=\"%u\" type=\"%s\"%s/>\n", r.name.c_str(), r.bits, r.type,
                        std::strcmp(r.type, "int") == 0 ? " group=\"float\"" : "");
     }
     return text + "</feature>\n</target>\n";
@@ -314,7 +365,7 @@ bool register_by_name(Cpu& cpu, std::string_view name, u64& value) {
         return true;
     }
     for (const GdbArch arch : {GdbArch::Amd64, GdbArch::I386})
-        for (const GdbRegister& r : gdb_registers(arch))
+        for (const GdbRegister& r : gdb_registers({arch, GdbVectors::Zmm}))
             if (r.get && name == r.name) {
                 value = 0;
                 r.read(cpu, reinterpret_cast<u8*>(&value));

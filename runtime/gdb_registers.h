@@ -15,9 +15,17 @@
 namespace dragoman::runtime {
 
 enum class GdbArch : u8 { Amd64, I386, I8086 };
+// How wide the vector registers are; with ZMM come the opmask registers.
+enum class GdbVectors : u8 { Xmm, Ymm, Zmm };
+// Which registers there are.
+struct GdbLayout {
+    GdbArch arch = GdbArch::Amd64;
+    GdbVectors vectors = GdbVectors::Xmm;
+};
+GdbVectors gdb_vectors(const x86::CpuModel& model);
 
 struct GdbRegister {
-    const char* name;
+    std::string name;
     u16 bits;
     const char* type; // of the target description
     const char* feature;
@@ -28,15 +36,16 @@ struct GdbRegister {
     bool (*set)(x86::Cpu& cpu, unsigned index, u64 value);
     u8* (*bytes)(x86::Cpu& cpu, unsigned index);
 
+    static constexpr unsigned max_size = 32;
     unsigned size() const { return bits / 8; }
     void read(x86::Cpu& cpu, u8* to) const; // size() bytes, little-endian
     bool write(x86::Cpu& cpu, const u8* from) const;
 };
 
 // In the order of the g packet.
-std::span<const GdbRegister> gdb_registers(GdbArch arch);
+std::span<const GdbRegister> gdb_registers(GdbLayout layout);
 // The document target.xml.
-std::string gdb_target_description(GdbArch arch);
+std::string gdb_target_description(GdbLayout layout);
 
 // Any register that fits 64 bits, also "sp" and the 32-bit names: for the monitor's "$name". "pc" is the
 // linear address, "rip" and "eip" the offset in CS.

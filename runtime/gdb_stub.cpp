@@ -132,7 +132,7 @@ class Stub final : public GdbStub, private hw::CharReceiver {
     std::unique_ptr<Chardev> line_;
     std::optional<GdbArch> forced_arch_;
     GdbPackets packets_;
-    GdbArch arch_ = GdbArch::Amd64;
+    GdbLayout layout_;
     bool connected_ = false;
     bool waiting_ = false; // the debugger waits for a stop reply
     bool swbreak_ = false, hwbreak_ = false;
@@ -211,7 +211,7 @@ void Stub::connected() {
     waiting_ = swbreak_ = hwbreak_ = false;
     emulator_.stop_machine();
     last_stop_ = "T05thread:01;";
-    arch_ = choose_arch();
+    layout_ = {choose_arch(), gdb_vectors(*cpu().model)};
 }
 
 void Stub::let_go() {
@@ -261,8 +261,8 @@ std::string Stub::go_from(std::string_view text, bool step) {
     if (!text.empty()) {
         const auto address = take_hex(text);
         if (!address) return kBadPacket;
-        for (const GdbRegister& r : gdb_registers(arch_))
-            if (!std::strcmp(r.name, "rip") || !std::strcmp(r.name, "eip")) r.set(cpu(), r.index, *address);
+        for (const GdbRegister& r : gdb_registers(layout_))
+            if (r.name == "rip" || r.name == "eip") r.set(cpu(), r.index, *address);
     }
     resume(step);
     return {};
@@ -278,8 +278,8 @@ std::string Stub::go_on_or_step(std::string_view text) { // the first action tha
 
 std::string Stub::read_registers(std::string_view) {
     std::string text;
-    for (const GdbRegister& r : gdb_registers(arch_)) {
-        u8 bytes[16];
+    for (const GdbRegister& r : gdb_registers(layout_)) {
+        u8 bytes[GdbRegister::max_size];
         r.read(cpu(), bytes);
         text += to_hex({bytes, r.size()});
     }
@@ -291,7 +291,7 @@ std::string Stub::write_registers(std::string_view text) {
     if (!bytes) return kBadPacket;
     std::size_t at = 0;
     bool good = true;
-    for (const GdbRegister& r : gdb_registers(arch_)) {
+    for (const GdbRegister& r : gdb_registers(layout_)) {
         if (at + r.size() > bytes->size()) break; // the debugger may leave out what it does not know
         good &= r.write(cpu(), reinterpret_cast<const u8*>(bytes->data()) + at);
         at += r.size();
@@ -301,16 +301,16 @@ std::string Stub::write_registers(std::string_view text) {
 
 std::string Stub::read_register(std::string_view text) {
     const auto n = take_hex(text);
-    const auto registers = gdb_registers(arch_);
+    const auto registers = gdb_registers(layout_);
     if (!n || *n >= registers.size()) return kBadPacket;
-    u8 bytes[16];
+    u8 bytes[GdbRegister::max_size];
     registers[*n].read(cpu(), bytes);
     return to_hex({bytes, registers[*n].size()});
 }
 
 std::string Stub::write_register(std::string_view text) {
     const auto n = take_hex(text);
-    const auto registers = gdb_registers(arch_);
+    const auto registers = gdb_registers(layout_);
     if (!n || *n >= registers.size() || !skip(text, '=')) return kBadPacket;
     const auto bytes = from_hex(text);
     if (!bytes || bytes->size() != registers[*n].size()) return kBadPacket;
@@ -428,7 +428,7 @@ std::string Stub::description(std::string_view text) { // "offset,length"
     if (!offset || !skip(text, ',')) return kBadPacket;
     const auto length = take_hex(text);
     if (!length) return kBadPacket;
-    const std::string xml = gdb_target_description(arch_);
+    const std::string xml = gdb_target_description(layout_);
     if (*offset > xml.size()) return kBadPacket;
     const std::string part = xml.substr(*offset, std::min<u64>(*length, kMaxRead));
     return (*offset + part.size() < xml.size() ? "m" : "l") + part;

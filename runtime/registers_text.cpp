@@ -1,5 +1,7 @@
 #include "runtime/registers_text.h"
 
+#include "frontend/x86/cpuid.h"
+
 #include <cstdarg>
 #include <cstdio>
 
@@ -27,6 +29,24 @@ void segment(std::string& text, const char* name, const ir::Segment& s) {
                                              : s.attributes & x86::kSegDB ? "code 32"
                                                                           : "code 16")
                                           : "data");
+}
+
+// As wide as the processor has them: XMM and YMM registers two to a line.
+void vectors(std::string& text, const x86::Cpu& cpu) {
+    const bool zmm = cpu.model && cpu.model->has(x86::Feature::Avx512f),
+               ymm = cpu.model && cpu.model->has(x86::Feature::Avx);
+    const unsigned bytes = zmm ? 64 : ymm ? 32 : 16;
+    for (unsigned i = 0; i < (zmm ? 32u : 16u); ++i) {
+        append(text, "%s%02u=", zmm ? "ZMM" : ymm ? "YMM" : "XMM", i);
+        for (unsigned at = bytes; at; at -= 8) {
+            ull part;
+            __builtin_memcpy(&part, cpu.vec[i] + at - 8, 8);
+            append(text, "%016llx", part);
+        }
+        text += zmm || i % 2 ? '\n' : ' ';
+    }
+    for (unsigned i = 0; zmm && i < 8; ++i)
+        append(text, "K%u=%016llx%c", i, ull(cpu.opmask[i]), i % 4 == 3 ? '\n' : ' ');
 }
 
 } // namespace
@@ -57,12 +77,7 @@ std::string describe_registers(const x86::Cpu& cpu) {
            ull(cpu.efer));
     append(text, "FCW=%04x FSW=%04x FTW=%02x MXCSR=%08x\n", cpu.fpu.control,
            cpu.fpu.status | (cpu.fpu.top & 7) << 11, cpu.fpu.tag, cpu.mxcsr);
-    for (unsigned i = 0; i < 16; ++i) {
-        ull low, high;
-        __builtin_memcpy(&low, cpu.vec[i], 8);
-        __builtin_memcpy(&high, cpu.vec[i] + 8, 8);
-        append(text, "XMM%02u=%016llx%016llx%c", i, high, low, i % 2 ? '\n' : ' ');
-    }
+    vectors(text, cpu);
     return text;
 }
 

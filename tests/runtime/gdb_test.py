@@ -3,6 +3,7 @@ real, protected and long mode (modes_rom.S)."""
 
 import argparse
 import os
+import pathlib
 import re
 import shutil
 import socket
@@ -287,7 +288,7 @@ class Protocol(unittest.TestCase):
                 continue
             with self.subTest(register=name):
                 bits = int(dict(client.registers)[name])
-                value = {"mxcsr": 0x1FA0, "ftag": 0x5555, "fop": 0x123}.get(name, 0x0102030405060708090A0B0C0D0E0F10 & ((1 << bits) - 1))
+                value = {"mxcsr": 0x1FA0, "ftag": 0x5555, "fop": 0x123}.get(name, 0x1112131415161718191A1B1C1D1E1F200102030405060708090A0B0C0D0E0F10 & ((1 << bits) - 1))
                 if name in ("fctrl", "fiseg", "foseg"):
                     value &= 0xFFFF
                 if name in ("fs_base", "gs_base", "k_gs_base"):
@@ -296,6 +297,12 @@ class Protocol(unittest.TestCase):
                     value = client.register(name)
                 self.assertEqual(client.set_register(name, value), "OK")
                 self.assertEqual(client.register(name), value)
+        wide = {"ymm3h": (4, "ymm4h"), "zmm3h": (4, "zmm4h"), "k1": (1, "k2")}  # neighbours stay apart
+        for name, (value, other) in wide.items():
+            if name in dict(client.registers):
+                before = client.register(other)
+                self.assertEqual(client.set_register(name, value), "OK")
+                self.assertEqual((client.register(name), client.register(other)), (value, before))
         self.assertEqual(client.set_register("fs_base", 1 << 62), "E16", "not canonical")
         self.assertEqual(client.set_register("mxcsr", 1 << 20), "E16", "reserved bits")
         self.assertEqual(client.set_register("cr0", 0x80000000), "E16", "PG without PE")
@@ -427,6 +434,9 @@ class WithGdb(unittest.TestCase):
             with self.subTest(mode=mode), Emulator("-S", arch=arch) as emulator:
                 ways = {"real": [], "pm": [1], "lm": [1, 2]}[mode]
                 prepare = []
+                # GDB puts YMM and ZMM together from their parts.
+                wide = "avx512f" in pathlib.Path("/proc/cpuinfo").read_text() and mode == "lm"
+                vectors = ["set $ymm3h=0x55", "set $k1=0x1234", "p $ymm3.v2_int128[1]", "p $k1", "p sizeof($zmm17)"] if wide else []
                 show = f'printf "count %d\\n", *(int*){counter:#x}'
                 for number, name in zip(ways, ("pm_step", "lm_step")):
                     prepare += [f"set {{char}}0x600={number}", f"tbreak *{SYMBOLS[name]:#x}", "continue"]
@@ -434,6 +444,7 @@ class WithGdb(unittest.TestCase):
                                "continue", show, "x/2i $pc", "stepi", f"printf \"at %#x\\n\", ${pc}",
                                "x/2i $pc", "delete", f"watch *(int*){counter:#x}", "continue", "delete", f"info registers {sp} cs cr0",
                                f"set ${'rax' if mode == 'lm' else 'eax'}=42", f"p ${'rax' if mode == 'lm' else 'eax'}", "p $xmm1", "p $st0",
+                               *vectors,
                                "monitor info status", "detach")
                 counts = [int(c) for c in re.findall("count (\\d+)", out)]
                 self.assertEqual(len(counts), 2, out)
@@ -444,6 +455,8 @@ class WithGdb(unittest.TestCase):
                 self.assertIn("New value = ", out)
                 self.assertIn(" = 42", out)
                 self.assertIn("detached", out)
+                if wide:
+                    self.assertRegex(out, " = 85\\n.* = 4660\\n.* = 64\\n", out)
 
 
 def main():
