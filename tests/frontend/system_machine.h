@@ -54,6 +54,7 @@ class FakePlatform final : public Platform {
     u8 apic_id() override { return 0; }
     int acknowledge_interrupt() override { return -1; }
     void fpu_error(bool) override {}
+    bool fpu_errors_ignored() override { return false; }
     void system_management(bool) override {}
 
     struct Access {

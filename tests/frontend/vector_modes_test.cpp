@@ -3,6 +3,7 @@
 #include "differential.h"
 
 #include "frontend/x86/platform.h"
+#include "frontend/x86/system_registers.h"
 #include "frontend/x86/x87_ops.h"
 #include "ir/interpreter.h"
 
@@ -22,10 +23,9 @@ void interpret(Cpu& cpu, ir::Block& block) {
     ir::interpret(cpu, block);
 }
 
-// Records FERR#; an interrupt comes with it if `interrupts`.
+// Records FERR#, and gives IGNNE#.
 class FakePlatform final : public Platform {
   public:
-    explicit FakePlatform(Cpu& cpu) : cpu_(cpu) {}
     u32 port_in(u16, unsigned) override { return 0; }
     void port_out(u16, unsigned, u32) override {}
     u64 time_stamp() override { return 0; }
@@ -38,20 +38,15 @@ class FakePlatform final : public Platform {
     bool apic_write_msr(u32, u64) override { return false; }
     u8 apic_id() override { return 0; }
     int acknowledge_interrupt() override { return -1; }
-    void fpu_error(bool level) override {
-        ferr = level;
-        if (level && interrupts) cpu_.interrupt_line = 1;
-    }
+    void fpu_error(bool level) override { ferr = level; }
+    bool fpu_errors_ignored() override { return ignne; }
 
-    bool ferr = false, interrupts = false;
-
-  private:
-    Cpu& cpu_;
+    bool ferr = false, ignne = false;
 };
 
 class VectorModes : public ::testing::Test {
   protected:
-    VectorModes() : machine(interpret), cpu(machine.cpu()), platform(cpu) {
+    VectorModes() : machine(interpret), cpu(machine.cpu()) {
         cpu.platform = &platform;
         initialize(cpu.fpu);
     }
@@ -174,15 +169,15 @@ TEST_F(VectorModes, ReportByTheInterruptController) {
     machine.set_mode(32);
     cpu.cr0 &= ~u64{kCr0NE};
     divided_by_zero(4);
-    platform.interrupts = true;
-    cpu.interrupt_flag = 1;
     cpu.rip = kCode;
-    EXPECT_EQ(machine.run(kFadd), ir::Exit::Event);
+    EXPECT_EQ(machine.run(kFadd), ir::Exit::Halt); // it stands still before the instruction
     EXPECT_EQ(cpu.rip, kCode);
+    EXPECT_TRUE(cpu.halted);
     EXPECT_TRUE(platform.ferr);
 
-    // With interrupts off the instruction is done, its exceptions as good as masked.
-    cpu.interrupt_flag = 0;
+    // With IGNNE# the instruction is done, its exceptions as good as masked.
+    wake(cpu);
+    platform.ignne = true;
     EXPECT_EQ(vector_of(kFadd), kNone);
     EXPECT_EQ(cpu.rip, kCode + 2);
     long double sum = 0;
