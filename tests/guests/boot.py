@@ -152,16 +152,16 @@ def use_checked_programs(test, shell):
         shell.console.say(f"ok: {program} computes the same {len(wanted)} results as on the host")
 
 
-def use_signals(test, shell):
-    """Faults and traps of a program have to be those that it has on the host (signals.c)."""
+def use_signals(test, shell, program="signals"):
+    """Faults and traps of a program have to be those that it has on the host (signals.c, signals32.c)."""
     if platform.machine() not in ("x86_64", "AMD64"):
         return
     wanted, got = ([line.strip() for line in text.splitlines() if line.strip() and not line.startswith("dragoman:")] for text in (
-        subprocess.run([test.guest("signals")], stdout=subprocess.PIPE, check=True).stdout.decode(), shell.run("signals")[0]))
+        subprocess.run([test.guest(program)], stdout=subprocess.PIPE, check=True).stdout.decode(), shell.run(program)[0]))
     if wanted != got:
         lines = "\n".join(f"  host:  {w}\n  guest: {g}" for w, g in zip(wanted, got) if w != g)
-        raise Failure(f"signals prints {len(wanted)} lines on the host, {len(got)} in the guest; those that differ:\n{lines}")
-    shell.console.say(f"ok: signals meets the same {len(wanted)} faults and traps as on the host")
+        raise Failure(f"{program} prints {len(wanted)} lines on the host, {len(got)} in the guest; those that differ:\n{lines}")
+    shell.console.say(f"ok: {program} meets the same {len(wanted)} faults and traps as on the host")
 
 
 def linux_amd64(test):
@@ -188,7 +188,7 @@ def smp(test):
 
 
 def linux_i386(test):
-    linux(test, "i386", "i686")
+    linux(test, "i386", "i686", "initrd-test-i386.cpio", lambda shell: use_signals(test, shell, "signals32"))
 
 
 def script(test, arch="amd64", kernel="vmlinuz"):
