@@ -99,6 +99,16 @@ def checks():
                 yield Case("SDM vol. 2 XSAVES", "XSAVES writes a compacted header", mode, ring, f"fninit; fld1; xsaves [{area}]", done(mem(header + 8, 8, 1 << 63 | 1, (1 << 64) - 1)), XSAVE_ON + [gpr(EAX, 1), gpr(EDX, 0)], "XSAVES")
             for what, at, value in (("XSTATE_BV bit 2 beyond XCR0", header, 4), ("XSTATE_BV bit 63", header, 1 << 63), ("XCOMP_BV bit 0", header + 8, 1), ("byte 16", header + 16, 1), ("byte 23", header + 23, 1)):
                 yield Case("SDM vol. 2 XRSTOR", f"XRSTOR of a header with {what}", mode, ring, f"xrstor [{area}]", gp(), XSAVE_ON + [gpr(EAX, 3), mem(at, 1 if at & 7 == 7 else 8 if at < header + 16 else 1, value)], "XSAVE")
+            # The compacted form, by bit 63 of XCOMP_BV.
+            compact = 1 << 63
+            forms = [("xrstor", "XSAVEC")] + ([] if ring else [("xrstors", "XSAVES")])
+            for what, state, comp, at, value, good in (("both components", 3, compact | 3, 0, 0, 1), ("one of two", 1, compact | 3, 0, 0, 1), ("none", 0, compact, 0, 0, 1), ("XSTATE_BV bit 1 outside XCOMP_BV", 3, compact | 1, 0, 0, 0),
+                                                       ("XSTATE_BV bit 0 outside XCOMP_BV", 1, compact | 2, 0, 0, 0), ("XCOMP_BV bit 2 beyond XCR0", 3, compact | 7, 0, 0, 0), ("XSTATE_BV bit 2 beyond both", 7, compact | 3, 0, 0, 0),
+                                                       ("XCOMP_BV bit 62", 3, compact | 1 << 62 | 3, 0, 0, 0), ("byte 16", 3, compact | 3, 16, 1, 0), ("byte 24", 3, compact | 3, 24, 1, 0), ("byte 63", 3, compact | 3, 63, 1, 0)):
+                for text, needs in forms:
+                    put = [gpr(EAX, 3), gpr(EDX, 0), mem(area + 24, 4, 0x1f80), mem(header, 8, state), mem(header + 8, 8, comp)] + ([mem(header + at, 1, value)] if at else [])
+                    yield Case("SDM vol. 2 " + text.upper(), f"{text} of a compacted header: {what}", mode, ring, f"{text} [{area}]", done() if good else gp(), XSAVE_ON + put, needs)
+            yield Case("SDM vol. 2 XRSTOR", "XRSTOR of a standard header does not look at byte 24", mode, ring, f"xrstor [{area}]", done(), XSAVE_ON + [gpr(EAX, 3), mem(area + 24, 4, 0x1f80), mem(header + 24, 1, 1)], "XSAVE")
             yield Case("SDM vol. 2 XRSTOR", "XRSTOR with MXCSR bit 16", mode, ring, f"xrstor [{area}]", gp(), XSAVE_ON + [gpr(EAX, 3), mem(area + 24, 4, 0x11f80), mem(header, 8, 3)], "XSAVE")
             yield Case("SDM vol. 2 XSAVE", "XSAVE writes XSTATE_BV", mode, ring, f"fninit; fld1; xsave [{area}]", done(mem(header, 8, 1, 1)), XSAVE_ON + [gpr(EAX, 1), gpr(EDX, 0)], "XSAVE")
 

@@ -62,7 +62,7 @@ SEGMENTED = [PM16, PM32, PAE, C32, L64]  # one of each kind, where paging makes 
 # Features: CPUID leaf, subleaf, register (0 EAX .. 3 EDX), bit (SDM vol. 2, CPUID).
 FEATURE = {
     "VME": (1, 0, 3, 1), "DE": (1, 0, 3, 2), "PSE": (1, 0, 3, 3), "SEP": (1, 0, 3, 11), "PGE": (1, 0, 3, 13),
-    "FXSR": (1, 0, 3, 24), "SSE": (1, 0, 3, 25), "SSE2": (1, 0, 3, 26), "CX16": (1, 0, 2, 13), "XSAVE": (1, 0, 2, 26), "XSAVES": (0xd, 1, 0, 3),
+    "FXSR": (1, 0, 3, 24), "SSE": (1, 0, 3, 25), "SSE2": (1, 0, 3, 26), "CX16": (1, 0, 2, 13), "XSAVE": (1, 0, 2, 26), "XSAVES": (0xd, 1, 0, 3), "XSAVEC": (0xd, 1, 0, 1),
     "AVX": (1, 0, 2, 28), "PCID": (1, 0, 2, 17), "MOVBE": (1, 0, 2, 22),
     "FSGSBASE": (7, 0, 1, 0), "SMEP": (7, 0, 1, 7), "SMAP": (7, 0, 1, 20), "INVPCID": (7, 0, 1, 10),
     "UMIP": (7, 0, 2, 2), "PKU": (7, 0, 2, 3), "LA57": (7, 0, 2, 16), "RDPID": (7, 0, 2, 22), "MONITOR": (1, 0, 2, 3),
