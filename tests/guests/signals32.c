@@ -93,7 +93,7 @@ static void place(const char* what, u32 address) {
 int run_snippet(u32 begin); // 1: it faulted
 extern char recover[];
 asm("run_snippet:\n\tpush %ebp; push %ebx; push %esi; push %edi\n\t"
-    "mov 20(%esp), %eax; mov memory, %edi; mov %esp, saved_esp; call *%eax; xor %eax, %eax; jmp 1f\n"
+    "mov 20(%esp), %eax; mov memory, %edi; mov %esp, saved_esp; cmp %esp, %esp; call *%eax; xor %eax, %eax; jmp 1f\n"
     "recover: mov saved_esp, %esp; mov $1, %eax\n"
     "1: fninit; push $0x1f80; ldmxcsr (%esp); pop %edx; push %ss; pop %ds; push %ss; pop %es; cld\n\t"
     "pop %edi; pop %esi; pop %ebx; pop %ebp; ret");
