@@ -44,16 +44,20 @@ class NinePReader {
 class NinePWriter {
   public:
     template <class T> void put(T value) {
-        const u8* p = reinterpret_cast<const u8*>(&value);
-        bytes_.insert(bytes_.end(), p, p + sizeof value);
+        append(&value, sizeof value);
     }
     void text(const std::string& s) {
         put(u16(s.size()));
-        bytes_.insert(bytes_.end(), s.begin(), s.end());
+        append(s.data(), s.size());
     }
     std::vector<u8>& bytes() { return bytes_; }
 
   private:
+    void append(const void* from, std::size_t count) {
+        const std::size_t at = bytes_.size();
+        bytes_.resize(at + count);
+        if (count) std::memcpy(&bytes_[at], from, count);
+    }
     std::vector<u8> bytes_;
 };
 
