@@ -87,6 +87,28 @@ Result<std::unique_ptr<block::Disk>> Disks::open_disk(const DriveOption& drive) 
     return std::make_unique<block::Disk>(std::move(*image), workers_, std::move(how));
 }
 
+// `card`: null for what is not on one of its own.
+void Disks::note_boot(const DiskDevice& disk, const hw::PciFunction* card) {
+    if (!disk.boot_index) return;
+    const unsigned place = disk.place.value_or(0);
+    BootEntry entry{*disk.boot_index, card, "", ""};
+    switch (disk.model) {
+    case DiskDevice::Model::VirtioBlk: entry.node = "scsi", entry.unit = "disk@0,0"; break;
+    case DiskDevice::Model::Nvme: entry.node = "pci8086,5845", entry.unit = "namespace@1,0"; break;
+    case DiskDevice::Model::Floppy:
+        entry.node = "isa@1";
+        entry.unit = "fdc@03f0/floppy@" + std::to_string(place);
+        break;
+    case DiskDevice::Model::IdeDisk:
+    case DiskDevice::Model::IdeCd:
+        entry.node = card ? "pci8086,2922" : "ide@1,1";
+        entry.unit = card ? "drive@" + std::to_string(place) + "/disk@0"
+                          : "drive@" + std::to_string(place / 2) + "/disk@" + std::to_string(place % 2);
+        break;
+    }
+    boot_entries_.push_back(std::move(entry));
+}
+
 Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
     std::map<std::string, hw::Ahci*> controllers;
     for (const DiskController& controller : controllers_) {
@@ -113,8 +135,10 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
                 } else {
                     ahci.attach(*disk.place, std::make_unique<hw::AtaDisk>(*image, std::move(serial), log_));
                 }
+                note_boot(disk, &ahci);
                 break;
             }
+            note_boot(disk, nullptr);
             config.ide[*disk.place] =
                 hw::PcConfig::Drive{image, disk.model == DiskDevice::Model::IdeCd, std::move(serial)};
             break;
@@ -127,15 +151,20 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
                      std::move(device), hw::VirtioPci::Options{disk.legacy, disk.modern, disk.queues + 1}),
                  {},
                  disk.slot});
+            note_boot(disk, config.cards.back().function.get());
             break;
         }
         case DiskDevice::Model::Nvme: {
             auto nvme = std::make_unique<hw::Nvme>(
                 *image, hw::Nvme::Options{disk.serial.substr(0, 20), *disk.drive}, scheduler, log_);
             config.cards.push_back({std::move(nvme), {}, disk.slot});
+            note_boot(disk, config.cards.back().function.get());
             break;
         }
-        case DiskDevice::Model::Floppy: config.floppies[*disk.place] = image; break;
+        case DiskDevice::Model::Floppy:
+            config.floppies[*disk.place] = image;
+            note_boot(disk, nullptr);
+            break;
         }
     }
     return Ok{};

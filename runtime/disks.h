@@ -5,6 +5,7 @@
 #include "base/result.h"
 #include "block/disk.h"
 #include "hw/machine/pc.h"
+#include "runtime/boot_order.h"
 #include "runtime/options.h"
 
 #include <map>
@@ -42,6 +43,7 @@ class Disks {
     // empty `file` takes it out. `force`: although the guest locked the tray.
     Status change_medium(hw::Pc& pc, const std::string& name, const std::string& file, bool force);
     std::vector<DriveInfo> list() const;
+    const std::vector<BootEntry>& boot_entries() const { return boot_entries_; }
     std::string describe() const; // the same as text
     // For the end: what was written is in the images. The devices are told nothing any more.
     void close();
@@ -54,11 +56,13 @@ class Disks {
     static bool removable(const DiskDevice& device);
     static Status check_floppy(const block::Disk* disk, const std::string& file);
     std::string name_of(const DiskDevice& device) const;
+    void note_boot(const DiskDevice& disk, const hw::PciFunction* card);
     Status add_devices(hw::PcConfig& config, hw::Scheduler& scheduler);
 
     Log& log_;
     std::function<void()> stop_;
     // The disks before the workers: those end first, and they use the disks.
+    std::vector<BootEntry> boot_entries_;
     std::vector<DriveOption> drives_;
     std::vector<DiskDevice> devices_;
     std::vector<DiskController> controllers_;

@@ -135,6 +135,10 @@ Status Emulator::open_all() {
     }
     if (auto s = open_display(); !s) return s;
 
+    std::vector<BootEntry> boot = disks_.boot_entries();
+    boot.insert(boot.end(), networks_.boot_entries().begin(), networks_.boot_entries().end());
+    if (auto file = boot_order_file(std::move(boot), pc_->pci(), options_.boot_strict); !file.empty())
+        (void)pc_->fw_cfg().add_file("bootorder", std::move(file));
     board_.isa_panic = options_.isa_panic;
     board_.smbios = smbios_facts(options_);
     if (auto s = add_fw_cfg_files(options_, pc_->fw_cfg()); !s) return s;

@@ -64,7 +64,8 @@ struct NicOption {
     std::optional<unsigned> network; // number in Options::networks; nothing: no cable
     std::string network_id;          // as given, until it is looked up
     std::optional<hw::MacAddress> mac;
-    std::optional<unsigned> slot;       // PCI
+    std::optional<unsigned> slot; // PCI
+    std::optional<unsigned> boot_index;
     std::optional<std::string> romfile; // empty: none; nothing: for the boot order to say
     bool legacy = true, modern = true;  // virtio
     bool loose = false;                 // of -net: takes the next network of -net

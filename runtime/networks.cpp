@@ -82,7 +82,7 @@ Status Networks::add_card(const NicOption& nic, bool boots_from_network, hw::PcC
     card.function = make_card(nic, backend, scheduler_, log_);
     // Firmware boots from a network with the help of the card's own ROM.
     std::string rom = nic.romfile.value_or("");
-    if (!nic.romfile && boots_from_network) rom = row_of(nic.model).rom;
+    if (!nic.romfile && (boots_from_network || nic.boot_index)) rom = row_of(nic.model).rom;
     if (!rom.empty()) {
         if (rom.find('/') == std::string::npos) rom = kRomDirectory + rom;
         auto image = read_file(rom, kMaxRom);
@@ -92,6 +92,8 @@ Status Networks::add_card(const NicOption& nic, bool boots_from_network, hw::PcC
         if (image->empty()) return Error{nic.given + ": ROM " + rom + ": is empty"};
         card.rom = std::move(*image);
     }
+    if (nic.boot_index)
+        boot_entries_.push_back({*nic.boot_index, card.function.get(), "ethernet", "ethernet-phy@0"});
     config.cards.push_back(std::move(card));
     return Ok{};
 }

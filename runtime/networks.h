@@ -5,6 +5,7 @@
 #include "base/result.h"
 #include "hw/core/scheduler.h"
 #include "hw/machine/pc.h"
+#include "runtime/boot_order.h"
 #include "runtime/net_port.h"
 #include "runtime/options.h"
 #include "runtime/waker.h"
@@ -30,6 +31,7 @@ class Networks {
     void service(bool running);
 
     std::string describe() const;
+    const std::vector<BootEntry>& boot_entries() const { return boot_entries_; }
     // Of the user network `id`; an empty one means the only one. `what`: see parse_host_forward.
     Status add_forward(const std::string& id, const std::string& what);
     Status remove_forward(const std::string& id, const std::string& what);
@@ -46,6 +48,7 @@ class Networks {
     std::function<void()> kick_;
     std::vector<std::unique_ptr<NetPort>> ports_; // by number of the network
     std::vector<NicOption> nics_;
+    std::vector<BootEntry> boot_entries_;
 };
 
 } // namespace dragoman::runtime

@@ -57,6 +57,7 @@ std::vector<std::string> device_names();
 
 // "5", "5.0", "05": the slot of a PCI device; each is function 0.
 Complaint set_slot(std::optional<unsigned>& slot, std::string value);
+Complaint set_boot_index(std::optional<unsigned>& index, const std::string& value);
 // After all options: no two cards want the same slot.
 Status check_slots(const Options& o);
 

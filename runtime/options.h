@@ -46,6 +46,7 @@ struct DiskDevice {
     Model model = Model::IdeDisk;
     std::optional<unsigned> drive; // number in Options::drives; nothing: no medium
     std::string drive_id;          // as given, until it is looked up
+    std::optional<unsigned> boot_index;
     std::string bus;               // "ide.1", "ahci0.2"; empty: the first place that is free
     std::optional<unsigned> place; // IDE: 0..3; AHCI: port; floppy: 0 A, 1 B
     std::string controller;        // id of an AHCI controller; empty: the machine's IDE
@@ -112,9 +113,10 @@ struct Options {
     std::string firmware_directory; // -L; empty: where the distribution puts it
 
     std::vector<std::string>
-        serial;                   // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
-    std::string monitor; // stdio, none, unix:PATH,server...; empty: not given, then it shares mon:stdio, if there is one
-    std::string parallel;         // empty: there is no such port
+        serial;           // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
+    std::string monitor;  // stdio, none, unix:PATH,server...; empty: not given, then it shares mon:stdio, if
+                          // there is one
+    std::string parallel; // empty: there is no such port
     std::vector<std::string> qmp; // character devices
     std::string name, uuid;       // of the machine
     SmbiosOption smbios;

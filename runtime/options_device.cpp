@@ -158,6 +158,13 @@ Complaint set_slot(std::optional<unsigned>& slot, std::string value) {
     return {};
 }
 
+Complaint set_boot_index(std::optional<unsigned>& index, const std::string& value) {
+    const auto n = parse_number(value);
+    if (!n || *n > 0x7fffffff) return "bootindex=NUMBER, the lowest first";
+    index = unsigned(*n);
+    return {};
+}
+
 Status check_slots(const Options& o) {
     std::map<unsigned, std::string> taken;
     if (o.vga) taken[2] = "the display";

@@ -13,8 +13,7 @@ using Model = DiskDevice::Model;
 
 // Properties that have no effect on what the guest of this machine can see.
 bool ignored(const std::string& key) {
-    static constexpr const char* names[] = {"bootindex",
-                                            "id",
+    static constexpr const char* names[] = {"id",
                                             "write-cache",
                                             "iothread",
                                             "physical_block_size",
@@ -73,6 +72,8 @@ Complaint add_device(Options& o, Model model, const Properties& properties) {
             const auto n = parse_number(value);
             if (!n || *n > 5) return "unit=NUMBER";
             disk.place = unsigned(*n);
+        } else if (key == "bootindex") {
+            if (const Complaint bad = set_boot_index(disk.boot_index, value)) return bad;
         } else if (key == "addr" && pci) {
             if (const Complaint bad = set_slot(disk.slot, value)) return bad;
         } else if (key == "num-queues" && model == Model::VirtioBlk) {

@@ -245,7 +245,6 @@ constexpr ModelRow models[] = {
 bool ignored(const std::string& key) {
     static constexpr std::string_view names[] = {"id",
                                                  "bus",
-                                                 "bootindex",
                                                  "multifunction",
                                                  "rombar",
                                                  "mrg_rxbuf",
@@ -305,6 +304,8 @@ Complaint take_card(NicOption& nic, Properties& properties) {
                 return key + "=XX:XX:XX:XX:XX:XX, the address of one card (the first byte is even)";
         } else if (key == "addr") {
             if (const Complaint bad = set_slot(nic.slot, value)) return bad;
+        } else if (key == "bootindex") {
+            if (const Complaint bad = set_boot_index(nic.boot_index, value)) return bad;
         } else if (key == "romfile") {
             nic.romfile = value;
         } else if ((key == "disable-legacy" || key == "disable-modern") && nic.model == Model::VirtioNet) {
