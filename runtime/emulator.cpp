@@ -135,9 +135,10 @@ Status Emulator::open_all() {
     }
     if (auto s = open_display(); !s) return s;
 
-    std::vector<BootEntry> boot = disks_.boot_entries();
-    boot.insert(boot.end(), networks_.boot_entries().begin(), networks_.boot_entries().end());
-    if (auto file = boot_order_file(std::move(boot), pc_->pci(), options_.boot_strict); !file.empty())
+    std::vector<BootEntry> entries = disks_.boot_entries();
+    const auto& networks = networks_.boot_entries();
+    entries.insert(entries.end(), networks.begin(), networks.end());
+    if (auto file = boot_order_file(std::move(entries), pc_->pci(), options_.boot_strict); !file.empty())
         (void)pc_->fw_cfg().add_file("bootorder", std::move(file));
     board_.isa_panic = options_.isa_panic;
     board_.smbios = smbios_facts(options_);
