@@ -35,6 +35,12 @@ void Disk::completed(Work work, OnError on_error, Completion done, Outcome outco
     if (options_.stop) options_.stop();
 }
 
+Outcome Disk::grow(u64 new_bytes) {
+    Outcome o = image_->resize(new_bytes);
+    if (!o.failed()) sectors_ = new_bytes / sector_bytes;
+    return o;
+}
+
 void Disk::retry() {
     std::deque<Held> held;
     held.swap(held_);

@@ -42,6 +42,8 @@ class Disk final : public BlockDevice {
     bool can_write_zeroes() const override { return !read_only(); }
     void write_zeroes(u64 sector, u64 count, bool unmap, Completion done) override;
 
+    // While no request is being worked on (Workers::drain). The new size is not below the old one.
+    Outcome grow(u64 new_bytes);
     void retry(); // what stopped the machine, when it goes on
     Image& image() const { return *image_; }
 

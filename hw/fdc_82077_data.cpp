@@ -85,6 +85,7 @@ bool Fdc82077::find_sector() {
 void Fdc82077::load_side() {
     Transfer& t = transfer_;
     const FloppyDrive& drive = *target();
+    if (!drive.image()) return end_transfer(kMissingMark, 0); // taken out meanwhile
     BlockDevice& image = *drive.image();
     const u32 lba = drive.lba(t.h, t.r), last = std::max(t.r, std::min(t.eot, drive.geometry().sectors));
     t.first = t.r;

@@ -99,6 +99,11 @@ void VirtioBlk::config_write(u64 offset, unsigned size, u64 value) {
     if (offset == kWriteBackAt && size == 1) put_config<u8>(kWriteBackAt, value & 1);
 }
 
+void VirtioBlk::size_changed() {
+    put_config<u64>(0, image_.sectors());
+    config_changed();
+}
+
 void VirtioBlk::device_reset() {
     ++epoch_;
     waiting_ = false;

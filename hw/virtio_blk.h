@@ -26,6 +26,8 @@ class VirtioBlk final : public VirtioDevice {
     void config_write(u64 offset, unsigned size, u64 value) override;
     void visit(StateVisitor& visitor) override;
 
+    void size_changed(); // the image has another size: the driver is told
+
   private:
     struct Request;
     using Pointer = std::shared_ptr<Request>;

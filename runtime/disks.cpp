@@ -117,6 +117,7 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
         config.cards.push_back({std::move(card), {}, controller.slot});
     }
     for (const DiskDevice& disk : devices_) {
+        auto& grown = grown_.emplace_back();
         block::Disk* image = disk.drive ? disks_[*disk.drive].get() : nullptr;
         if (disk.model == DiskDevice::Model::Floppy)
             if (auto s = check_floppy(image, disk.drive ? drives_[*disk.drive].file : ""); !s)
@@ -146,6 +147,7 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
         case DiskDevice::Model::VirtioBlk: {
             hw::VirtioBlk::Options how{disk.queues, disk.serial};
             auto device = std::make_unique<hw::VirtioBlk>(*image, how, log_);
+            grown = [blk = device.get()] { blk->size_changed(); };
             config.cards.push_back(
                 {std::make_unique<hw::VirtioPci>(
                      std::move(device), hw::VirtioPci::Options{disk.legacy, disk.modern, disk.queues + 1}),
@@ -157,6 +159,7 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
         case DiskDevice::Model::Nvme: {
             auto nvme = std::make_unique<hw::Nvme>(
                 *image, hw::Nvme::Options{disk.serial.substr(0, 20), *disk.drive}, scheduler, log_);
+            grown = [chip = nvme.get()] { chip->size_changed(); };
             config.cards.push_back({std::move(nvme), {}, disk.slot});
             note_boot(disk, config.cards.back().function.get());
             break;
@@ -264,11 +267,11 @@ Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::stri
             if (!cd)
                 if (auto s = check_floppy(fresh.get(), file); !s) return s;
         }
-        settle(); // nothing may use the old one any more
         if (!cd)
             pc.floppy(*device.place).insert(fresh.get());
         else if (!cd->change_disc(fresh.get(), force))
             return Error{"'" + name + "' is locked by the guest (-f takes it out)"};
+        settle(); // what goes on from here is the new one's; nothing uses the old one any more
         if (!device.drive) {
             device.drive = unsigned(drives_.size());
             drives_.push_back(drive);
@@ -276,6 +279,27 @@ Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::stri
         }
         drives_[*device.drive] = drive;
         disks_[*device.drive] = std::move(fresh);
+        return Ok{};
+    }
+    return Error{"there is no drive '" + name + "' (info block lists them)"};
+}
+
+Status Disks::resize(const std::string& name, u64 bytes) {
+    for (std::size_t n = 0; n < devices_.size(); ++n) {
+        const DiskDevice& device = devices_[n];
+        if (name_of(device) != name) continue;
+        block::Disk* disk = device.drive ? disks_[*device.drive].get() : nullptr;
+        if (removable(device) || !disk || disk->read_only())
+            return Error{"'" + name +
+                         "' has no disk that can be written (expected one that is no CD or floppy)"};
+        const u64 now = disk->image().bytes();
+        if (bytes % BlockDevice::sector_bytes != 0 || bytes < now)
+            return Error{"'" + name +
+                         "': expected a size of whole sectors of 512 bytes, not below the present one of " +
+                         std::to_string(now)};
+        workers_.drain();
+        if (const block::Outcome o = disk->grow(bytes); o.failed()) return Error{o.message};
+        if (grown_[n]) grown_[n]();
         return Ok{};
     }
     return Error{"there is no drive '" + name + "' (info block lists them)"};

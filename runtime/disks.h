@@ -42,6 +42,8 @@ class Disks {
     // The user changes the medium of a CD drive, named as describe() names it or by the id of its drive. An
     // empty `file` takes it out. `force`: although the guest locked the tray.
     Status change_medium(hw::Pc& pc, const std::string& name, const std::string& file, bool force);
+    // `bytes`: more than now, whole sectors; the guest is told where its controller can tell it.
+    Status resize(const std::string& name, u64 bytes);
     std::vector<DriveInfo> list() const;
     const std::vector<BootEntry>& boot_entries() const { return boot_entries_; }
     std::string describe() const; // the same as text
@@ -65,6 +67,7 @@ class Disks {
     std::vector<BootEntry> boot_entries_;
     std::vector<DriveOption> drives_;
     std::vector<DiskDevice> devices_;
+    std::vector<std::function<void()>> grown_; // by device: tells it of another size; may be empty
     std::vector<DiskController> controllers_;
     std::vector<std::unique_ptr<block::Disk>> disks_; // by number of the drive; null: no medium
     std::map<std::pair<std::string, unsigned>, hw::AtapiCd*>

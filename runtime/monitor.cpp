@@ -1,4 +1,5 @@
 #include "runtime/monitor.h"
+#include "runtime/option_text.h"
 
 #include "runtime/chardev_ring.h"
 #include "runtime/monitor_commands.h"
@@ -78,6 +79,13 @@ std::string change(const MonitorCall& call) {
     return change_medium(call, call.arguments[0], call.arguments[1], false);
 }
 
+std::string block_resize(const MonitorCall& call) {
+    const auto bytes = parse_size(call.arguments[1], MiB);
+    if (!bytes) return "expected DRIVE SIZE, a size in MiB or with K, M, G or T\n";
+    const Status done = call.emulator.disks().resize(call.arguments[0], *bytes);
+    return done ? "" : done.error().message + "\n";
+}
+
 std::string log(const MonitorCall& call) {
     if (call.rest == "none") {
         call.emulator.log().set_items(0);
@@ -135,6 +143,8 @@ constexpr MonitorCommand commands[] = {
     {"eject", "", "[-f] DRIVE", 1, 2, "take the disc out of a CD drive; -f: even if the guest locked it",
      eject},
     {"change", "", "DRIVE FILE", 2, 2, "put another disc into a CD drive", change},
+    {"block_resize", "", "DRIVE SIZE", 2, 2, "make a disk larger; SIZE in MiB, or with K, M, G, T",
+     block_resize},
     {"hostfwd_add", "", "[NETWORK] [tcp|udp]:[HOSTADDR]:HOSTPORT-[GUESTADDR]:GUESTPORT", 1, 2,
      "a port of the host leads into the guest", monitor_hostfwd_add},
     {"hostfwd_remove", "", "[NETWORK] [tcp|udp]:[HOSTADDR]:HOSTPORT", 1, 2, "it does not any more",

@@ -95,6 +95,16 @@ QmpAnswer blockdev_change_medium(const QmpCall& call) {
     return change_medium(call, call.text("filename"));
 }
 
+const QmpArgument resize_arguments[] = {
+    {"device", Type::string, true}, {"node-name", Type::string, true}, {"size", Type::number_integer}};
+QmpAnswer block_resize(const QmpCall& call) {
+    const std::string name = call.has("device") ? call.text("device") : call.text("node-name");
+    if (name.empty()) return generic_error("expected 'device' or 'node-name'");
+    const Json& size = call.arguments["size"];
+    if (!size.is_number_unsigned()) return generic_error("'size': expected a number of bytes");
+    return done(call.emulator.disks().resize(name, size.get<u64>()));
+}
+
 const QmpArgument key_arguments[] = {{"keys", Type::array}, {"hold-time", Type::number_integer, true}};
 QmpAnswer send_key(const QmpCall& call) {
     std::vector<hw::KeyCode> keys;
@@ -186,6 +196,7 @@ const QmpCommand commands[] = {
     {"human-monitor-command", monitor_arguments, human_monitor_command},
     {"set_link", link_arguments, set_link},
     {"eject", eject_arguments, eject},
+    {"block_resize", resize_arguments, block_resize},
     {"blockdev-change-medium", change_arguments, blockdev_change_medium},
     {"send-key", key_arguments, send_key},
 };

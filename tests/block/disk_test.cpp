@@ -89,6 +89,22 @@ TEST_F(DiskTest, ReadsAndWrites) {
     EXPECT_EQ(status([&](auto done) { disk.write(0, 1, data.data(), done); }), BlockStatus::ReadOnly);
 }
 
+TEST_F(DiskTest, GrowsAndFillsUpItsLastSector) {
+    const std::string name = file("disk", 700);
+    Disk disk(image(name), workers, reporting());
+    EXPECT_EQ(disk.sectors(), 2u);
+    std::vector<u8> data(1024, 0xa5);
+    EXPECT_EQ(status([&](auto done) { disk.read(0, 2, data.data(), done); }), BlockStatus::Ok);
+    EXPECT_TRUE(data[699] == 0 && data[700] == 0 && data[1023] == 0);
+    std::fill(data.begin(), data.end(), u8{7});
+    EXPECT_EQ(status([&](auto done) { disk.write(1, 1, data.data(), done); }), BlockStatus::Ok);
+    EXPECT_EQ(fs::file_size(name), 1024u);
+    EXPECT_EQ(status([&](auto done) { disk.read(2, 1, data.data(), done); }), BlockStatus::OutOfRange);
+    EXPECT_FALSE(disk.grow(4096).failed());
+    EXPECT_EQ(disk.sectors(), 8u);
+    EXPECT_EQ(status([&](auto done) { disk.write(7, 1, data.data(), done); }), BlockStatus::Ok);
+}
+
 TEST_F(DiskTest, DeliversOnTheThreadThatAsks) {
     std::promise<void> notified;
     Workers one(1, [&] { notified.set_value(); });
