@@ -95,7 +95,7 @@ TEST_F(DiskTest, GrowsAndFillsUpItsLastSector) {
     EXPECT_EQ(disk.sectors(), 2u);
     std::vector<u8> data(1024, 0xa5);
     EXPECT_EQ(status([&](auto done) { disk.read(0, 2, data.data(), done); }), BlockStatus::Ok);
-    EXPECT_TRUE(data[699] == 0 && data[700] == 0 && data[1023] == 0);
+    EXPECT_TRUE(data[699] == u8(700) && data[700] == 0 && data[1023] == 0);
     std::fill(data.begin(), data.end(), u8{7});
     EXPECT_EQ(status([&](auto done) { disk.write(1, 1, data.data(), done); }), BlockStatus::Ok);
     EXPECT_EQ(fs::file_size(name), 1024u);
