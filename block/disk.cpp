@@ -1,6 +1,7 @@
 #include "block/disk.h"
 
 #include <cstring>
+#include <string_view>
 
 namespace dragoman::block {
 
@@ -12,7 +13,10 @@ bool all_zero(const u8* p, u64 bytes) {
 
 Disk::Disk(std::shared_ptr<Image> image, Workers& workers, Options options)
     : image_(std::move(image)), workers_(workers), options_(std::move(options)),
-      sectors_(image_->bytes() / sector_bytes + (image_->bytes() % sector_bytes != 0 ? 1 : 0)) {}
+      sectors_(image_->bytes() / sector_bytes) {
+    // A raw image fills up its last sector; of other formats a part of one is not used.
+    if (image_->bytes() % sector_bytes != 0 && image_->format() == std::string_view("raw")) ++sectors_;
+}
 
 void Disk::submit(Work work, OnError on_error, Completion done) {
     auto outcome = std::make_shared<Outcome>();

@@ -72,9 +72,14 @@ Result<std::unique_ptr<block::Disk>> Disks::open_disk(const DriveOption& drive) 
     if (!image) return image.error();
     const u64 bytes = (*image)->bytes();
     constexpr u32 sector = BlockDevice::sector_bytes;
-    if (bytes == 0 || (bytes % sector != 0 && (*image)->format() != std::string("raw")))
+    const bool raw = (*image)->format() == std::string("raw"); // it has its last part of a sector filled up
+    if (bytes == 0 || (!raw && bytes < sector))
         return Error{"disk image '" + drive.file + "': holds " + std::to_string(bytes) +
-                     " bytes (expected at least one, and whole sectors of 512 in other formats than raw)"};
+                     " bytes (expected at least one sector of 512)"};
+    if (!raw && bytes % sector != 0)
+        log_.once("disk image '%s': size %llu is not a multiple of 512; the last %llu bytes are not used",
+                  drive.file.c_str(), static_cast<unsigned long long>(bytes),
+                  static_cast<unsigned long long>(bytes % sector));
     block::Disk::Options how;
     how.discard = drive.discard;
     how.detect_zeroes = drive.detect_zeroes;
