@@ -23,6 +23,9 @@ class Memory {
 
     // Ends a Write or ReadWrite acquire: carries a bounce buffer's bytes to where they belong. Cannot fault.
     virtual void commit(Context& ctx) = 0;
+
+    // Generated code has often found this address's page in the TLB, but not in the host window.
+    virtual void warm(Context&, u64 /*linear*/) {}
 };
 
 } // namespace dragoman::ir

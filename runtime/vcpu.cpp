@@ -48,6 +48,11 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
         backend::Options emit = options.backend;
         emit.tlb_offset = reinterpret_cast<u8*>(&vcpu->memory_->tlb) -
                           reinterpret_cast<u8*>(static_cast<ir::Context*>(&vcpu->memory_->cpu));
+        if (emit.window && emit.inline_tlb) vcpu->window_ = softmmu::HostWindow::create(map);
+        if (vcpu->window_) {
+            emit.window_base = vcpu->window_->base();
+            vcpu->mmu_.set_window(vcpu->window_.get(), options.window_heat);
+        }
         auto backend = backend::Backend::create(*vcpu->buffer_, emit, log);
         if (!backend) return backend.error();
         vcpu->backend_ = std::move(*backend);

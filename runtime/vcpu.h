@@ -33,8 +33,10 @@ class Vcpu {
         bool verify = false;    // -verify
         u64 cache_bytes = 256 * MiB;
         ir::PassSwitches passes;
-        bool side_exits = true; // blocks go on behind branches
-        backend::Options backend; // tlb_offset is filled in here
+        bool side_exits = true;   // blocks go on behind branches
+        backend::Options backend; // tlb_offset and window_base are filled in here
+        // Accesses through the TLB after which a page is mapped in the host window.
+        u32 window_heat = 1000;
     };
 
     // Everything is borrowed and must outlive the vCPU.
@@ -45,6 +47,7 @@ class Vcpu {
     x86::Cpu& cpu() { return memory_->cpu; }
     softmmu::Mmu& mmu() { return mmu_; }
     softmmu::Tlb& tlb() { return memory_->tlb; }
+    const softmmu::HostWindow* window() const { return window_.get(); } // null: none
     TranslationCache& cache() { return *cache_; }
     backend::Backend* backend() { return backend_.get(); } // null when interpreting
     x86::Translator& translator() { return translator_; }
@@ -69,8 +72,9 @@ class Vcpu {
     void on_idle(std::function<void()> idle) { idle_ = std::move(idle); }
 
     // Debugger: code breakpoints by linear address, watchpoints. Generated code runs at speed between
-    // breakpoints: blocks end before one, and the run loop looks before each block that starts at one. Accesses to
-    // pages with watchpoints take the slow path. The guest's debug registers (frontend/x86/debug.h) work the same way.
+    // breakpoints: blocks end before one, and the run loop looks before each block that starts at one.
+    // Accesses to pages with watchpoints take the slow path. The guest's debug registers
+    // (frontend/x86/debug.h) work the same way.
     void set_breakpoints(std::set<u64> linear);
     void set_watchpoints(std::vector<softmmu::Mmu::Watch> watches);
     const softmmu::Mmu::Watch& watch_hit() const { return watch_hit_; }
@@ -114,6 +118,7 @@ class Vcpu {
     void log_block(const CachedBlock& block);
 
     std::unique_ptr<Memory> memory_;
+    std::unique_ptr<softmmu::HostWindow> window_; // null: none
     Log& log_;
     softmmu::Mmu mmu_;
     x86::GuestMemory guest_memory_;

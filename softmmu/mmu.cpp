@@ -88,6 +88,7 @@ u8* Mmu::direct(u64 linear, u32 size, AccessKind kind, View view, const Translat
     entry.read_tag = tag;
     const bool logged = page.dirty_logged && !write;
     if (t.writable && page.writable && !page.has_code && !logged) entry.write_tag = tag;
+    tlb_.settle_window(linear);
     if (write && page.has_code && map_.hits_code(t.gpa, size)) return nullptr;
     return host;
 }
@@ -127,9 +128,38 @@ u8* Mmu::in_tlb(u64 linear, bool write, View view) const {
     return reinterpret_cast<u8*>(linear + entry.addend);
 }
 
+void Mmu::set_window(HostWindow* window, u32 heat) {
+    window_ = window;
+    tlb_.set_window(window, heat);
+}
+
+void Mmu::promote(u64 linear, View view) {
+    constexpr u8 kMostBits = 21; // pages of larger mappings are mapped this many bytes at a time
+    tlb_.cool(linear);
+    if (!window_ || !in_tlb(linear, false, view)) return;
+    u64 at = align_down(linear, kPageSize), pages = 1;
+    const TlbEntry& entry = tlb_.entry(view, at);
+    const u8* host = reinterpret_cast<const u8*>(at + entry.addend);
+    if (!map_.is_ram(host)) return;
+    if (tlb_.mapping(view, at).page_bits >= kMostBits) {
+        const u64 large = align_down(at, u64{1} << kMostBits), before = at - large;
+        if (map_.is_ram(host - before)) at = large, host -= before, pages = u64{1} << (kMostBits - kPageBits);
+    }
+    const HostWindow::Mapped mapped = window_->map(at, host, pages);
+    if (log_.enabled(LogItem::Mmu))
+        log_.print(LogItem::Mmu, "window: %llu pages at %016llx%s\n", (unsigned long long)mapped.pages,
+                   (unsigned long long)at, mapped.cleared ? ", the others given up" : "");
+    if (mapped.cleared)
+        for (u64 index = 0; index < kTlbEntries; ++index)
+            tlb_.settle_window(index << kPageBits);
+    for (u64 n = 0; n < mapped.pages; ++n)
+        tlb_.settle_window(at + n * kPageSize);
+}
+
 Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     DRAGOMAN_ASSERT(size >= 1 && size <= sizeof bounce_);
     const bool write = kind != AccessKind::Read;
+    if (write) open_.active = false; // one before may have been given up
     const u32 first = u32(std::min<u64>(size, kPageSize - linear % kPageSize));
     if (!watches_.empty() && !watches_allow(linear, size, kind)) return {.restart = true};
 

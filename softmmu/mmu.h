@@ -4,6 +4,7 @@
 #include "base/log.h"
 #include "softmmu/address_spaces.h"
 #include "softmmu/epochs.h"
+#include "softmmu/host_window.h"
 #include "softmmu/physical_map.h"
 #include "softmmu/tlb.h"
 
@@ -106,6 +107,12 @@ class Mmu final : public MapListener {
 
     const std::vector<Watch>& watches() const { return watches_; }
 
+    // Borrowed; null: none. Pages are mapped there after `heat` accesses that found no window tag.
+    void set_window(HostWindow* window, u32 heat);
+    // Maps the page of a filled TLB entry to its slot. Whoever relies on what another slot holds must look
+    // again.
+    void promote(u64 linear, View view);
+
     // MapListener
     void mappings_changed() override { flush(false); }
     void write_protected(const u8* host_page) override {
@@ -145,6 +152,7 @@ class Mmu final : public MapListener {
 
     PhysicalMap& map_;
     Tlb& tlb_;
+    HostWindow* window_ = nullptr;
     Log& log_;
     PagingState paging_;
     Epochs epochs_;

@@ -7,6 +7,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <sys/mman.h>
+#include <unistd.h>
 
 namespace dragoman::softmmu {
 
@@ -52,16 +53,19 @@ struct PhysicalMap::Region {
 };
 
 Result<std::unique_ptr<PhysicalMap>> PhysicalMap::create(u64 bytes) {
-    void* ram =
-        mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    int file = memfd_create("guest RAM", MFD_CLOEXEC);
+    if (file >= 0 && ftruncate(file, i64(bytes)) != 0) file = (close(file), -1);
+    void* ram = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
+                     MAP_NORESERVE | (file >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS), file, 0);
     if (ram == MAP_FAILED)
         return Error{"cannot reserve " + std::to_string(bytes / MiB) +
                      " MiB for guest RAM: " + std::strerror(errno)};
-    return std::unique_ptr<PhysicalMap>(new PhysicalMap(static_cast<u8*>(ram), bytes));
+    return std::unique_ptr<PhysicalMap>(new PhysicalMap(static_cast<u8*>(ram), bytes, file));
 }
 
-PhysicalMap::PhysicalMap(u8* ram, u64 bytes)
-    : ram_(ram), ram_bytes_(bytes), ram_below_4g_(below_4g(bytes)), low_pages_(kLowLimit / page_size) {
+PhysicalMap::PhysicalMap(u8* ram, u64 bytes, int file)
+    : ram_(ram), ram_bytes_(bytes), ram_below_4g_(below_4g(bytes)), ram_file_(file),
+      low_pages_(kLowLimit / page_size) {
     constexpr int kRamPriority =
         -1000; // over PCI BARs, under everything the chip set decodes (hw/core/map_priority.h)
     map_memory(0, ram_below_4g_, ram, false, kRamPriority);
@@ -71,6 +75,7 @@ PhysicalMap::PhysicalMap(u8* ram, u64 bytes)
 
 PhysicalMap::~PhysicalMap() {
     munmap(ram_, ram_bytes_);
+    if (ram_file_ >= 0) close(ram_file_);
 }
 
 MemoryMap::Handle PhysicalMap::add(std::unique_ptr<Region> region) {

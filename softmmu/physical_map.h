@@ -39,8 +39,7 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     static constexpr u64 page_size = 4096;
     static constexpr unsigned address_bits = 40; // MAXPHYADDR that CPUID reports
 
-    // RAM of `bytes` bytes (a multiple of 4096), backed by anonymous memory that costs host memory only where
-    // touched.
+    // RAM of `bytes` bytes (a multiple of 4096), which costs host memory only where touched.
     static Result<std::unique_ptr<PhysicalMap>> create(u64 bytes);
     ~PhysicalMap() override;
 
@@ -48,6 +47,9 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     u8* ram() { return ram_; }
     u64 ram_bytes() const { return ram_bytes_; }
     u64 ram_below_4g() const { return ram_below_4g_; }
+    // The file that RAM is a shared mapping of, byte for byte, for mapping it again; -1: there is none.
+    int ram_file() const { return ram_file_; }
+    const u8* ram() const { return ram_; }
     bool is_ram(const u8* host) const { return host >= ram_ && host < ram_ + ram_bytes_; }
     u64 gpa_of_ram(const u8* host) const {
         const u64 offset = u64(host - ram_);
@@ -99,7 +101,7 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
 
   private:
     struct Region;
-    PhysicalMap(u8* ram, u64 bytes);
+    PhysicalMap(u8* ram, u64 bytes, int file);
     Handle add(std::unique_ptr<Region> region);
     void rebuild(u64 gpa, u64 bytes);
     Region* region_of(u64 gpa) const; // null: nobody
@@ -107,6 +109,7 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
 
     u8* ram_;
     u64 ram_bytes_, ram_below_4g_;
+    int ram_file_;
     u64 a20_mask_ = ~u64{0};
     CodeWatcher* watcher_ = nullptr;
     std::vector<MapListener*> listeners_;

@@ -1,6 +1,10 @@
 #include "softmmu/tlb.h"
 
 #include "base/bits.h"
+#include "softmmu/host_window.h"
+
+#include <algorithm>
+#include <iterator>
 
 namespace dragoman::softmmu {
 
@@ -13,7 +17,35 @@ Tlb::Tlb() {
 
 void Tlb::empty(unsigned view, u64 index) {
     const u64 tag = empty_tag(index);
-    tables_[view][index] = {tag, tag, tag, 0};
+    tables_.entries[view][index] = {tag, tag, tag, 0};
+    empty_window(view, index, true);
+}
+
+void Tlb::empty_window(unsigned view, u64 index, bool reads) {
+    if (reads) tables_.window[view].read_tags[index] = empty_window_tag(index);
+    tables_.window[view].write_tags[index] = empty_window_tag(index);
+}
+
+void Tlb::set_window(const HostWindow* window, u32 heat) {
+    window_ = window;
+    heat_limit_ = heat;
+    std::fill(std::begin(tables_.heat), std::end(tables_.heat), heat);
+}
+
+void Tlb::settle_window(unsigned view, u64 index) {
+    empty_window(view, index, true);
+    const Note& note = notes_[view][index];
+    const TlbEntry& entry = tables_.entries[view][index];
+    if (!note.used || !window_->holds(note.page, reinterpret_cast<const u8*>(note.page + entry.addend)))
+        return;
+    if (entry.read_tag == note.page) tables_.window[view].read_tags[index] = note.page - 1;
+    if (entry.write_tag == note.page) tables_.window[view].write_tags[index] = note.page - 1;
+}
+
+void Tlb::settle_window(u64 linear) {
+    if (!window_) return;
+    for (unsigned view = 0; view < kViews; ++view)
+        settle_window(view, tlb_index(linear));
 }
 
 void Tlb::count_large(const Note& note, int by) {
@@ -47,7 +79,7 @@ TlbEntry& Tlb::claim(View view, u64 linear, Mapping mapping) {
     note = {.page = page, .mapping = mapping, .used = true, .listed = true};
     count_large(note, 1);
     keys_seen_ |= 1u << mapping.key;
-    return tables_[v][index];
+    return tables_.entries[v][index];
 }
 
 TlbEntry& Tlb::lead_to(View view, u64 linear, const u8* host, Mapping mapping) {
@@ -98,7 +130,7 @@ void Tlb::flush_keys(u32 keys) {
 void Tlb::park(std::vector<Parked>& to) {
     flush_if([&](const Note& note, Slot slot) {
         if (note.mapping.global) return false;
-        to.push_back({tables_[slot.view][slot.index], note.page, note.mapping, slot.view});
+        to.push_back({tables_.entries[slot.view][slot.index], note.page, note.mapping, slot.view});
         return true;
     });
 }
@@ -110,6 +142,7 @@ void Tlb::unpark(const std::vector<Parked>& from, bool writes) {
         TlbEntry& entry = claim(View(parked.view), parked.page, parked.mapping);
         entry = parked.entry;
         if (!writes) entry.write_tag = empty_tag(index);
+        if (window_) settle_window(parked.view, index);
     }
 }
 
@@ -121,10 +154,12 @@ u64 Tlb::filled(View view) const {
 
 void Tlb::protect_host_page(const u8* host_page) {
     for (const Slot slot : listed_) {
-        TlbEntry& entry = tables_[slot.view][slot.index];
+        TlbEntry& entry = tables_.entries[slot.view][slot.index];
         const u64 page = notes_[slot.view][slot.index].page;
-        if (entry.write_tag == page && reinterpret_cast<const u8*>(page + entry.addend) == host_page)
+        if (entry.write_tag == page && reinterpret_cast<const u8*>(page + entry.addend) == host_page) {
             entry.write_tag = empty_tag(slot.index);
+            empty_window(slot.view, slot.index, false);
+        }
     }
 }
 

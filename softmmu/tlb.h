@@ -10,6 +10,12 @@
 // A page-crossing access misses. An empty tag at index i is the address of page i ^ 1, which no address that
 // selects index i can match. What must take the slow path (MMIO, translated code, watchpoints, a page whose D
 // bit is clear) leaves its tag empty.
+//
+// With a host window (host_window.h) generated code looks at the *window tags* instead, and at the entries
+// only out of line. A window tag is filled while its entry's tag is and the entry's page lies in its slot:
+//
+//     hit   = ea - tag <= 4097 - size                   (unsigned; the tag is page - 1)
+//     host  = window + low 32 bits of ea
 #pragma once
 
 #include "base/types.h"
@@ -48,6 +54,13 @@ constexpr u64 empty_tag(u64 index) {
     return (index ^ 1) << kPageBits;
 }
 
+// The same for window tags: too far from every address that selects index i.
+constexpr u64 empty_window_tag(u64 index) {
+    return ((index ^ kTlbEntries / 2) << kPageBits) - 1;
+}
+
+class HostWindow;
+
 // What an entry was filled from, as far as somebody may want it dropped.
 struct Mapping {
     bool global = false;
@@ -55,13 +68,34 @@ struct Mapping {
     u8 key = 0;               // protection key; 16 more for a supervisor page's
 };
 
+// Read by generated code, at the offsets given.
+struct TlbTables {
+    TlbEntry entries[kViews][kTlbEntries];
+    struct Window {
+        u64 read_tags[kTlbEntries], write_tags[kTlbEntries];
+    } window[kViews];
+    u32 heat[kTlbEntries]; // of all views: counts down with each access that found an entry but no window tag
+
+    static constexpr u64 entries_of(unsigned view) { return view * sizeof entries[0]; }
+    static constexpr u64 window_tags_of(unsigned view, bool write) {
+        return sizeof entries + view * sizeof(Window) + (write ? sizeof Window::read_tags : 0);
+    }
+    static constexpr u64 heat_at = sizeof entries + sizeof window;
+};
+
 class Tlb {
   public:
     Tlb();
 
-    TlbEntry& entry(View view, u64 linear) { return tables_[unsigned(view)][tlb_index(linear)]; }
-    // Byte offset of a view's table from the start of this object, for generated code.
-    static constexpr u64 table_offset(unsigned view) { return view * kTlbEntries * sizeof(TlbEntry); }
+    TlbEntry& entry(View view, u64 linear) { return tables_.entries[unsigned(view)][tlb_index(linear)]; }
+    // What generated code looks at: the first member of this object.
+    const TlbTables& tables() const { return tables_; }
+
+    void set_window(const HostWindow* window, u32 heat); // borrowed; null: window tags stay empty
+    // To be called when an entry of this index was filled, or what its slot holds has changed.
+    void settle_window(u64 linear);
+    // Its counter begins again.
+    void cool(u64 linear) { tables_.heat[tlb_index(linear)] = heat_limit_; }
 
     // Claims the entry of a page for a new filling: empties it unless it is the same page's already, and
     // notes it so that a flush costs what was filled and not the size of the table.
@@ -101,7 +135,8 @@ class Tlb {
     template <class F> void for_each(F f) const {
         for (const Slot slot : listed_) {
             const Note& note = notes_[slot.view][slot.index];
-            if (note.used) f(View(slot.view), note.page, tables_[slot.view][slot.index], note.mapping);
+            if (note.used)
+                f(View(slot.view), note.page, tables_.entries[slot.view][slot.index], note.mapping);
         }
     }
 
@@ -117,12 +152,16 @@ class Tlb {
         bool listed = false; // in listed_; stays when flush_page empties the entry
     };
     void empty(unsigned view, u64 index);
+    void empty_window(unsigned view, u64 index, bool reads);
+    void settle_window(unsigned view, u64 index);
     void drop(Slot slot);
     void count_large(const Note& note, int by);
     bool may_be_large(u64 linear) const;
     template <class Drop> void flush_if(Drop drops);
 
-    alignas(64) std::array<std::array<TlbEntry, kTlbEntries>, kViews> tables_;
+    alignas(64) TlbTables tables_;
+    const HostWindow* window_ = nullptr;
+    u32 heat_limit_ = 0;
     std::array<std::array<Note, kTlbEntries>, kViews> notes_{};
     std::vector<Slot> listed_;
     u32 keys_seen_ = 0; // of entries filled since the table was last empty

@@ -60,6 +60,7 @@ class X64Backend final : public Backend {
 
     std::string describe() const override {
         return "host features: " + features_.describe() + (options_.inline_tlb ? "" : ", no inline TLB") +
+               (options_.window_base ? "" : ", no host window") +
                (options_.inline_lookup ? "" : ", no inline lookup") +
                (options_.count_exact ? ", exact count" : "");
     }
@@ -117,7 +118,8 @@ Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Optio
     const unsigned vector_bytes = features.has(HostFeature::Avx512) ? 64
                                   : features.has(HostFeature::Avx2) ? 32
                                                                     : 16;
-    Result<StubSets> stubs = make_stubs(buffer.writable(), buffer.executable(), buffer.bytes(), vector_bytes);
+    Result<StubSets> stubs =
+        make_stubs(buffer.writable(), buffer.executable(), buffer.bytes(), vector_bytes, options);
     if (!stubs) return stubs.error();
     return std::unique_ptr<Backend>(new X64Backend(buffer, options, features, *stubs));
 }

@@ -1,7 +1,9 @@
 // Accesses that share a TLB check (shared_checks.h).
 #include "backend/x64/emitter.h"
 
-#include "softmmu/tlb.h"
+#include "ir/vec.h"
+#include "ir/vex.h"
+#include "ir/x87.h"
 
 namespace dragoman::backend {
 
@@ -15,6 +17,44 @@ x86::Mem addend_slot(u8 slot) {
 }
 
 } // namespace
+
+SharedChecks::Use Emitter::shared_use(const Inst& inst) const {
+    const bool traps = block_->simd_unmasked; // then numeric ones are the interpreter's
+    switch (inst.op) {
+    case Op::Load:
+    case Op::LoadZx:
+    case Op::LoadSx: return {.bytes = inst.size};
+    case Op::Store: return {.bytes = inst.size, .write = true};
+    case Op::VLoad:
+        if (inst.d.is_xmm()) return {.bytes = inst.size};
+        break;
+    case Op::VStore:
+        if (inst.a.is_xmm()) return {.bytes = inst.size, .write = true};
+        break;
+    case Op::X87:
+        if (inst.from_memory && x87_)
+            return {.bytes = inst.size, .write = ir::X87Call::unpack(u64(inst.imm)).stores()};
+        break;
+    case Op::Rmw:
+        if (!rmw_by_interpreter(inst)) return {.bytes = inst.size, .write = true};
+        break;
+    case Op::Vec: {
+        const ir::VecOp& op = ir::vec_op(inst.vec);
+        if (!inst.from_memory || !inst.d.is_xmm() || op.flags || (op.numeric && traps)) break;
+        if (inst.vec >= vec_ids_.size() || !vec_ids_[inst.vec]) break;
+        const unsigned bytes = ir::vec_source_bytes(inst);
+        return {.bytes = bytes, .aligned = u8(op.aligned ? bytes - 1 : 0)};
+    }
+    case Op::Vex: {
+        const ir::VexOp& op = ir::vex_op(inst.vec);
+        if (!inst.from_memory || op.flags || vex_by_interpreter(inst) || vex_is_partial(inst)) break;
+        const unsigned bytes = ir::vex_memory_bytes(inst);
+        return {.bytes = bytes, .write = op.stores(), .aligned = u8(op.aligned ? bytes - 1 : 0)};
+    }
+    default: break;
+    }
+    return {};
+}
 
 // Does the code of the op leave RCX alone? Accesses see to it themselves.
 bool Emitter::keeps_scratch(const Inst& inst) const {
@@ -63,16 +103,25 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
         }
         alone_[position_] = a.newLabel();
         address(all, true);
-        host_index();
-        a.sub(x86::r14, tlb_tag(group.write ? Access::Write : Access::Read));
-        a.cmp(x86::r14, imm(i64(softmmu::kPageSize - group.span)));
-        a.ja(alone_[position_]);
-        a.mov(x86::rcx, tlb_addend());
-        a.mov(slot_of_group, x86::rcx);
+        tlb_check(group.span, group.write ? ir::Access::Write : ir::Access::Read, false, alone_[position_]);
+        if (group.aligned) { // R14 is group.first's place in its page, for a window tag plus one
+            const i32 from_first = i32((group.aligned_at - group.first - window()) & group.aligned);
+            if (from_first) a.add(x86::r14d, from_first);
+            a.test(x86::r14b, group.aligned);
+            a.jnz(alone_[position_]);
+        }
+        if (!window()) {
+            a.mov(x86::rcx, tlb_addend());
+            a.mov(slot_of_group, x86::rcx);
+        }
         checked_[group.slot] = true;
         loaded_ = group.slot;
     }
     const ir::Address& m = inst.mem;
+    if (window()) {
+        if (address(m, true, 4) == Shape::Complex && m.linear_size == 8) a.mov(x86::r14d, x86::r14d);
+        return host_pointer(size);
+    }
     Gp base = x86::r14;
     i32 disp = 0;
     if (m.size == 8 && m.base.is_reg() && in_register(m.base) && m.index.is_none() && m.disp == i32(m.disp)) {

@@ -56,19 +56,7 @@ void Emitter::emit_Vec(const Inst& inst) {
     Label back;
     if (inst.from_memory) {
         back = a.newLabel();
-        // A miss or a misaligned operand: the whole instruction by the interpreter, with the flags saved
-        // before.
-        const size_t number = out_of_line_.size();
-        out_of_line(&Emitter::interpret_slowly, inst);
-        const Label miss = out_of_line_[number].entry;
-        const Mem m = check(inst, ir::vec_source_bytes(inst), Access::Read, op.aligned, miss);
-        out_of_line_[number].flags_at = at_;
-        out_of_line_[number].back = back;
-        if (op.aligned) {
-            a.test(x86::r14b, 15);
-            a.jnz(miss);
-        }
-        from = m;
+        from = check_or_interpret(inst, ir::vec_source_bytes(inst), Access::Read, op.aligned, back);
     } else {
         from = vector_source(inst, size);
     }

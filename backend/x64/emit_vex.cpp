@@ -126,35 +126,34 @@ void Emitter::vex_store(const Inst& inst, const Mem& m) {
     vex_op(inst, &m);
 }
 
+bool Emitter::vex_by_interpreter(const Inst& inst) const {
+    // #XM is raised before anything changes
+    return (ir::vex_op(inst.vec).numeric && block_->simd_unmasked) || asmjit_refuses(inst);
+}
+
+bool Emitter::vex_is_partial(const Inst& inst) {
+    const ir::VexOp& op = ir::vex_op(inst.vec);
+    const bool stores_number =
+        op.stores() && op.numeric; // the exception flags come up even if the store faults
+    return ir::vex_spares_memory(inst) || (op.stores() && !inst.mask.is_none()) || stores_number;
+}
+
 void Emitter::emit_Vex(const Inst& inst) {
     const ir::VexOp& op = ir::vex_op(inst.vec);
-    if (op.numeric && block_->simd_unmasked)
-        return interpret(inst); // which raises #XM before anything changes
-    if (asmjit_refuses(inst)) return interpret(inst);
+    if (vex_by_interpreter(inst)) return interpret(inst);
     if (!inst.from_memory) return vex_op(inst, nullptr);
 
     const unsigned bytes = ir::vex_memory_bytes(inst);
-    const bool stores_number =
-        op.stores() && op.numeric; // the exception flags come up even if the store faults
-    const bool by_mask = ir::vex_spares_memory(inst) || (op.stores() && !inst.mask.is_none());
-    if (!op.aligned && !by_mask && !stores_number) {
+    if (!op.aligned && !vex_is_partial(inst)) {
         if (op.stores()) return write_access(inst, bytes, Access::Write, &Emitter::vex_store);
         Label back;
         const Mem m = begin_read(inst, bytes, false, back);
         return vex_op(inst, &m);
     }
-    // A miss or a misaligned operand: the interpreter knows what to raise, and which elements are touched.
+    // The interpreter knows what to raise, and which elements are touched.
     const Label back = a.newLabel();
-    const size_t number = out_of_line_.size();
-    out_of_line(&Emitter::interpret_slowly, inst);
-    const Label slow = out_of_line_[number].entry;
-    const Mem m = check(inst, bytes, op.stores() ? Access::Write : Access::Read, op.aligned, slow);
-    out_of_line_[number].flags_at = at_;
-    out_of_line_[number].back = back;
-    if (op.aligned) {
-        a.test(x86::r14b, bytes - 1);
-        a.jnz(slow);
-    }
+    const Mem m =
+        check_or_interpret(inst, bytes, op.stores() ? Access::Write : Access::Read, op.aligned, back);
     vex_op(inst, &m);
     a.bind(back);
 }

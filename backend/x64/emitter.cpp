@@ -143,7 +143,7 @@ void Emitter::prepare(const ir::Block& block) {
     region_ = 0;
     alone_.assign(n, {});
     if (options_.share_checks && options_.inline_tlb)
-        shared_.plan(block, frame::addends, x87_);
+        shared_.plan(block, frame::addends, x87_, [this](const Inst& inst) { return shared_use(inst); });
     else
         shared_.clear();
     ends_.assign(shared_.regions().size(), FlagsAt::Nowhere);

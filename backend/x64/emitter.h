@@ -73,7 +73,9 @@ class Emitter final : private asmjit::ErrorHandler {
         u32 region = 0;           // of SharedChecks
         u8 size = 0;
         ir::Access access = ir::Access::Read;
-        bool direct = false; // the inline access is relative to the guest's own base register
+        Label in_place;            // the op in line, for an address that was found after all
+        bool address_kept = false; // R14 is the linear address when the check fails
+        bool direct = false;       // the inline access is relative to the guest's own base register
 
         FlagsAt flags_at = FlagsAt::Nowhere;
         Flags needed_before = 0, needed_after = 0;
@@ -127,14 +129,30 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- memory (emit_memory.cpp)
     enum class Shape : u8 { Direct, Simple, Complex };
-    Shape address(const ir::Address& mem, bool linear); // to R14; RCX is lost
-    void host_index();                                  // the TLB index of R14 to RCX; EFLAGS lost
+    // To R14, or its low `bytes` bytes only, zero-extended; RCX is lost.
+    Shape address(const ir::Address& mem, bool linear, unsigned bytes = 8);
+    void host_index(unsigned entry_bits); // RCX = the byte offset of R14's entry in a table; EFLAGS lost
     // The address, the TLB check and the way out of line; the host operand for the op itself. Saves flags.
     // For writes, `write` is what emits the op; it is called here, and once more out of line.
     Mem begin_read(const Inst& inst, unsigned size, bool one_register, Label& back);
     void write_access(const Inst& inst, unsigned size, ir::Access access, AccessFn write);
-    Mem check(const Inst& inst, unsigned size, ir::Access access, bool one_register, const Label& miss);
+    struct Checked {
+        Mem at;
+        bool address_kept; // see OutOfLine
+    };
+    Checked check(const Inst& inst, unsigned size, ir::Access access, bool one_register, const Label& miss);
+    bool check_in_region(const Inst& inst, unsigned size, ir::Access access, bool one_register, Mem& at);
+    bool tlb_check(unsigned size, ir::Access access, bool keep_address, const Label& miss);
+    bool remakes(const ir::Address& mem, Shape shape) const;
+    void linear_again(const OutOfLine& o);
     void slow_access(const OutOfLine& o);
+    Mem check_or_interpret(const Inst& inst, unsigned size, ir::Access access, bool aligned,
+                           const Label& back);
+    void find_or_interpret(const OutOfLine& o);
+    Mem host_pointer(unsigned size) const;
+    bool window() const {
+        return options_.window_base != 0;
+    }
     Mem tlb_tag(Access access) const; // of the TLB entry whose index is in RCX
     Mem tlb_addend() const;
 
@@ -145,6 +163,7 @@ class Emitter final : private asmjit::ErrorHandler {
     const SharedGroup* shared() const {
         return share_ ? shared_.group(position_) : nullptr;
     }
+    SharedChecks::Use shared_use(const Inst& inst) const;
     Mem shared_access(const Inst& inst, unsigned size, bool one_register);
     bool keeps_scratch(const Inst& inst) const;
     void begin_shared_region();
@@ -215,6 +234,8 @@ class Emitter final : private asmjit::ErrorHandler {
     void note_x87(const Inst& inst);
     // ---- VEX (emit_vex.cpp)
     void vex_op(const Inst& inst, const Mem* memory);
+    bool vex_by_interpreter(const Inst& inst) const;
+    static bool vex_is_partial(const Inst& inst); // or raises exception flags before a store
     void vex_store(const Inst& inst, const Mem& m);
 
     void jump_to(const u8* stub) {

@@ -1,7 +1,6 @@
 #include "backend/x64/shared_checks.h"
 
 #include "ir/passes/passes.h"
-#include "ir/x87.h"
 
 #include <algorithm>
 #include <bit>
@@ -18,38 +17,28 @@ constexpr u32 kMaxSpan = 256;    // a wider group more often straddles two pages
 constexpr u32 kMaxGap = 16;      // ops between two members: all of them are emitted twice
 constexpr unsigned kMaxOpen = 8; // groups that may still grow
 
-bool shares(const Inst& inst, unsigned width, bool x87) {
-    switch (inst.op) {
-    case Op::Load:
-    case Op::LoadZx:
-    case Op::LoadSx:
-    case Op::Store: break;
-    case Op::VLoad:
-        if (!inst.d.is_xmm()) return false;
-        break;
-    case Op::VStore:
-        if (!inst.a.is_xmm()) return false;
-        break;
-    case Op::X87:
-        if (!inst.from_memory || !x87) return false;
-        break;
-    default: return false;
-    }
-    return inst.mem.seg == ir::Seg::None && inst.mem.size == width && inst.mem.linear_size == width;
+// Has the address nothing but registers of the mode's width and a constant?
+bool plain(const ir::Address& m, unsigned width) {
+    return m.seg == ir::Seg::None && m.size == width && m.linear_size == width;
 }
 
-bool writes(const Inst& inst) {
-    return inst.op == Op::Store || inst.op == Op::VStore ||
-           (inst.op == Op::X87 && ir::X87Call::unpack(u64(inst.imm)).stores());
-}
-
-// The group with one more access; its span is more than kMaxSpan if that lies too far away.
-SharedGroup extend(SharedGroup group, u64 offset, u32 size) {
+// The group with one more access; its span is more than kMaxSpan if that lies too far away, or wants another
+// alignment.
+SharedGroup extend(SharedGroup group, u64 offset, const SharedChecks::Use& use) {
     const u64 above = offset - group.first, below = group.first - offset;
+    group.write |= use.write;
+    if (use.aligned && !group.aligned) {
+        group.aligned = use.aligned;
+        group.aligned_at = offset;
+    } else if (use.aligned &&
+               (use.aligned != group.aligned || ((offset - group.aligned_at) & group.aligned))) {
+        group.span = kMaxSpan + 1;
+        return group;
+    }
     if (above <= kMaxSpan) {
-        group.span = std::max(group.span, u32(above) + size);
+        group.span = std::max(group.span, u32(above) + use.bytes);
     } else if (below <= kMaxSpan) {
-        group.span = std::max(group.span + u32(below), size);
+        group.span = std::max(group.span + u32(below), use.bytes);
         group.first = offset;
     } else {
         group.span = kMaxSpan + 1;
@@ -95,7 +84,18 @@ void SharedChecks::follow(const Inst& inst, unsigned width) {
     if (inst.d.is_reg()) of(inst.d) = result;
 }
 
-void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87) {
+// The accesses are those off base + (index << scale), all else equal.
+SharedChecks::Candidate SharedChecks::origin(const ir::Address& m, unsigned width, u64& offset) {
+    Candidate c{.scale = m.index.is_reg() ? m.scale : u8(0)};
+    offset = u64(m.disp);
+    if (m.base.is_reg()) c.base.root = of(m.base).root, offset += of(m.base).offset;
+    if (m.index.is_reg()) c.index.root = of(m.index).root, offset += of(m.index).offset << m.scale;
+    if (width == 4) offset = u64(i64(i32(offset)));
+    return c;
+}
+
+void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87,
+                        const std::function<Use(const Inst&)>& use_of) {
     places_.assign(block.insts.size(), {});
     groups_.clear();
     regions_.clear();
@@ -110,32 +110,38 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87) {
     std::vector<Candidate> open;
     for (u32 at = 0; at < block.insts.size(); ++at) {
         const Inst& inst = block.insts[at];
-        if (inst.op == Op::Call || (inst.op == Op::X87 && !x87) || (inst.op == Op::Vec && !inst.d.is_xmm()))
+        const Use use = use_of(inst);
+        if (inst.op == Op::Call || (inst.op == Op::X87 && !x87) ||
+            (inst.op == Op::Vec && !inst.d.is_xmm() && !use.bytes))
             open.clear(); // C++ code may change mappings
-        if (shares(inst, width, x87)) {
-            Candidate wanted{.scale = inst.mem.index.is_reg() ? inst.mem.scale : u8(0)};
-            u64 offset = u64(inst.mem.disp);
-            if (inst.mem.base.is_reg())
-                wanted.base.root = of(inst.mem.base).root, offset += of(inst.mem.base).offset;
-            if (inst.mem.index.is_reg()) {
-                wanted.index.root = of(inst.mem.index).root;
-                offset += of(inst.mem.index).offset << inst.mem.scale;
-            }
-            if (width == 4) offset = u64(i64(i32(offset)));
+        // A check of alignment before a store is one that an access of the same origin may have made.
+        const bool checks = inst.op == Op::CheckAlign && u64(inst.imm) <= 0x3f;
+        if ((use.bytes || checks) && plain(inst.mem, width)) {
+            u64 offset = 0;
+            Candidate wanted = origin(inst.mem, width, offset);
+            const Use wants = checks ? Use{.aligned = u8(inst.imm)} : use;
             const auto same = std::find_if(open.begin(), open.end(), [&](const Candidate& c) {
-                if (c.base != wanted.base || c.index != wanted.index || c.scale != wanted.scale) return false;
-                const SharedGroup& g = groups_[c.group - 1];
-                return (g.write || !writes(inst)) && at - extents_[c.group - 1].last <= kMaxGap &&
-                       extend(g, offset, inst.size).span <= kMaxSpan;
+                return c.base == wanted.base && c.index == wanted.index && c.scale == wanted.scale &&
+                       at - extents_[c.group - 1].last <= kMaxGap &&
+                       extend(groups_[c.group - 1], offset, wants).span <= kMaxSpan;
             });
             if (same != open.end()) {
-                SharedGroup& g = groups_[same->group - 1];
-                g = extend(g, offset, inst.size);
-                extents_[same->group - 1].last = at;
-                ++members_[same->group - 1];
-                places_[at] = {same->group, offset};
-            } else {
-                groups_.push_back({.write = writes(inst), .first = offset, .span = inst.size});
+                const u16 number = same->group;
+                SharedGroup& g = groups_[number - 1];
+                places_[at] = {number, offset};
+                if (checks) {
+                    if (!g.aligned) g.aligned = wants.aligned, g.aligned_at = offset;
+                } else {
+                    g = extend(g, offset, wants);
+                    extents_[number - 1].last = at;
+                    ++members_[number - 1];
+                }
+            } else if (!checks) {
+                groups_.push_back({.write = use.write,
+                                   .aligned = use.aligned,
+                                   .aligned_at = offset,
+                                   .first = offset,
+                                   .span = use.bytes});
                 extents_.push_back({at, at});
                 members_.push_back(1);
                 wanted.group = u16(groups_.size());
@@ -165,8 +171,10 @@ void SharedChecks::make_regions(unsigned slots) {
         else
             members_[g] = 0;
     }
-    for (Place& p : places_)
-        if (p.group && !members_[p.group - 1]) p.group = 0;
+    for (u32 at = 0; at < places_.size(); ++at) {
+        u16& group = places_[at].group;
+        if (group && (!members_[group - 1] || at > extents_[group - 1].last)) group = 0;
+    }
 }
 
 } // namespace dragoman::backend

@@ -5,12 +5,16 @@
 
 #include "ir/block.h"
 
+#include <functional>
 #include <vector>
 
 namespace dragoman::backend {
 
 struct SharedGroup {
-    bool write = false; // the check is one for writing: loads may share it, and stores
+    bool write = false; // one of them writes, and so the check is one for writing
+    u8 aligned = 0;     // the alignment that one of them wants of its address, as a mask; each is off another
+                        // by a multiple of it, or wants none
+    u64 aligned_at = 0; // the offset of that one
     u64 first = 0;      // lowest byte of all, relative to the same origin as SharedChecks::Place::offset
     u32 span = 0;       // bytes from there to the end of the highest
     u8 slot = 0;        // of frame::addend
@@ -29,8 +33,15 @@ class SharedChecks {
         u64 offset = 0; // addresses wrap, and so do these
     };
 
-    // `x87`: its instructions are no calls into C++.
-    void plan(const ir::Block& block, unsigned slots, bool x87);
+    // What an op does to the memory that it names; no bytes: it shares with nobody.
+    struct Use {
+        u32 bytes = 0;
+        bool write = false;
+        u8 aligned = 0; // the mask of the alignment that it checks itself
+    };
+    // `use` tells it of each op; `x87`: its instructions are no calls into C++.
+    void plan(const ir::Block& block, unsigned slots, bool x87,
+              const std::function<Use(const ir::Inst&)>& use);
     void clear() { regions_.clear(); }
     // Of the op at a position; null if it shares with nobody.
     const SharedGroup* group(std::size_t position) const {
@@ -49,6 +60,7 @@ class SharedChecks {
     struct Candidate;
 
     Value& of(ir::Ref r) { return values_[r.id()]; }
+    Candidate origin(const ir::Address& mem, unsigned width, u64& offset);
     void follow(const ir::Inst& inst, unsigned width);
     void make_regions(unsigned slots);
 

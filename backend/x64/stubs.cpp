@@ -24,14 +24,17 @@ constexpr u32 kX87Control = 0x37f; // what C++ code runs with
 u8* acquire_memory(Context* ctx, u64 linear, u32 size, u32 access) {
     return ctx->memory->acquire(*ctx, linear, size, ir::Access(access));
 }
+void warm_memory(Context* ctx, u64 linear) {
+    ctx->memory->warm(*ctx, linear);
+}
 void commit_memory(Context* ctx) {
     ctx->memory->commit(*ctx);
 }
 
 class StubWriter {
   public:
-    StubWriter(x86::Assembler& assembler, unsigned vector_bytes)
-        : a(assembler), vector_bytes_(vector_bytes) {}
+    StubWriter(x86::Assembler& assembler, unsigned vector_bytes, const Options& options)
+        : a(assembler), vector_bytes_(vector_bytes), options_(options) {}
 
     void enter() {
         for (unsigned r : {host::rbx, host::rbp, host::r12, host::r13, host::r14, host::r15})
@@ -48,7 +51,95 @@ class StubWriter {
         a.jmp(stack(frame::argument));
     }
 
+    // The TLB entry of R14, as Emitter::check looks it up without a window.
+    void find(unsigned view, ir::Access access, bool only) {
+        using softmmu::TlbEntry, softmmu::TlbTables;
+        const i64 entries = options_.tlb_offset + i64(TlbTables::entries_of(view));
+        const auto entry = [&](size_t field) { return indexed(entries + i64(field), 8); };
+        const Label again = a.newLabel(), missing = a.newLabel(), hot = a.newLabel(), neither = a.newLabel();
+        a.bind(again);
+        a.mov(stack(8 + frame::argument), x86::r14);
+        a.push(x86::rcx);
+        a.mov(x86::ecx, x86::r14d);
+        a.shr(x86::ecx, softmmu::kPageBits - 5);
+        a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 5);
+        static_assert(sizeof(TlbEntry) == 1 << 5);
+        a.sub(x86::r14, entry(access == ir::Access::Read ? offsetof(TlbEntry, read_tag)
+                                                         : offsetof(TlbEntry, write_tag)));
+        a.cmp(x86::r14, softmmu::kPageSize - 1);
+        a.ja(missing);
+        a.add(x86::r14, stack(0));
+        a.cmp(x86::r14, softmmu::kPageSize);
+        a.ja(missing);
+        a.mov(x86::r14, stack(16 + frame::argument));
+        a.add(x86::r14, entry(offsetof(TlbEntry, addend)));
+        a.sub(x86::r14, i32(options_.window_base));
+        a.shr(x86::ecx, 5 - 2);
+        a.sub(indexed(options_.tlb_offset + i64(TlbTables::heat_at), 4), 1);
+        a.jc(hot);
+        a.lea(x86::rsp, stack(8));
+        a.ret();
+        a.bind(hot);
+        a.mov(x86::r14, stack(16 + frame::argument));
+        a.call(warm_);
+        a.pop(x86::rcx);
+        a.jmp(again);
+        // An access over two pages may be done in place where both lie in the window, one behind the other.
+        a.bind(missing);
+        const auto in_window = [&] {
+            a.mov(x86::ecx, x86::r14d);
+            a.shr(x86::ecx, softmmu::kPageBits - 3);
+            a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 3);
+            a.mov(x86::rcx, indexed(options_.tlb_offset +
+                                        i64(TlbTables::window_tags_of(view, access != ir::Access::Read)),
+                                    8));
+            a.sub(x86::rcx, x86::r14);
+            a.cmp(x86::rcx, -i32(softmmu::kPageSize));
+            a.jb(neither);
+        };
+        a.mov(x86::r14, stack(16 + frame::argument));
+        in_window();
+        a.add(x86::r14, stack(0));
+        a.dec(x86::r14);
+        in_window();
+        a.cmp(x86::r14d, 64); // the last byte's: less only behind the end of the window
+        a.jb(neither);
+        a.mov(x86::r14d, x86::ptr(x86::rsp, 16 + frame::argument, 4));
+        a.lea(x86::rsp, stack(8)); // CF is clear
+        a.ret();
+        a.bind(neither);
+        a.pop(x86::rcx);
+        a.mov(x86::r14, stack(8 + frame::argument));
+        if (!only) return (void)a.jmp(acquire_[unsigned(access)]);
+        a.stc();
+        a.ret();
+    }
+    // Called by find. Everything as before but RCX and EFLAGS.
+    void warm() {
+        const int depth = 40; // find's return address and RCX, ours, RAX, x87_here
+        const Label done = a.newLabel();
+        a.bind(warm_);
+        a.push(x86::rax);
+        a.mov(x86::ecx, FIELD(x87_here, 4));
+        a.push(x86::rcx);
+        spill_registers();
+        to_host_mxcsr(depth);
+        a.mov(x86::rdi, stack(depth + frame::context));
+        a.mov(x86::rsi, x86::r14);
+        call_cpp(reinterpret_cast<const void*>(warm_memory), 8);
+        load_mxcsr(depth);
+        load_registers();
+        a.pop(x86::rcx);
+        a.test(x86::ecx, x86::ecx);
+        a.jnz(done);
+        a.call(load_x87_);
+        a.bind(done);
+        a.pop(x86::rax);
+        a.ret();
+    }
+
     void acquire(ir::Access access) {
+        a.bind(acquire_[unsigned(access)]);
         spill_registers();
         a.mov(x86::edx, x86::ecx);
         a.mov(x86::r12, x86::rax); // kept by the callee
@@ -62,10 +153,11 @@ class StubWriter {
         call_cpp(reinterpret_cast<const void*>(acquire_memory), 8);
         a.test(x86::rax, x86::rax);
         a.jz(leave_called_);
-        a.mov(x86::r14, x86::rax);
+        a.lea(x86::r14, x86::ptr(x86::rax, -i32(options_.window_base)));
         load_mxcsr(8);
         a.mov(x86::rax, x86::r12);
         load_registers();
+        a.stc(); // see Stubs::find
         a.ret();
     }
 
@@ -228,6 +320,9 @@ class StubWriter {
     }
 
     void begin() {
+        for (Label& label : acquire_)
+            label = a.newLabel();
+        warm_ = a.newLabel();
         put_x87_back_ = a.newLabel();
         load_x87_ = a.newLabel();
         leave_called_ = a.newLabel();
@@ -245,6 +340,11 @@ class StubWriter {
     }
 
   private:
+    static x86::Mem indexed(i64 offset, unsigned bytes) {
+        x86::Mem m = x86::ptr(x86::rcx, i32(offset), bytes);
+        m.setSegment(x86::gs);
+        return m;
+    }
     x86::Mem stack(int offset) { return x86::ptr(x86::rsp, offset, 8); }
 
     void exit_with(Exit why) {
@@ -357,6 +457,8 @@ class StubWriter {
 
     x86::Assembler& a;
     const unsigned vector_bytes_;
+    const Options& options_;
+    Label acquire_[3], warm_;
     Label leave_called_, leave_spilled_, put_x87_back_, load_x87_;
 };
 
@@ -365,7 +467,8 @@ class StubWriter {
 
 } // namespace
 
-Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vector_bytes) {
+Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vector_bytes,
+                            const Options& options) {
     CodeHolder code;
     code.init(Environment(Arch::kX64), reinterpret_cast<u64>(at));
     x86::Assembler a(&code);
@@ -376,11 +479,19 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vecto
     StubSets all;
     for (unsigned n = 0; n < 3; ++n) {
         Stubs& stubs = all.sets[n];
-        StubWriter w(a, std::min(16u << n, vector_bytes));
+        StubWriter w(a, std::min(16u << n, vector_bytes), options);
         w.begin();
         stubs.enter = here(), w.enter();
         for (unsigned i = 0; i < 3; ++i)
             stubs.acquire[i] = here(), w.acquire(ir::Access(i));
+        if (options.window_base) {
+            here(), w.warm();
+            for (unsigned view = 0; view < softmmu::kViews; ++view)
+                for (unsigned i = 0; i < 3; ++i) {
+                    stubs.find[view][i] = here(), w.find(view, ir::Access(i), false);
+                    stubs.find_only[view][i] = here(), w.find(view, ir::Access(i), true);
+                }
+        }
         stubs.commit = here(), w.commit();
         stubs.call = here(), w.call();
         stubs.exit_link = here(), w.exit_link();

@@ -1,8 +1,10 @@
 // The code that all blocks share: entering and leaving generated code, and the ways into C++ and back.
 #pragma once
 
+#include "backend/x64/backend.h"
 #include "backend/x64/registers.h"
 #include "base/result.h"
+#include "softmmu/tlb.h"
 
 namespace dragoman::backend {
 
@@ -20,6 +22,11 @@ struct Stubs {
     // Called with the linear address in R14, the size in ECX, flags saved. Returns the host pointer in R14,
     // everything else as before but RCX and EFLAGS; or leaves. By ir::Access.
     const u8* acquire[3] = {};
+    // The same with a host window: looks into the TLB first. What is returned in R14 is less by the window's
+    // base, and CF is clear if it is the memory itself, so that no commit is needed. find_only does nothing
+    // else: CF set, and R14 lost, if the TLB does not lead there. By softmmu::View and ir::Access.
+    const u8* find[softmmu::kViews][3] = {};
+    const u8* find_only[softmmu::kViews][3] = {};
     // Called after a write through R14. Everything as before, EFLAGS too.
     const u8* commit = nullptr;
     // Called with a in R14, b in frame::argument, a CallRecord* in RCX, flags saved. The result in R14, flags
@@ -36,9 +43,10 @@ struct Stubs {
     const u8* exit_side = nullptr;   // called; flags saved; Exit::Event
     const u8* exit_here =
         nullptr; // jumped to; flags saved; Context::rip is set; Exit::Lookup if there is none
-    // Called in the middle of a block: the guest's x87 state goes from Context to the host's FPU, where the next
-    // acquire, commit, call or exit takes it back from. Only RCX is lost. take_x87, with flags saved, leaves with
-    // Exit::Restart if an x87 instruction might trap; load_x87 is for after an access by acquire or commit.
+    // Called in the middle of a block: the guest's x87 state goes from Context to the host's FPU, where the
+    // next acquire, commit, call or exit takes it back from. Only RCX is lost. take_x87, with flags saved,
+    // leaves with Exit::Restart if an x87 instruction might trap; load_x87 is for after an access by acquire
+    // or commit.
     const u8* take_x87 = nullptr;
     const u8* load_x87 = nullptr;
 };
@@ -51,6 +59,7 @@ struct StubSets {
 };
 
 // Writes the stubs to run at `at`. Nothing keeps more than `vector_bytes` bytes of a vector register.
-Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vector_bytes);
+Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vector_bytes,
+                            const Options& options);
 
 } // namespace dragoman::backend

@@ -34,4 +34,8 @@ void GuestMemory::commit(ir::Context&) {
     mmu_.commit();
 }
 
+void GuestMemory::warm(ir::Context& ctx, u64 linear) {
+    mmu_.promote(linear, softmmu::View(ctx.view));
+}
+
 } // namespace dragoman::x86

@@ -1,4 +1,5 @@
-// ir::Memory over the software MMU: adds what the processor checks before paging, and turns page faults into exceptions.
+// ir::Memory over the software MMU: adds what the processor checks before paging, and turns page faults into
+// exceptions.
 #pragma once
 
 #include "frontend/x86/cpu.h"
@@ -11,6 +12,7 @@ class GuestMemory final : public ir::Memory {
     explicit GuestMemory(softmmu::Mmu& mmu) : mmu_(mmu) {}
     u8* acquire(ir::Context& ctx, u64 linear, u32 size, ir::Access access) override;
     void commit(ir::Context& ctx) override;
+    void warm(ir::Context& ctx, u64 linear) override;
 
   private:
     softmmu::Mmu& mmu_;

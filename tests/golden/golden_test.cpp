@@ -76,8 +76,10 @@ class Lister {
         buffer_ = std::move(*backend::CodeBuffer::create(16 * MiB));
         options_.tlb_offset = reinterpret_cast<u8*>(&memory_->tlb) -
                               reinterpret_cast<u8*>(static_cast<ir::Context*>(&memory_->cpu));
+        options_.window_base = 256 * MiB; // the code is only listed
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
-        stubs_ = *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 32);
+        stubs_ =
+            *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 32, options_);
     }
 
     std::string list(const Golden& g) {
@@ -211,6 +213,14 @@ class Lister {
 
     std::string stub(u64 address) const {
         for (const backend::Stubs& set : stubs_.sets) {
+            for (unsigned view = 0; view < softmmu::kViews; ++view)
+                for (unsigned access = 0; access < 3; ++access) {
+                    static constexpr const char* kinds[] = {"read", "write", "both"};
+                    if (reinterpret_cast<u64>(set.find[view][access]) == address)
+                        return std::string("find_") + kinds[access];
+                    if (reinterpret_cast<u64>(set.find_only[view][access]) == address)
+                        return std::string("find_only_") + kinds[access];
+                }
             const std::pair<const u8*, const char*> names[] = {{set.acquire[0], "acquire_read"},
                                                                {set.acquire[1], "acquire_write"},
                                                                {set.acquire[2], "acquire_both"},
@@ -241,7 +251,14 @@ class Lister {
         if (m[1].matched) {
             static constexpr const char* tags[] = {"read_tag", "write_tag", "exec_tag", "addend"};
             const u64 in_tlb = offset - u64(options_.tlb_offset);
-            if (in_tlb % softmmu::Tlb::table_offset(1) < 32) name = tags[in_tlb % 32 / 8];
+            if (in_tlb < sizeof softmmu::TlbTables::entries) {
+                if (in_tlb % softmmu::TlbTables::entries_of(1) < 32) name = tags[in_tlb % 32 / 8];
+            } else {
+                for (unsigned view = 0; view < softmmu::kViews; ++view)
+                    for (const bool write : {false, true})
+                        if (in_tlb == softmmu::TlbTables::window_tags_of(view, write))
+                            name = write ? "window_write_tag" : "window_read_tag";
+            }
         } else if (offset < offsetof(ir::Context, rip)) {
             static constexpr const char* gprs[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"};
             const u64 n = offset / 8;

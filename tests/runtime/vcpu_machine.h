@@ -53,7 +53,8 @@ struct Way {
     const char* name;
     bool interpret = false, verify = false;
     ir::PassSwitches passes = {};
-    bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true;
+    bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true,
+         window = true;
 };
 inline const Way kWays[] = {
     {.name = "Generated"},
@@ -64,9 +65,11 @@ inline const Way kWays[] = {
      .inline_tlb = false,
      .inline_lookup = false,
      .side_exits = false,
-     .inline_x87 = false},
+     .inline_x87 = false,
+     .window = false},
     {.name = "NoSideExits", .side_exits = false},
     {.name = "NoSharedChecks", .share_checks = false},
+    {.name = "NoWindow", .window = false},
     {.name = "Verified", .verify = true},
 };
 
@@ -83,6 +86,8 @@ class VcpuMachine {
         options.cache_bytes = cache_bytes;
         options.backend.inline_tlb = way.inline_tlb;
         options.backend.inline_lookup = way.inline_lookup;
+        options.backend.window = way.window;
+        options.window_heat = 3; // so that pages go through all states
         options.backend.share_checks = way.share_checks;
         options.side_exits = way.side_exits;
         options.backend.inline_x87 = way.inline_x87;

@@ -4,6 +4,7 @@
 
 #include "ir/x87.h"
 
+#include <cstdlib>
 #include <random>
 #include <string>
 #include <vector>
@@ -182,9 +183,10 @@ std::string differences(const Outcome& want, const Outcome& have) {
 }
 
 TEST(X87Random, GeneratedCodeDoesWhatTheInterpreterDoes) {
-    const u32 first = std::random_device()();
+    const char* const given = std::getenv("DRAGOMAN_SEED"); // runs one again
+    const u32 first = given ? u32(std::stoul(given)) : std::random_device()();
     std::printf("first seed %u\n", first);
-    for (u32 seed = first; seed < first + 40 && !::testing::Test::HasFailure(); ++seed)
+    for (u32 seed = first; seed < first + (given ? 1 : 40) && !::testing::Test::HasFailure(); ++seed)
         for (const Processor& processor : kProcessors) {
             const std::vector<u8> code = Program(seed).make(60);
             const Outcome want = run(kX87Ways[0], processor, code, seed);

@@ -1,0 +1,94 @@
+#include "softmmu/host_window.h"
+
+#include "base/bits.h"
+
+#include <algorithm>
+#include <cstdlib>
+#include <fstream>
+#include <sys/mman.h>
+
+namespace dragoman::softmmu {
+
+namespace {
+
+constexpr u64 kPage = PhysicalMap::page_size;
+
+// The start must be a positive 32-bit displacement, with room behind it for an operand.
+constexpr u64 kFirst = 256 * MiB, kLast = 1792 * MiB, kStep = 256 * MiB;
+
+u64 mapping_limit() {
+    u64 limit = 65530; // the kernel's default
+    std::ifstream("/proc/sys/vm/max_map_count") >> limit;
+    return limit / 2;
+}
+
+void* reserve(u64 at, int flags) {
+    return mmap(reinterpret_cast<void*>(at), HostWindow::bytes, PROT_NONE,
+                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
+}
+
+} // namespace
+
+void HostWindow::Free::operator()(void* p) const {
+    std::free(p);
+}
+
+std::unique_ptr<HostWindow> HostWindow::create(const PhysicalMap& map, u64 most_mappings) {
+    if (map.ram_file() < 0) return nullptr;
+    for (u64 at = kFirst; at <= kLast; at += kStep) {
+        void* const got = reserve(at, MAP_FIXED_NOREPLACE);
+        if (got == MAP_FAILED) continue;
+        if (reinterpret_cast<u64>(got) != at) { // a kernel that does not know MAP_FIXED_NOREPLACE
+            munmap(got, bytes);
+            continue;
+        }
+        // calloc: what is never touched costs nothing
+        auto* slots = static_cast<u32*>(std::calloc(bytes / kPage, sizeof(u32)));
+        if (slots)
+            return std::unique_ptr<HostWindow>(
+                new HostWindow(map, at, slots, most_mappings ? most_mappings : mapping_limit()));
+        munmap(got, bytes);
+    }
+    return nullptr;
+}
+
+HostWindow::HostWindow(const PhysicalMap& map, u64 base, u32* slots, u64 limit)
+    : map_(map), base_(base), slots_(slots), limit_(limit) {}
+
+HostWindow::~HostWindow() {
+    munmap(reinterpret_cast<void*>(base_), bytes);
+}
+
+bool HostWindow::clear() {
+    ++counters_.clears;
+    if (reserve(base_, MAP_FIXED) == MAP_FAILED) return false;
+    std::fill(slots_.get(), slots_.get() + bytes / kPage, 0);
+    mappings_ = 0;
+    return true;
+}
+
+HostWindow::Mapped HostWindow::map(u64 linear, const u8* host, u64 pages) {
+    const u32 first = frame(host);
+    if (!first) return {};
+    Mapped mapped;
+    if (mappings_ + 2 > limit_) {
+        mapped.cleared = true;
+        if (!clear()) return mapped;
+    }
+    const u64 at = slot(linear);
+    pages = std::min({pages, bytes / kPage - at, map_.ram_bytes() / kPage - (first - 1)});
+    ++counters_.calls;
+    // A single page is wanted now; of many only some will be touched.
+    if (mmap(reinterpret_cast<void*>(base_ + at * kPage), pages * kPage, PROT_READ | PROT_WRITE,
+             MAP_SHARED | MAP_FIXED | (pages == 1 ? MAP_POPULATE : 0), map_.ram_file(),
+             i64((first - 1) * kPage)) == MAP_FAILED)
+        return mapped;
+    mappings_ += slots_[at] && pages == 1 ? 0 : 2; // in the middle of an empty stretch it makes two
+    for (u64 n = 0; n < pages; ++n)
+        slots_[at + n] = first + u32(n);
+    counters_.mapped_pages += pages;
+    mapped.pages = pages;
+    return mapped;
+}
+
+} // namespace dragoman::softmmu

@@ -1,0 +1,67 @@
+// The tag-validated host window: 4 GiB of host addresses in which RAM pages are mapped where the low 32 bits
+// of their linear address say. Generated code adds a constant to those bits and need not wait for the TLB to
+// know the host address; the TLB's window tags only tell whether the page that lies there is the one meant
+// (tlb.h).
+//
+// A *slot* is a page of the window. It always holds one page of RAM or nothing, and what it holds has nothing
+// to do with who may access it: flushes leave slots alone, and a TLB entry that is filled again finds its
+// page still there.
+#pragma once
+
+#include "base/types.h"
+#include "softmmu/physical_map.h"
+
+#include <memory>
+#include <vector>
+
+namespace dragoman::softmmu {
+
+class HostWindow {
+  public:
+    static constexpr u64 bytes = 4 * GiB;
+
+    // Null where the host does not let it be: RAM that cannot be mapped twice, or no free room of 4 GiB that
+    // starts below 2 GiB, so that its start is a displacement in an instruction. `map` must outlive it.
+    // `most_mappings`: for the host to keep; 0: half of what the kernel allows a process.
+    static std::unique_ptr<HostWindow> create(const PhysicalMap& map, u64 most_mappings = 0);
+    ~HostWindow();
+    HostWindow(const HostWindow&) = delete;
+    HostWindow& operator=(const HostWindow&) = delete;
+
+    u64 base() const { return base_; } // host address of slot 0
+
+    // Is the page of RAM at `host` what the slot of `linear` holds?
+    bool holds(u64 linear, const u8* host) const {
+        return slots_[slot(linear)] == frame(host) && slots_[slot(linear)];
+    }
+    struct Mapped {
+        u64 pages = 0;        // that lie in their slots now, from `linear`'s page on
+        bool cleared = false; // all slots were emptied before: the host's limit on mappings was near
+    };
+    // Maps `pages` pages of RAM that are contiguous in both. None: not RAM, or the host refuses.
+    Mapped map(u64 linear, const u8* host, u64 pages);
+
+    struct Counters { // for `info jit`
+        u64 mapped_pages = 0, calls = 0, clears = 0;
+    };
+    const Counters& counters() const { return counters_; }
+
+  private:
+    struct Free {
+        void operator()(void* p) const;
+    };
+    HostWindow(const PhysicalMap& map, u64 base, u32* slots, u64 limit);
+    static u64 slot(u64 linear) { return u32(linear) / PhysicalMap::page_size; }
+    u32 frame(const u8* host) const { // of RAM, from 1; 0: not RAM
+        return map_.is_ram(host) ? u32(u64(host - map_.ram()) / PhysicalMap::page_size) + 1 : 0;
+    }
+    bool clear();
+
+    const PhysicalMap& map_;
+    u64 base_;
+    std::unique_ptr<u32[], Free> slots_; // frame; 0: empty
+    u64 mappings_ = 0, limit_;           // mappings_: an upper bound of what the host has to keep
+    Counters counters_;
+};
+
+} // namespace dragoman::softmmu
