@@ -46,8 +46,8 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
         if (!buffer) return buffer.error();
         vcpu->buffer_ = std::move(*buffer);
         backend::Options emit = options.backend;
-        emit.tlb_offset = reinterpret_cast<u8*>(&vcpu->memory_->tlb) -
-                          reinterpret_cast<u8*>(static_cast<ir::Context*>(&vcpu->memory_->cpu));
+        emit.tlb_offset = reinterpret_cast<const u8*>(&vcpu->memory_->tlb.tables()) -
+                          reinterpret_cast<const u8*>(static_cast<ir::Context*>(&vcpu->memory_->cpu));
         if (emit.window && emit.inline_tlb) vcpu->window_ = softmmu::HostWindow::create(map);
         if (vcpu->window_) {
             emit.window_base = vcpu->window_->base();

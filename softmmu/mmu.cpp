@@ -87,7 +87,12 @@ u8* Mmu::direct(u64 linear, u32 size, AccessKind kind, View view, const Translat
     const u64 tag = align_down(linear, kPageSize);
     entry.read_tag = tag;
     const bool logged = page.dirty_logged && !write;
-    if (t.writable && page.writable && !page.has_code && !logged) entry.write_tag = tag;
+    if (t.writable && page.writable && !logged) {
+        if (!page.has_code)
+            tlb_.allow_writes(view, linear);
+        else if (write)
+            tlb_.allow_writes(view, linear, map_.code_lines(t.gpa));
+    }
     tlb_.settle_window(linear);
     if (write && page.has_code && map_.hits_code(t.gpa, size)) return nullptr;
     return host;

@@ -14,7 +14,8 @@ namespace dragoman::softmmu {
 namespace {
 
 constexpr u64 kLowLimit = 4 * GiB;
-constexpr u64 kCodeLine = 64; // bytes that one bit of the code bitmap stands for: 64 lines a page, one u64
+// Bytes that one bit of the code bitmap stands for: 64 lines a page, one u64.
+constexpr u64 kCodeLine = u64{1} << PhysicalMap::code_line_bits;
 
 u64 line_mask(u64 offset_in_page, u64 size) {
     const u64 first = offset_in_page / kCodeLine, last = (offset_in_page + size - 1) / kCodeLine;
@@ -274,6 +275,11 @@ void PhysicalMap::clear_code(u64 gpa) {
 bool PhysicalMap::hits_code(u64 gpa, u64 size) const {
     const Region* region = region_of(gpa);
     return region && region->host && (region->lines(gpa) & line_mask(gpa % page_size, size));
+}
+
+const u64* PhysicalMap::code_lines(u64 gpa) const {
+    const Region* region = region_of(gpa);
+    return region && region->host ? &region->lines(gpa) : nullptr;
 }
 
 std::string PhysicalMap::describe() const {

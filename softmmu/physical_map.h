@@ -87,12 +87,16 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     void store(u64 gpa, unsigned size, u64 value); // goes through the code watcher
     void mark_dirty(u64 gpa);                      // of the page; for writes that went around store()
 
-    // Translated code. Granularity of the bitmap: 64 bytes.
+    // Translated code. Granularity of the bitmap: 2^code_line_bits bytes.
+    static constexpr unsigned code_line_bits = 6;
     void set_watcher(CodeWatcher* watcher) { watcher_ = watcher; }
     CodeWatcher* watcher() { return watcher_; }
     void mark_code(u64 gpa, u64 size);       // one page
     void clear_code(u64 gpa);                // the whole page has no translation any more
     bool hits_code(u64 gpa, u64 size) const; // any marked line in [gpa, gpa+size)?
+
+    // The lines of a page of memory that are marked now: one bit for 64 bytes. Valid until the map changes.
+    const u64* code_lines(u64 gpa) const;
 
     void add_listener(MapListener& listener) { listeners_.push_back(&listener); } // borrowed until removed
     void remove_listener(MapListener& listener) { std::erase(listeners_, &listener); }

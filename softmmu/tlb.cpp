@@ -18,7 +18,42 @@ Tlb::Tlb() {
 void Tlb::empty(unsigned view, u64 index) {
     const u64 tag = empty_tag(index);
     tables_.entries[view][index] = {tag, tag, tag, 0};
+    tables_.beside[view][index] = {tag, nullptr};
     empty_window(view, index, true);
+    unlist_writer(writer_number(view, index));
+}
+
+void Tlb::empty_writes(unsigned view, u64 index) {
+    tables_.entries[view][index].write_tag = empty_tag(index);
+    tables_.beside[view][index] = {empty_tag(index), nullptr};
+    empty_window(view, index, false);
+    unlist_writer(writer_number(view, index));
+}
+
+void Tlb::list_writer(unsigned view, u64 index) {
+    const u16 number = writer_number(view, index);
+    unlist_writer(number);
+    const u64 host = notes_[view][index].page + tables_.entries[view][index].addend;
+    const u16 list = u16((host >> kPageBits) % kWriterLists);
+    writer_[number] = {.next = writers_[list], .before = list, .listed = true, .first = true};
+    if (Writer& next = writer_[writers_[list]]; writers_[list]) next.before = number, next.first = false;
+    writers_[list] = number;
+}
+
+void Tlb::unlist_writer(u16 number) {
+    Writer& w = writer_[number];
+    if (!w.listed) return;
+    (w.first ? writers_[w.before] : writer_[w.before].next) = w.next;
+    if (w.next) writer_[w.next].before = w.before, writer_[w.next].first = w.first;
+    w.listed = false;
+}
+
+void Tlb::allow_writes(View view, u64 linear, const u64* code) {
+    const unsigned v = unsigned(view);
+    const u64 index = tlb_index(linear), page = notes_[v][index].page;
+    list_writer(v, index);
+    tables_.entries[v][index].write_tag = code ? empty_tag(index) : page;
+    tables_.beside[v][index] = {code ? page : empty_tag(index), code};
 }
 
 void Tlb::empty_window(unsigned view, u64 index, bool reads) {
@@ -141,7 +176,9 @@ void Tlb::unpark(const std::vector<Parked>& from, bool writes) {
         if (notes_[parked.view][index].used) continue;
         TlbEntry& entry = claim(View(parked.view), parked.page, parked.mapping);
         entry = parked.entry;
-        if (!writes) entry.write_tag = empty_tag(index);
+        const bool writable = writes && entry.write_tag == parked.page;
+        entry.write_tag = empty_tag(index);
+        if (writable) allow_writes(View(parked.view), parked.page);
         if (window_) settle_window(parked.view, index);
     }
 }
@@ -153,13 +190,12 @@ u64 Tlb::filled(View view) const {
 }
 
 void Tlb::protect_host_page(const u8* host_page) {
-    for (const Slot slot : listed_) {
-        TlbEntry& entry = tables_.entries[slot.view][slot.index];
-        const u64 page = notes_[slot.view][slot.index].page;
-        if (entry.write_tag == page && reinterpret_cast<const u8*>(page + entry.addend) == host_page) {
-            entry.write_tag = empty_tag(slot.index);
-            empty_window(slot.view, slot.index, false);
-        }
+    const u64 host = reinterpret_cast<u64>(host_page);
+    for (u16 number = writers_[(host >> kPageBits) % kWriterLists], next; number; number = next) {
+        next = writer_[number].next;
+        const unsigned view = (number - 1) / kTlbEntries;
+        const u64 index = (number - 1) % kTlbEntries;
+        if (notes_[view][index].page + tables_.entries[view][index].addend == host) empty_writes(view, index);
     }
 }
 

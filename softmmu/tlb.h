@@ -74,13 +74,21 @@ struct TlbTables {
     struct Window {
         u64 read_tags[kTlbEntries], write_tags[kTlbEntries];
     } window[kViews];
+    // Pages that may be written beside the translated code that they hold. Their write tag is empty.
+    struct Beside {
+        u64 tag;
+        const u64* lines; // PhysicalMap::code_lines: a store that touches none is done in place
+    } beside[kViews][kTlbEntries];
     u32 heat[kTlbEntries]; // of all views: counts down with each access that found an entry but no window tag
 
     static constexpr u64 entries_of(unsigned view) { return view * sizeof entries[0]; }
     static constexpr u64 window_tags_of(unsigned view, bool write) {
         return sizeof entries + view * sizeof(Window) + (write ? sizeof Window::read_tags : 0);
     }
-    static constexpr u64 heat_at = sizeof entries + sizeof window;
+    static constexpr u64 beside_of(unsigned view) {
+        return sizeof entries + sizeof window + view * sizeof beside[0];
+    }
+    static constexpr u64 heat_at = sizeof entries + sizeof window + sizeof beside;
 };
 
 class Tlb {
@@ -88,7 +96,7 @@ class Tlb {
     Tlb();
 
     TlbEntry& entry(View view, u64 linear) { return tables_.entries[unsigned(view)][tlb_index(linear)]; }
-    // What generated code looks at: the first member of this object.
+    // What generated code looks at.
     const TlbTables& tables() const { return tables_; }
 
     void set_window(const HostWindow* window, u32 heat); // borrowed; null: window tags stay empty
@@ -109,6 +117,9 @@ class Tlb {
     void flush_page(u64 linear, bool keep_global = false);
     // Drops what was filled from pages of these protection keys (a bit each, by Mapping::key).
     void flush_keys(u32 keys);
+    // Fills the write tag of an entry that leads to its page. `code`: where the lines of that page with
+    // translated code are kept, if there are any; then only what lies beside them may be written in place.
+    void allow_writes(View view, u64 linear, const u64* code = nullptr);
     // Of the page that the entry for `linear` was claimed for last.
     const Mapping& mapping(View view, u64 linear) const {
         return notes_[unsigned(view)][tlb_index(linear)].mapping;
@@ -152,12 +163,25 @@ class Tlb {
         bool listed = false; // in listed_; stays when flush_page empties the entry
     };
     void empty(unsigned view, u64 index);
+    void empty_writes(unsigned view, u64 index);
     void empty_window(unsigned view, u64 index, bool reads);
     void settle_window(unsigned view, u64 index);
     void drop(Slot slot);
     void count_large(const Note& note, int by);
     bool may_be_large(u64 linear) const;
     template <class Drop> void flush_if(Drop drops);
+
+    // Entries that may be written in place, by their host page: a list for each hash.
+    struct Writer {
+        u16 next = 0, before = 0; // numbers, from 1; 0: none. Of the first, `before` is a hash
+        bool listed = false, first = false;
+    };
+    static constexpr u64 kWriterLists = 4096;
+    static u16 writer_number(unsigned view, u64 index) { return u16(view * kTlbEntries + index + 1); }
+    void list_writer(unsigned view, u64 index);
+    void unlist_writer(u16 number);
+    std::array<u16, kWriterLists> writers_{};
+    std::array<Writer, kViews * kTlbEntries + 1> writer_{};
 
     alignas(64) TlbTables tables_;
     const HostWindow* window_ = nullptr;
@@ -167,8 +191,8 @@ class Tlb {
     u32 keys_seen_ = 0; // of entries filled since the table was last empty
 
     // How many entries come from large mappings, by a hash of the mapping's address: where there is none,
-    // flush_page looks at one entry of each view and not at all of them. A kernel that maps all memory by large pages has
-    // hundreds of them in use.
+    // flush_page looks at one entry of each view and not at all of them. A kernel that maps all memory by
+    // large pages has hundreds of them in use.
     static constexpr unsigned kLargeBitsOfHash = 13;
     static constexpr u64 kLargeCounts = u64{1} << kLargeBitsOfHash;
     static constexpr u8 kLargeBits[] = {21, 22, 30};

@@ -2,6 +2,7 @@
 
 #include "ir/context.h"
 #include "ir/memory.h"
+#include "softmmu/physical_map.h"
 
 #include <algorithm>
 #include <cstring>
@@ -84,8 +85,9 @@ class StubWriter {
         a.call(warm_);
         a.pop(x86::rcx);
         a.jmp(again);
-        // An access over two pages may be done in place where both lie in the window, one behind the other.
         a.bind(missing);
+        if (access != ir::Access::Read) write_beside_code(view);
+        // An access over two pages may be done in place where both lie in the window, one behind the other.
         const auto in_window = [&] {
             a.mov(x86::ecx, x86::r14d);
             a.shr(x86::ecx, softmmu::kPageBits - 3);
@@ -114,6 +116,50 @@ class StubWriter {
         a.stc();
         a.ret();
     }
+    // In find, for R14 and the size on the stack: returns the pointer if the page holds code, but not there.
+    void write_beside_code(unsigned view) {
+        using softmmu::TlbEntry, softmmu::TlbTables;
+        using Beside = TlbTables::Beside;
+        static_assert(sizeof(Beside) == 1 << 4);
+        const i64 beside = options_.tlb_offset + i64(TlbTables::beside_of(view));
+        const Label not_so = a.newLabel();
+        a.mov(x86::r14, stack(16 + frame::argument));
+        a.mov(x86::ecx, x86::r14d);
+        a.shr(x86::ecx, softmmu::kPageBits - 4);
+        a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 4);
+        a.sub(x86::r14, indexed(beside + i64(offsetof(Beside, tag)), 8));
+        a.cmp(x86::r14, softmmu::kPageSize - 1);
+        a.ja(not_so);
+        a.mov(x86::rcx, indexed(beside + i64(offsetof(Beside, lines)), 8));
+        a.mov(x86::rcx, x86::ptr(x86::rcx, 0, 8));
+        a.test(x86::rcx, x86::rcx);
+        a.jz(not_so); // no code any more: acquire fills the write tag
+        a.shr(x86::r14d, softmmu::PhysicalMap::code_line_bits);
+        a.bt(x86::rcx, x86::r14);
+        a.jc(not_so);
+        a.mov(x86::r14d, x86::ptr(x86::rsp, 16 + frame::argument, 4));
+        a.and_(x86::r14d, softmmu::kPageSize - 1);
+        a.add(x86::r14d, x86::ptr(x86::rsp, 0, 4));
+        a.dec(x86::r14d); // the last byte; an access is no longer than a line
+        a.cmp(x86::r14d, softmmu::kPageSize - 1);
+        a.ja(not_so);
+        a.shr(x86::r14d, softmmu::PhysicalMap::code_line_bits);
+        a.bt(x86::rcx, x86::r14);
+        a.jc(not_so);
+        a.mov(x86::r14, stack(16 + frame::argument));
+        a.mov(x86::ecx, x86::r14d);
+        a.shr(x86::ecx, softmmu::kPageBits - 5);
+        a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 5);
+        a.add(x86::r14, indexed(options_.tlb_offset + i64(TlbTables::entries_of(view)) +
+                                    i64(offsetof(TlbEntry, addend)),
+                                8));
+        a.sub(x86::r14, i32(options_.window_base));
+        a.lea(x86::rsp, stack(8));
+        a.clc();
+        a.ret();
+        a.bind(not_so);
+    }
+
     // Called by find. Everything as before but RCX and EFLAGS.
     void warm() {
         const int depth = 40; // find's return address and RCX, ours, RAX, x87_here

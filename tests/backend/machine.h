@@ -49,8 +49,7 @@ class FlatMemory final : public ir::Memory {
         }
         const bool crosses = (linear ^ (linear + size - 1)) >> 12;
         if (!crosses && kind_of(linear) != PageKind::Slow) {
-            softmmu::TlbEntry& entry =
-                vcpu_.tlb.claim(softmmu::View(ctx.view), linear, {});
+            softmmu::TlbEntry& entry = vcpu_.tlb.claim(softmmu::View(ctx.view), linear, {});
             const u64 page = linear & ~u64{0xfff};
             entry.addend = u64(byte(page)) - page;
             entry.read_tag = page;
@@ -94,7 +93,8 @@ class Machine {
     explicit Machine(backend::Options options = {})
         : vcpu(std::make_unique<Vcpu>()), memory(std::make_unique<FlatMemory>(*vcpu)), buffer(make_buffer()),
           jump_cache(1u << ir::Context::jump_cache_bits) {
-        options.tlb_offset = i64(offsetof(Vcpu, tlb));
+        options.tlb_offset =
+            reinterpret_cast<const u8*>(&vcpu->tlb.tables()) - reinterpret_cast<const u8*>(&vcpu->ctx);
         auto made = backend::Backend::create(*buffer, options, log);
         DRAGOMAN_ASSERT(made);
         backend = std::move(*made);

@@ -74,8 +74,8 @@ class Lister {
         mmu_ = std::make_unique<softmmu::Mmu>(*map_, memory_->tlb, log_);
         model_ = *x86::make_model("max");
         buffer_ = std::move(*backend::CodeBuffer::create(16 * MiB));
-        options_.tlb_offset = reinterpret_cast<u8*>(&memory_->tlb) -
-                              reinterpret_cast<u8*>(static_cast<ir::Context*>(&memory_->cpu));
+        options_.tlb_offset = reinterpret_cast<const u8*>(&memory_->tlb.tables()) -
+                              reinterpret_cast<const u8*>(static_cast<ir::Context*>(&memory_->cpu));
         options_.window_base = 256 * MiB; // the code is only listed
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
         stubs_ =

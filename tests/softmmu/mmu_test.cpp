@@ -210,6 +210,27 @@ TEST_F(SlowPath, RomIsReadDirectlyAndNotWritten) {
     EXPECT_NE(entry(0xc0000, S).write_tag, 0xc0000u);
 }
 
+TEST_F(SlowPath, StoresBesideCodeNeedNoCxx) {
+    const auto& beside = mmu.tlb().tables().beside[unsigned(U)][tlb_index(0x5000)];
+    map->mark_code(0x5000, 64);
+    mmu.acquire(0x5800, 4, R, U);
+    EXPECT_NE(beside.tag, 0x5000u) << "D is clear";
+    mmu.acquire(0x5800, 4, W, U);
+    ASSERT_EQ(beside.tag, 0x5000u);
+    EXPECT_EQ(*beside.lines, 1u);
+    map->mark_code(0x5840, 1);
+    EXPECT_EQ(*beside.lines, 1u | u64{1} << 0x21) << "what is marked later counts at once";
+    map->clear_code(0x5000);
+    mmu.acquire(0x5800, 4, W, U);
+    EXPECT_NE(beside.tag, 0x5000u);
+    EXPECT_EQ(entry(0x5000).write_tag, 0x5000u);
+    map->mark_code(0x5000, 64);
+    mmu.acquire(0x5800, 4, W, U);
+    ASSERT_EQ(beside.tag, 0x5000u);
+    mmu.invlpg(0x5000);
+    EXPECT_NE(beside.tag, 0x5000u);
+}
+
 TEST_F(SlowPath, StoresBesideCodeAreDirectAndOntoItGoThroughTheWatcher) {
     mmu.acquire(0x5000, 4, W, U);
     ASSERT_EQ(entry(0x5000).write_tag, 0x5000u);

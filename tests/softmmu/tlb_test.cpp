@@ -18,6 +18,7 @@ class TlbTest : public ::testing::Test {
     TlbEntry& fill(View view, u64 page, bool global = false, u8 page_bits = 12, u64 host = 0x7000000) {
         TlbEntry& e = tlb.claim(view, page, {.global = global, .page_bits = page_bits});
         e = {.read_tag = page, .write_tag = page, .exec_tag = page, .addend = host - page};
+        tlb.allow_writes(view, page);
         return e;
     }
     bool holds(View view, u64 page) { return tlb.entry(view, page).read_tag == page; }
