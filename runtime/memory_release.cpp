@@ -24,7 +24,9 @@ void MemoryRelease::give_back(u64 gpa, u64 bytes) {
         // RAM behind it is.
         for (u64 at = from; at < to; at += page)
             if (map_.hits_code(at, page) && map_.watcher()) map_.watcher()->written(at, page);
-        madvise(piece.host + (from - piece.base), to - from, MADV_DONTNEED);
+        // Of a file in memory only a hole gives anything back.
+        madvise(piece.host + (from - piece.base), to - from,
+                map_.ram_file() >= 0 ? MADV_REMOVE : MADV_DONTNEED);
     }
 }
 
