@@ -39,13 +39,15 @@ class Pool {
         const Key key{way.interpret,     way.verify,       way.passes.on,  way.inline_tlb,
                       way.inline_lookup, way.share_checks, way.side_exits, way.inline_x87};
         auto& kept = machines_[key];
-        if (!kept) kept = std::make_unique<Kept>(way);
+        // Translations that are dropped keep their memory until the cache is full.
+        if (!kept || ++kept->uses > kUses) kept = std::make_unique<Kept>(way);
         kept->renew();
         kept->machine.log = Log(log);
         return kept->machine;
     }
 
   private:
+    static constexpr unsigned kUses = 200;
     using Key = std::array<u32, 8>;
     struct Kept {
         explicit Kept(const Way& way) : machine(way, MiB, kPairRam), first(machine.cpu()) {}
@@ -63,6 +65,7 @@ class Pool {
         }
         VcpuMachine machine;
         const x86::Cpu first;
+        unsigned uses = 0;
     };
     std::map<Key, std::unique_ptr<Kept>> machines_;
 };
