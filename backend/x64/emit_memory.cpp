@@ -433,7 +433,8 @@ void Emitter::rmw_bit(const Inst& inst, const Mem& m) {
         return;
     }
     load_value(host::scratch, inst.a, 4, 0);
-    a.and_(x86::ecx, mask); // EFLAGS hold nothing after the check
+    clobber(needed_before_); // a shared check leaves the guest's flags where they are
+    a.and_(x86::ecx, mask);
     guest_flags(inst);
     if (inst.lock) a.lock();
     a.emit(id, m, gp(host::scratch, inst.size));

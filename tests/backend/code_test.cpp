@@ -353,6 +353,25 @@ TEST(MemoryAccess, SharesNoCheckAcrossTheAddressSpace) {
     }
 }
 
+// The second access has no check of its own, so the flags are still in EFLAGS when its bit number is cut.
+TEST(MemoryAccess, SharedChecksKeepTheFlagsOfABitOperation) {
+    Machine m;
+    Block b = block_at(0x1000);
+    Builder l(b);
+    l.insn(0);
+    l.alu(Op::Add, 1, kRax, kRax, Ref::imm(), 1);
+    l.rmw(Op::Btr, 4, {.base = kRsi}, kRbx, 0, false);
+    l.rmw(Op::Btr, 8, {.base = kRsi, .disp = 8}, kRbx, 0, false);
+    l.exit_to(0x1004);
+    const auto code = m.compile(b);
+    m.ctx().gpr[6] = 0x2100, m.ctx().gpr[3] = 1;
+    for (unsigned round = 0; round < 2; ++round) {
+        m.ctx().gpr[0] = 0x7f;
+        m.backend->run(m.ctx(), code.entry);
+        EXPECT_EQ(m.ctx().flags, Flags(kOF | kSF | kAF)) << "of 0x7f + 1; no bit was set\n" << m.list(code);
+    }
+}
+
 TEST(MemoryAccess, IsPreciseWhereItFaults) {
     Machine m;
     Block b = block_at(0x1000, 3);
