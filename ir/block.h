@@ -11,7 +11,8 @@ namespace dragoman::ir {
 struct Block {
     u64 pc = 0;          // rip of its first guest instruction
     u64 linear_pc = 0;   // CS base + pc
-    u32 guest_bytes = 0; // length of the guest code
+    u32 guest_bytes = 0; // length of the guest code, without what was followed
+    bool follows = false; // it goes on behind a call or return: instructions may lie anywhere in its page
     u32 guest_instructions = 0;
     u8 mode_bits = 64;   // 16, 32 or 64; rip has 64 bits in 64-bit mode and 32 in the others
     u8 view = 0;         // softmmu::View of its data accesses

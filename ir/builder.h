@@ -17,7 +17,7 @@ class Builder {
         return Ref::temp(next_temp_++);
     }
     // A guest instruction begins, `offset` bytes into the block.
-    void insn(u32 offset) {
+    void insn(i32 offset) {
         next_temp_ = 0;
         add({.op = Op::Insn, .imm = offset});
     }

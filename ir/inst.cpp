@@ -29,7 +29,8 @@ bool may_leave(const Inst& inst) {
     case Op::Vec: return inst.from_memory || vec_op(inst.vec).numeric;
     case Op::Vex: return inst.from_memory || vex_op(inst.vec).numeric;
     case Op::PollIntr:
-    case Op::BranchOut: return true;
+    case Op::BranchOut:
+    case Op::JumpOut: return true;
     default: return info(inst.op).effects & (kTouchesMemory | kMayFault);
     }
 }

@@ -286,6 +286,11 @@ bool run_BranchNz(Context& ctx, const Inst& inst) {
 bool run_JumpInd(Context& ctx, const Inst& inst) {
     return leave(ctx, read(ctx, inst.a, 8, inst.imm), true);
 }
+bool run_JumpOut(Context& ctx, const Inst& inst) {
+    if (read(ctx, inst.a, 8, inst.imm2) == u64(inst.imm)) return true;
+    --ctx.interpreted_instruction; // it has not retired
+    return leave(ctx, ctx.rip, false);
+}
 bool run_ExitTo(Context& ctx, const Inst& inst) {
     ctx.rip = u64(inst.imm);
     if (ctx.exit == Exit::None) ctx.exit = Exit::Lookup;

@@ -431,15 +431,17 @@ class InstParser {
 };
 
 // Does the line begin with the offset of a guest instruction: four or more hexadecimal digits and a space?
-std::optional<u64> take_offset(std::string_view& text) {
+std::optional<i64> take_offset(std::string_view& whole) {
+    const bool negative = whole.starts_with('-');
+    std::string_view text = whole.substr(negative);
     std::size_t n = 0;
     while (n < text.size() && std::isxdigit(static_cast<unsigned char>(text[n])))
         ++n;
     if (n < 4 || n > 8 || (n < text.size() && !std::isspace(static_cast<unsigned char>(text[n])))) return {};
     u64 v = 0;
     std::from_chars(text.data(), text.data() + n, v, 16);
-    text.remove_prefix(n);
-    return v;
+    whole = text.substr(n);
+    return negative ? -i64(v) : i64(v);
 }
 
 void header(Line& line, Block& block, bool& counted) {
@@ -463,6 +465,8 @@ void header(Line& line, Block& block, bool& counted) {
             block.vector_bytes = u8(v);
         else if (key == "unmasked")
             block.simd_unmasked = v != 0;
+        else if (key == "follows")
+            block.follows = v != 0;
         else
             fail("not a field of a block: " + std::string(key));
     }
@@ -472,8 +476,8 @@ void parse_line(std::string_view text, Block& block, bool& counted, const FindHe
     while (!text.empty() && std::isspace(static_cast<unsigned char>(text.front())))
         text.remove_prefix(1);
     if (Line line(text); line.take_word("block")) return header(line, block, counted);
-    if (const std::optional<u64> offset = take_offset(text)) {
-        block.insts.push_back({.op = Op::Insn, .imm = i64(*offset)});
+    if (const std::optional<i64> offset = take_offset(text)) {
+        block.insts.push_back({.op = Op::Insn, .imm = *offset});
         if (!counted) ++block.guest_instructions;
     }
     Line line(text);

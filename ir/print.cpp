@@ -105,7 +105,7 @@ class Printer {
         if (i.op == Op::InsHi) d_size = 8, a_size = 1;
         if (i.op == Op::Setcc) d_size = 1;
         if (i.op == Op::Crc32) d_size = a_size = 4;
-        if (i.op == Op::JumpInd || i.op == Op::SetFlags) a_size = 8;
+        if (i.op == Op::JumpInd || i.op == Op::JumpOut || i.op == Op::SetFlags) a_size = 8;
         if (i.op == Op::LoadState || i.op == Op::SegAddr) d_size = 8;
         switch (info(i.op).form) {
         case Form::None: break;
@@ -233,11 +233,14 @@ std::string print(const Block& block) {
     std::string s = line;
     if (block.vector_bytes != 16) s.insert(s.size() - 1, " vectors=" + std::to_string(block.vector_bytes));
     if (block.simd_unmasked) s.insert(s.size() - 1, " unmasked=1");
+    if (block.follows) s.insert(s.size() - 1, " follows=1");
     bool open = false; // an instruction's offset was printed, none of its ops yet
     for (const Inst& inst : block.insts) {
         if (inst.op == Op::Insn) {
             if (open) s += "nop\n";
-            std::snprintf(line, sizeof line, "%04" PRIx64 "  ", u64(inst.imm));
+            // Code that a block has followed may lie before its start.
+            std::snprintf(line, sizeof line, inst.imm < 0 ? "-%04" PRIx64 " " : "%04" PRIx64 "  ",
+                          inst.imm < 0 ? u64(0) - u64(inst.imm) : u64(inst.imm));
             s += line;
             open = true;
             continue;

@@ -77,6 +77,7 @@ bool has_size(Op op) {
     case Op::Setcc:
     case Op::SetFlags:
     case Op::JumpInd:
+    case Op::JumpOut:
     case Op::CheckAlign:
     case Op::CheckAc:
     case Op::Branch:

@@ -124,8 +124,12 @@ class Verifier {
         if (i.op == Op::Insn) {
             temps_ = 0;
             ++instructions_;
-            check(i.imm >= 0 && i.imm > last_offset_, "offsets must rise");
-            check(block_.guest_bytes == 0 || u64(i.imm) < block_.guest_bytes, "lies behind the guest's code");
+            if (block_.follows) {
+                check((block_.linear_pc ^ (block_.linear_pc + u64(i.imm))) < 4096, "lies in another page");
+            } else {
+                check(i.imm >= 0 && i.imm > last_offset_, "offsets must rise");
+                check(block_.guest_bytes == 0 || u64(i.imm) < block_.guest_bytes, "lies behind the guest's code");
+            }
             last_offset_ = i.imm;
             return;
         }

@@ -117,6 +117,7 @@ Status Emulator::open_all() {
     vcpu_options.cache_bytes = options_.cache_bytes;
     vcpu_options.passes = options_.passes;
     vcpu_options.side_exits = options_.side_exits;
+    vcpu_options.follow_calls = options_.follow_calls;
     vcpu_options.backend = options_.emission;
     auto vcpu = Vcpu::create(*map_, model_, *this, log_, vcpu_options);
     if (!vcpu) return vcpu.error();

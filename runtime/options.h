@@ -88,6 +88,7 @@ struct Options {
     u64 cache_bytes = 256 * MiB;
     ir::PassSwitches passes;   // -passes
     bool side_exits = true;    // the same
+    bool follow_calls = true;  // the same
     backend::Options emission; // the same: its switches
 
     std::string kernel, initrd, append;

@@ -7,7 +7,7 @@
 namespace dragoman::runtime {
 
 bool CachedBlock::covers(u64 gpa, u64 size) const {
-    for (unsigned part = 0; part < 2; ++part)
+    for (unsigned part = 0; part < x86::Translator::Source::Parts; ++part)
         if (source.bytes[part] && gpa < source.gpa[part] + source.bytes[part] &&
             source.gpa[part] < gpa + size)
             return true;
@@ -97,6 +97,8 @@ CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator
         pages_[source.gpa[part] >> 12].push_back(cached->pages[part]);
         map_.mark_code(source.gpa[part], source.bytes[part]);
     }
+    constexpr unsigned followed = x86::Translator::Source::Followed; // in the first page
+    if (source.bytes[followed]) map_.mark_code(source.gpa[followed], source.bytes[followed]);
     ++alive_;
     ++counters_.blocks;
     counters_.guest_bytes += cached->guest_bytes;
@@ -197,7 +199,10 @@ void TranslationCache::invalidate_all() {
 
 void TranslationCache::invalidate_linear(u64 linear) {
     for (const auto& block : ring_)
-        if (linear - block->linear_pc < block->guest_bytes) invalidate(*block);
+        if (linear - block->linear_pc < block->guest_bytes ||
+            ((linear ^ block->linear_pc) < 4096 &&
+             block->covers((block->source.gpa[0] & ~u64{4095}) | (linear & 4095), 1)))
+            invalidate(*block);
 }
 
 bool TranslationCache::may_write(u64 gpa, u64 size) {

@@ -41,6 +41,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
     std::unique_ptr<Vcpu> vcpu(new Vcpu(map, log));
     vcpu->options_ = options;
     vcpu->translator_.set_side_exits(options.side_exits ? x86::Translator::max_side_exits : 0);
+    vcpu->translator_.set_follow_calls(options.follow_calls);
     if (!options.interpret) {
         auto buffer = backend::CodeBuffer::create(options.cache_bytes);
         if (!buffer) return buffer.error();
@@ -250,7 +251,7 @@ void Vcpu::left(CachedBlock& block) {
     if (from) {
         settle(*from);
         if (c.exit == ir::Exit::Lookup && executor_->may_link()) previous_site_ = host_return;
-        if (branch_refused(from->source.near_branch, from->key.rip + from->guest_bytes)) ++c.budget;
+        if (branch_refused(from->source.near_branch, from->key.rip + u64(i64(from->source.end)))) ++c.budget;
     }
     c.host_return = 0;
 }

@@ -34,6 +34,7 @@ class Vcpu {
         u64 cache_bytes = 256 * MiB;
         ir::PassSwitches passes;
         bool side_exits = true;   // blocks go on behind branches
+        bool follow_calls = true; // and in what they call
         backend::Options backend; // tlb_offset and window_base are filled in here
         // Accesses through the TLB after which a page is mapped in the host window.
         u32 window_heat = 1000;

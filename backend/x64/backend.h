@@ -26,7 +26,7 @@ struct LinkSite {
 // A point in host code where the block may be left or C++ is called: which guest instruction it belongs to.
 struct SidePoint {
     u32 return_offset;     // Context::host_return - entry
-    u32 guest_offset;      // of the guest instruction from the block's pc
+    i32 guest_offset;      // of the guest instruction from the block's pc
     u32 instruction_index; // how many guest instructions of the block came before it
 };
 

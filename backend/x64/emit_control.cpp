@@ -4,6 +4,8 @@
 #include "ir/interpreter.h"
 #include "softmmu/tlb.h"
 
+#include <algorithm>
+
 namespace dragoman::backend {
 
 using namespace asmjit;
@@ -81,6 +83,12 @@ void Emitter::poll(const Inst& inst, OutOfLineFn leave) {
     a.bind(done);
 }
 
+// Every loop over blocks has a jump that leads backward in this sense: only those are polled. A block that
+// followed a call may end before its own start.
+bool Emitter::backward(i64 target) const {
+    return u64(target) <= std::max(current_rip(), block_->pc);
+}
+
 void Emitter::poll_by_compare(const Label& out) {
     a.cmp(in_context(offsetof(Context, poll), 4), 0);
     a.jne(out);
@@ -120,7 +128,7 @@ size_t Emitter::early_poll(const ir::Block& block) const {
     size_t insn = end;
     while (block.insts[insn].op != ir::Op::Insn && insn)
         --insn;
-    const u64 rip = rip_of(u32(block.insts[insn].imm));
+    const u64 rip = std::max(rip_of(i32(block.insts[insn].imm)), block.pc);
     if (u64(last.imm) > rip && u64(last.imm2) > rip) return kNoPoll;
     for (size_t at = end; at-- > 0 && end - at <= longest;) {
         const u8 effects = ir::info(block.insts[at].op).effects;
@@ -151,8 +159,7 @@ void Emitter::event_to_target(const OutOfLine& o) {
 }
 // Only a jump backward is polled: the other way goes on as if nothing were.
 void Emitter::event_of_branch(const OutOfLine& o) {
-    const bool taken_backward = u64(o.inst->imm) <= current_rip(),
-               else_backward = u64(o.inst->imm2) <= current_rip();
+    const bool taken_backward = backward(o.inst->imm), else_backward = backward(o.inst->imm2);
     const ir::Cond cond = o.inst->cond;
     want_eflags();
     if (!else_backward) a.j(x86::CondCode(u8(ir::negate(cond))), o.back);
@@ -176,15 +183,13 @@ void Emitter::event_before_branch(const OutOfLine& o) {
     const Inst& branch = *o.inst;
     emit_range(early_poll_, block_->insts.size() - 1, false);
     want_eflags();
-    const bool taken_backward = u64(branch.imm) <= current_rip(),
-               else_backward = u64(branch.imm2) <= current_rip();
+    const bool taken_backward = backward(branch.imm), else_backward = backward(branch.imm2);
     if (!taken_backward) link_jump_if(branch.cond, branch, u64(branch.imm));
     if (!else_backward) link_jump_if(ir::negate(branch.cond), branch, u64(branch.imm2));
     leave_by_branch(branch, taken_backward, else_backward);
 }
 void Emitter::event_of_value(const OutOfLine& o) {
-    const bool taken_backward = u64(o.inst->imm) <= current_rip(),
-               else_backward = u64(o.inst->imm2) <= current_rip();
+    const bool taken_backward = backward(o.inst->imm), else_backward = backward(o.inst->imm2);
     const Label zero = a.newLabel(), leave = a.newLabel();
     load_zero_extended(host::scratch, o.inst->a, o.inst->size, 0);
     a.jecxz(x86::rcx, zero);
@@ -197,9 +202,9 @@ void Emitter::event_of_value(const OutOfLine& o) {
     saved_for_exit();
     jump_to(stubs_.exit_event);
 }
-void Emitter::event_of_register(const OutOfLine& o) {
+void Emitter::event_of_register(const OutOfLine&) {
     saved_for_exit();
-    load_value(host::scratch, o.inst->a, 8, o.inst->imm);
+    a.mov(x86::rcx, x86::r13);
     call_to(stubs_.exit_side); // the run loop must know which block branched: take_back_branch
 }
 // The instruction that polls has retired.
@@ -283,7 +288,7 @@ void Emitter::link_jump_if(ir::Cond cond, const Inst& inst, u64 target) {
 }
 
 void Emitter::emit_Jump(const Inst& inst) {
-    if (u64(inst.imm) <= current_rip()) {
+    if (backward(inst.imm)) {
         if (options_.saved_flags) save_flags();
         poll(inst, &Emitter::event_to_target);
     }
@@ -292,16 +297,19 @@ void Emitter::emit_Jump(const Inst& inst) {
 }
 
 void Emitter::emit_Branch(const Inst& inst) {
-    const bool backward = u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip();
-    if (backward && early_poll_ == kNoPoll) poll(inst, &Emitter::event_of_branch);
+    if ((backward(inst.imm) || backward(inst.imm2)) && early_poll_ == kNoPoll)
+        poll(inst, &Emitter::event_of_branch);
     finish_flags();
     link_jump_if(inst.cond, inst, u64(inst.imm));
     link_jump(inst, u64(inst.imm2));
 }
 
 // The budget was taken for the whole block.
+void Emitter::give_back_budget(unsigned own) {
+    a.lea(x86::r15, x86::ptr(x86::r15, i32(block_->guest_instructions - instruction_index_ - 1 + own)));
+}
 void Emitter::side_exit(const OutOfLine& o) {
-    a.lea(x86::r15, x86::ptr(x86::r15, i32(block_->guest_instructions - instruction_index_ - 1)));
+    give_back_budget(0);
     link_jump(*o.inst, u64(o.inst->imm));
 }
 void Emitter::emit_BranchOut(const Inst& inst) {
@@ -311,8 +319,7 @@ void Emitter::emit_BranchOut(const Inst& inst) {
 }
 
 void Emitter::emit_BranchNz(const Inst& inst) {
-    if (u64(inst.imm) <= current_rip() || u64(inst.imm2) <= current_rip())
-        poll(inst, &Emitter::event_of_value);
+    if (backward(inst.imm) || backward(inst.imm2)) poll(inst, &Emitter::event_of_value);
     if (!options_.saved_flags) finish_flags();
     const Label zero = a.newLabel();
     load_zero_extended(host::scratch, inst.a, inst.size, inst.imm);
@@ -324,26 +331,26 @@ void Emitter::emit_BranchNz(const Inst& inst) {
 
 // ir::jump_cache_index, inline. Flags stay saved, as the cache's entries want them.
 void Emitter::emit_JumpInd(const Inst& inst) {
+    if (inst.a.id() != home_) load_value(host::temp, inst.a, 8, inst.imm);
     using Entry = Context::JumpCacheEntry;
     static_assert(sizeof(Entry) == 32);
+    constexpr unsigned entry_bits = 5;
     clobber(needed_before_);
     poll(inst, &Emitter::event_of_register);
-    const Gp target = gp(value(inst.a, 8, inst.imm, host::temp), 8);
     if (!options_.inline_lookup) {
-        a.mov(x86::rcx, target);
+        a.mov(x86::rcx, x86::r13);
         return call_to(stubs_.exit_jump);
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
-    constexpr unsigned entry_bits = 5;
     if (bmi2()) {
-        a.rorx(x86::ecx, target.r32(), 32 - entry_bits);
+        a.rorx(x86::ecx, x86::r13d, 32 - entry_bits);
     } else {
-        a.mov(x86::ecx, target.r32());
+        a.mov(x86::ecx, x86::r13d);
         a.shl(x86::ecx, entry_bits);
     }
     a.and_(x86::ecx, ((1 << Context::jump_cache_bits) - 1) << entry_bits);
     a.add(x86::rcx, in_context(offsetof(Context, jump_cache), 8));
-    a.cmp(target, x86::ptr(x86::rcx, offsetof(Entry, pc)));
+    a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, pc)));
     a.jne(miss);
     a.mov(x86::r14, in_context(offsetof(Context, key), 8));
     a.cmp(x86::r14, x86::ptr(x86::rcx, offsetof(Entry, key)));
@@ -351,9 +358,28 @@ void Emitter::emit_JumpInd(const Inst& inst) {
     a.jmp(x86::ptr(x86::rcx, offsetof(Entry, host)));
 }
 
-void Emitter::lookup_miss(const OutOfLine& o) {
-    a.mov(x86::rcx, gp(value(o.inst->a, 8, o.inst->imm, host::temp), 8));
+void Emitter::lookup_miss(const OutOfLine&) {
+    a.mov(x86::rcx, x86::r13);
     call_to(stubs_.exit_jump);
+}
+
+// Mostly a return to the call that the block has followed.
+void Emitter::emit_JumpOut(const Inst& inst) {
+    if (inst.a.id() != home_) load_value(host::temp, inst.a, 8, inst.imm2);
+    clobber(needed_before_);
+    const Label out = out_of_line(&Emitter::jump_out, inst).entry;
+    if (inst.imm == i32(inst.imm)) {
+        a.cmp(x86::r13, imm(inst.imm));
+    } else {
+        move_imm(host::address, u64(inst.imm));
+        a.cmp(x86::r13, x86::r14);
+    }
+    a.jne(out);
+}
+// The return has not happened: it goes on in a block of its own, at its end.
+void Emitter::jump_out(const OutOfLine& o) {
+    give_back_budget(1);
+    link_jump(*o.inst, current_rip());
 }
 
 void Emitter::emit_ExitTo(const Inst& inst) {

@@ -64,7 +64,8 @@ bool Emitter::keeps_scratch(const Inst& inst) const {
     case Op::VLoad:
     case Op::Store:
     case Op::VStore:
-    case Op::BranchOut: return true;
+    case Op::BranchOut:
+    case Op::JumpOut: return true;
     case Op::X87: return x87_there_ && block_->mode_bits == 64;
     case Op::Lea:
         return in_register(inst.d) && inst.size >= 4 && in_register(inst.mem.base) &&

@@ -153,7 +153,7 @@ void Emitter::prepare(const ir::Block& block) {
 void Emitter::begin_instruction(size_t at) {
     const std::vector<Inst>& insts = block_->insts;
     ++instruction_index_;
-    guest_offset_ = u32(insts[at].imm);
+    guest_offset_ = i32(insts[at].imm);
     u8 uses[ir::kTemps] = {};
     unsigned best = 0;
     home_ = 0xff;
@@ -192,8 +192,8 @@ FlagsAt Emitter::first_flags() const {
     return FlagsAt::Eflags;
 }
 
-u64 Emitter::rip_of(u32 guest_offset) const {
-    const u64 rip = block_->pc + guest_offset;
+u64 Emitter::rip_of(i32 guest_offset) const {
+    const u64 rip = block_->pc + u64(i64(guest_offset));
     return block_->mode_bits == 64 ? rip : rip & 0xffffffff;
 }
 

@@ -81,7 +81,8 @@ class Emitter final : private asmjit::ErrorHandler {
         Flags needed_before = 0, needed_after = 0;
         u8 home = 0;
         bool x87_there = false;
-        u32 guest_offset = 0, instruction_index = 0;
+        i32 guest_offset = 0;
+        u32 instruction_index = 0;
     };
     OutOfLine& out_of_line(OutOfLineFn emit, const Inst& inst);
     void emit_out_of_line();
@@ -91,7 +92,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void emit_range(size_t first, size_t end, bool in_line);
     void begin_instruction(size_t at);
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
-    u64 rip_of(u32 guest_offset) const;
+    u64 rip_of(i32 guest_offset) const;
     u64 current_rip() const {
         return rip_of(guest_offset_);
     }
@@ -219,6 +220,9 @@ class Emitter final : private asmjit::ErrorHandler {
     void link_jump_if(ir::Cond cond, const Inst& inst, u64 target);
     void link_stub(const OutOfLine& o);
     void side_exit(const OutOfLine& o);
+    void give_back_budget(unsigned own); // own: 1 if the current instruction does not retire
+    bool backward(i64 target) const;
+    void jump_out(const OutOfLine& o);
     void far_jump(u64 target); // to another page: through the jump cache
     void lookup_miss(const OutOfLine& o);
     void finish_flags(); // the guest's flags to EFLAGS, as every block expects them
@@ -284,7 +288,8 @@ class Emitter final : private asmjit::ErrorHandler {
     u8 home_ = 0xff;         // the temporary in host::temp
     bool x87_;               // x87 instructions are emitted as themselves
     bool x87_there_ = false; // the guest's x87 state is known to be in the host's FPU
-    u32 guest_offset_ = 0, instruction_index_ = 0;
+    i32 guest_offset_ = 0;
+    u32 instruction_index_ = 0;
     size_t position_ = 0;
     static constexpr size_t kNoPoll = ~size_t{0};
     size_t early_poll_ = kNoPoll; // where the block's last branch polls

@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
 #include "frontend/x86/exception.h"
+#include "frontend/x86/follower.h"
 #include "frontend/x86/instruction.h"
 #include "frontend/x86/listing.h"
 #include "frontend/x86/system_registers.h"
@@ -95,7 +96,8 @@ bool names_xmm(const Instruction& insn) {
 // What the state of the processor forbids, whatever the operands are: the vector, or -1.
 int forbidden(const Mode& mode, const CpuModel& model, const InstructionInfo& info, const Instruction& insn) {
     if (info.feature != Feature::Base && !model.has(info.feature)) return kUD;
-    // AMD's second encoding (AMD APM vol. 3, 1.7), of which no model offers anything, BEXTR with an immediate included.
+    // AMD's second encoding (AMD APM vol. 3, 1.7), of which no model offers anything, BEXTR with an immediate
+    // included.
     if (insn.zydis.encoding == ZYDIS_INSTRUCTION_ENCODING_XOP) return kUD;
     if ((info.attributes & kNo64) && mode.long64()) return kUD;
     if ((info.attributes & kOnlyProtected) && !mode.protected_mode) return kUD;
@@ -198,7 +200,8 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     if (mode.single_step || !page.host) limit = 1;
 
     Translation t(block, mode, *cpu.model, cs_limit);
-    u64 offset = 0; // of the next instruction in the block
+    i64 offset = 0; // of the next instruction from the block's start; before it only in what is followed
+    Follower followed(start, linear, page.left);
     Shadow shadow = kNoShadow;
     bool open = true; // the block has no end yet
     unsigned side_exits = 0;
@@ -206,8 +209,8 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
 
     // Decodes the instruction at `offset`.
     auto decode = [&]() -> Fetch {
-        const u64 rip = start + offset; // not cut: the limit check sees the carry
-        const u64 in_page = page.left - offset;
+        const u64 rip = start + u64(offset); // not cut: the limit check sees the carry
+        const u64 in_page = u64(i64(page.left) - offset);
         // With a limit of 4 GiB - 1 code goes on at 0 (SDM vol. 3, 5.3, leaves it open; processors do).
         const bool limited = cs_limit < 0xffffffff;
         const u64 in_limit = rip <= cs_limit ? cs_limit - rip + 1 : 0;
@@ -226,7 +229,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             }
         }
         if (status == ZYDIS_STATUS_NO_MORE_DATA && near_bytes < allowed) {
-            if (offset) return Fetch::Crosses;
+            if (block.guest_instructions) return Fetch::Crosses;
             const u64 next_page = mode.long64() ? linear + in_page : u32(linear + in_page);
             const auto second = mmu_.fetch(next_page, view);
             if (!second.ok) {
@@ -267,15 +270,16 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         const Fetch fetched = decode();
         if (fetched == Fetch::Fault) return false;
         if (fetched == Fetch::Crosses) break;
-        if (fetched == Fetch::TooLong && offset) break; // the next block finds it again, and faults
+        if (fetched == Fetch::TooLong && block.guest_instructions)
+            break; // the next block finds it again, and faults
         if (fetched == Fetch::TooLong) {
             raise(cpu, kGP, 0);
             return false;
         }
         const InstructionInfo* info = fetched == Fetch::Ok ? find_instruction(insn.zydis) : nullptr;
-        if (!info && offset) break; // the next block speaks of it, if it is ever reached
+        if (!info && block.guest_instructions) break; // the next block speaks of it, if it is ever reached
 
-        t.ir.insn(u32(offset));
+        t.ir.insn(i32(offset));
         bool go_on;
         if (!info) {
             say_unsupported(fetched == Fetch::Bad ? "undefined instruction"
@@ -293,17 +297,22 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             }
         }
         offset += insn.length();
+        followed.decoded(offset, insn.length());
         block.guest_instructions++;
 
         const Shadow was_shadowed = std::exchange(shadow, t.take_shadow());
         // A branch forward is mostly not taken: the block goes on behind it.
         ir::Inst& last = block.insts.back();
-        if (!go_on && !was_shadowed && last.op == ir::Op::Branch && u64(last.imm) > insn.rip &&
-            side_exits < side_exits_ && block.guest_instructions < limit) {
+        if (!go_on && !was_shadowed && last.op == ir::Op::Branch &&
+            u64(last.imm) > std::max(insn.rip, start) && side_exits < side_exits_ &&
+            block.guest_instructions < limit) {
             last.op = ir::Op::BranchOut;
             side_exits++;
             go_on = true;
         }
+        if (!go_on && !was_shadowed && follow_calls_ && cs_limit >= 0xffffffff && page.host &&
+            block.guest_instructions < limit)
+            go_on = followed.follow(block, insn, offset);
         if (!go_on) {
             if (was_shadowed) end_with_exit(t.ir);
             open = false;
@@ -313,10 +322,10 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             t.ir.add({.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)});
             shadow = kNoShadow; // only the first of a row of them holds interrupts off (SDM vol. 2, STI)
         }
-        if (offset >= page.left) break;
-        if (stops_ && stops_->count(mode.long64() ? linear + offset : u32(linear + offset))) break;
+        if (offset >= i64(page.left)) break;
+        if (stops_ && stops_->count(mode.long64() ? linear + u64(offset) : u32(linear + u64(offset)))) break;
         // Where the code wraps at 64 KiB or 4 GiB a new block begins.
-        if (insn.next_rip < start) break;
+        if (insn.next_rip < insn.rip) break;
         if (block.guest_instructions >= limit) break;
     }
 
@@ -325,16 +334,19 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             t.ir.store_state(1, offsetof(ir::Context, interrupt_shadow), ir::Ref::imm(), shadow);
             t.ir.exit_to(insn.next_rip);
         } else {
-            t.ir.jump((start + offset) & rip_mask);
+            t.ir.jump((start + u64(offset)) & rip_mask);
         }
     }
     if (mode.single_step) end_with_exit(t.ir);
 
-    block.guest_bytes = u32(offset);
-    source.near_branch = t.near_branch();
-    source.gpa[0] = page.gpa;
-    source.bytes[0] = u32(std::min(offset, page.left));
-    source.bytes[1] = u32(offset) - source.bytes[0];
+    const u64 bytes = followed.own_bytes();
+    block.guest_bytes = u32(bytes);
+    source.gpa[Source::First] = page.gpa;
+    source.bytes[Source::First] = u32(std::min(bytes, page.left));
+    source.bytes[Source::Second] = u32(bytes) - source.bytes[Source::First];
+    followed.put(source, page.gpa);
+    source.end = i32(offset);
+    if (block.insts.back().op == ir::Op::JumpInd) source.near_branch = t.near_branch();
     return true;
 }
 

@@ -17,11 +17,15 @@ class Translator {
     Translator(softmmu::Mmu& mmu, Log& log);
     ~Translator();
 
-    struct Source { // where the guest bytes are: at most two pages, the second only for a block of one instruction
-        u64 gpa[2] = {};
-        u32 bytes[2] = {};
+    // Where the guest bytes are: at most two pages, the second only for a block of one instruction; and what was
+    // followed, in the first page.
+    struct Source {
+        enum : unsigned { First, Second, Followed, Parts };
+        u64 gpa[Parts] = {};
+        u32 bytes[Parts] = {};
         BranchKind branch = BranchKind::None; // of the last instruction
         NearBranch near_branch;               // the last instruction, if it is one
+        i32 end = 0; // of the last instruction, from the start of the block
     };
     // Translates the block at cpu.rip under cpu's mode, at most `limit` instructions. A block ends at the end of its page;
     // an instruction that crosses the page is a block of its own. False: the first instruction cannot be fetched, and
@@ -36,6 +40,8 @@ class Translator {
     // How many conditional branches forward a block may go on behind.
     static constexpr unsigned max_side_exits = 3;
     void set_side_exits(unsigned most) { side_exits_ = most; }
+    // Direct calls into the block's page are followed, and the returns from them.
+    void set_follow_calls(bool on) { follow_calls_ = on; }
 
   private:
     struct Decoders;
@@ -44,6 +50,7 @@ class Translator {
     Decoders* decoders_;
     const std::set<u64>* stops_ = nullptr;
     unsigned side_exits_ = max_side_exits;
+    bool follow_calls_ = true;
 };
 
 } // namespace dragoman::x86

@@ -92,6 +92,11 @@ class Generator {
                              .cond = Cond(below(16)),
                              .imm = i64(b.pc + (1 + below(2)) * 0x800), // forward: nobody polls
                              .imm2 = i64(b.pc + 4 * (i + 1))});
+            else if (i + 1 < instructions && chance(20)) { // mostly where it should go
+                const Ref target = Ref::temp(below(kTemps));
+                builder.mov_imm(8, target, i64(b.pc + (chance(80) ? 4 * (i + 1) : 0x123000)));
+                builder.add({.op = Op::JumpOut, .a = target, .imm = i64(b.pc + 4 * (i + 1))});
+            }
         }
         b.guest_instructions = instructions;
         b.guest_bytes = 4 * instructions;

@@ -13,6 +13,7 @@ SystemMachine::SystemMachine(const char* cpu_spec) : cpu_storage(std::make_uniqu
     memory = std::make_unique<GuestMemory>(*mmu);
     model = *make_model(cpu_spec);
     translator = std::make_unique<Translator>(*mmu, log);
+    translator->set_follow_calls(false); // record() reads the instructions of a block one after the other
     jump_cache.resize(1u << ir::Context::jump_cache_bits);
     cpu.model = &model;
     cpu.platform = &platform;

@@ -37,7 +37,7 @@ class Pool {
   public:
     VcpuMachine& get(const Way& way, std::FILE* log) {
         const Key key{way.interpret,     way.verify,       way.passes.on,  way.inline_tlb,
-                      way.inline_lookup, way.share_checks, way.side_exits, way.inline_x87};
+                      way.inline_lookup, way.share_checks, way.side_exits, way.inline_x87, way.follow_calls};
         auto& kept = machines_[key];
         // Translations that are dropped keep their memory until the cache is full.
         if (!kept || ++kept->uses > kUses) kept = std::make_unique<Kept>(way);
@@ -48,7 +48,7 @@ class Pool {
 
   private:
     static constexpr unsigned kUses = 200;
-    using Key = std::array<u32, 8>;
+    using Key = std::array<u32, 9>;
     struct Kept {
         explicit Kept(const Way& way) : machine(way, MiB, kPairRam), first(machine.cpu()) {}
         void renew() {
@@ -180,7 +180,7 @@ Way way_of(unsigned number) {
     Way way{.name = "Fuzzed"};
     const unsigned passes = unsigned(ir::passes().size());
     bool* const switches[] = {&way.inline_tlb, &way.inline_lookup, &way.share_checks, &way.side_exits,
-                              &way.inline_x87};
+                              &way.inline_x87, &way.follow_calls};
     number %= unsigned(2 + passes + std::size(switches));
     if (number == 1) {
         way.passes = ir::PassSwitches::none();

@@ -93,14 +93,15 @@ class Lister {
             ir::Block block;
             x86::Translator::Source source;
             if (!translator.translate(cpu, block, source)) return text + "does not translate\n";
-            // What lies behind the code is not part of it.
-            if (at + block.guest_bytes > g.code.size()) {
-                const u64 left = g.code.size() - at;
-                unsigned fit = 0;
-                for (const ir::Inst& inst : block.insts)
-                    fit += inst.op == ir::Op::Insn && u64(inst.imm) < left;
-                if (!translator.translate(cpu, block, source, fit)) return text + "does not translate\n";
+            // What lies outside of the code is not part of it, even if a call leads there.
+            unsigned fit = 0;
+            for (const ir::Inst& inst : block.insts) {
+                if (inst.op != ir::Op::Insn) continue;
+                if (inst.imm >= i64(g.code.size() - at) || inst.imm < -i64(at)) break;
+                ++fit;
             }
+            if (fit < block.guest_instructions && !translator.translate(cpu, block, source, fit))
+                return text + "does not translate\n";
             text += "\nIN:\n" + x86::list_guest(block, {map_->ram() + start + at, block.guest_bytes});
             text += "\nOP:\n" + ir::print(block);
             ir::run_passes(block);

@@ -91,6 +91,7 @@ TEST(Verify, FindsWhatIsBroken) {
         {"0000 jump 1\n0002 jump 1\n", "#1 jump: ends the block but is not the last"},
         {"0004 nop\n0002 jump 1\n", "#1 insn: offsets must rise"},
         {"block bytes=2\n0002 jump 1\n", "#0 insn: lies behind the guest's code"},
+        {"block linear=0x1010 follows=1\n-0011 jump 1\n", "#0 insn: lies in another page"},
         {"block instructions=5\n0000 jump 1\n", "block: has 1 instructions, guest_instructions says 5"},
         {"mov.4 eax, 1\n0000 jump 1\n", "block: does not begin with Insn"},
         {"0000 mov.3 eax, 1\n0002 jump 1\n", "#1 mov: size"},

@@ -54,7 +54,7 @@ struct Way {
     bool interpret = false, verify = false;
     ir::PassSwitches passes = {};
     bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true,
-         window = true;
+         window = true, follow_calls = true;
 };
 inline const Way kWays[] = {
     {.name = "Generated"},
@@ -66,8 +66,10 @@ inline const Way kWays[] = {
      .inline_lookup = false,
      .side_exits = false,
      .inline_x87 = false,
-     .window = false},
+     .window = false,
+     .follow_calls = false},
     {.name = "NoSideExits", .side_exits = false},
+    {.name = "NoFollowedCalls", .follow_calls = false},
     {.name = "NoSharedChecks", .share_checks = false},
     {.name = "NoWindow", .window = false},
     {.name = "Verified", .verify = true},
@@ -90,6 +92,7 @@ class VcpuMachine {
         options.window_heat = 3; // so that pages go through all states
         options.backend.share_checks = way.share_checks;
         options.side_exits = way.side_exits;
+        options.follow_calls = way.follow_calls;
         options.backend.inline_x87 = way.inline_x87;
         vcpu = std::move(*runtime::Vcpu::create(*map, model, platform, log, options));
         platform.line = &cpu().interrupt_line;

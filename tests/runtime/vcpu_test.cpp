@@ -173,6 +173,58 @@ TEST_P(Run, AStoreIntoAnotherBlockTakesItsTranslationAway) {
     EXPECT_GE(m.vcpu->cache().counters().invalidated, 1u);
 }
 
+TEST_P(Run, ABlockFollowsItsCall) {
+    m.protected32();
+    // f: inc eax; ret   start: mov ecx,100; L: call f; add edx,eax; dec ecx; jnz L; hlt
+    m.code(0x7b00, {0x40, 0xc3});
+    m.code(0x7c00, {0xb9, 100, 0, 0, 0, 0xe8, 0xf6, 0xfe, 0xff, 0xff, 0x01, 0xc2, 0x49, 0x75, 0xf6, 0xf4});
+    m.run();
+    EXPECT_EQ(m.reg(ax), 100u);
+    EXPECT_EQ(m.reg(dx), 5050u);
+    EXPECT_EQ(m.reg(sp), VcpuMachine::kStack);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 2 + 6 * 100u);
+}
+
+TEST_P(Run, AReturnElsewhereLeavesTheBlockThatFollowedItsCall) {
+    m.protected32();
+    // f: add dword [esp],1; ret   start: call f; hlt; inc ecx; hlt
+    m.code(0x7b00, {0x83, 0x04, 0x24, 0x01, 0xc3});
+    m.code(0x7c00, {0xe8, 0xfb, 0xfe, 0xff, 0xff, 0xf4, 0x41, 0xf4});
+    m.run();
+    EXPECT_EQ(m.reg(cx), 1u);
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7c08u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 5u);
+}
+
+TEST_P(Run, AStoreIntoWhatTheRunningBlockCalls) {
+    m.protected32();
+    // f: mov al,3; add dl,al; ret   start: call f; mov byte [f+1],7; call f; hlt
+    m.code(0x7b00, {0xb0, 3, 0x00, 0xc2, 0xc3});
+    m.code(0x7c00, {0xe8, 0xfb, 0xfe, 0xff, 0xff, 0xc6, 0x05, 0x01, 0x7b, 0, 0, 7, 0xe8, 0xef, 0xfe, 0xff,
+                    0xff, 0xf4});
+    m.run();
+    EXPECT_EQ(m.reg(dx), 10u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 10u);
+}
+
+TEST_P(Run, ABreakpointInWhatABlockHasFollowed) {
+    m.protected32();
+    m.code(0x7b00, {0x40, 0x42, 0xc3});                         // f: inc eax; inc edx; ret
+    m.code(0x7c00, {0xe8, 0xfb, 0xfe, 0xff, 0xff, 0xeb, 0xf9}); // L: call f; jmp L
+    m.cpu().poll = 0;
+    m.vcpu->set_breakpoints({0x7c05});
+    EXPECT_EQ(m.vcpu->run(), StopReason::Breakpoint);
+    m.vcpu->set_breakpoints({});
+    EXPECT_EQ(m.vcpu->step(), StopReason::Step);
+    m.vcpu->set_breakpoints({0x7c00});
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7c00u);
+    m.vcpu->set_breakpoints({0x7b01}); // the block is there already
+    EXPECT_EQ(m.vcpu->run(), StopReason::Breakpoint);
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7b01u);
+    EXPECT_EQ(m.reg(ax), 2u);
+    EXPECT_EQ(m.reg(dx), 1u);
+}
+
 TEST_P(Run, RepeatedStoresOverTheRunningCode) {
     // mov di,0x7c08; mov cx,4; rep stosb writes 0x41 (inc cx) over the four bytes behind it; hlt
     m.code(0x7c00, {0xbf, 0x08, 0x7c, 0xb9, 4, 0, 0xf3, 0xaa, 0xf4, 0xf4, 0xf4, 0xf4, 0xf4});
