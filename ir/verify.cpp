@@ -211,7 +211,7 @@ class Verifier {
             if (!i.a.is_imm()) source(i.a);
             if (i.op == Op::StoreState)
                 state(i);
-            else
+            else if (i.op == Op::SetFlags)
                 check(!(u64(i.imm) & ~u64{kAllFlags}), "the mask has bits that are not flags");
             break;
         case Form::Imm: check(rip_ok(i.imm), "rip is wider than the mode"); break;
