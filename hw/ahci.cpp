@@ -1,6 +1,7 @@
 #include "hw/ahci.h"
 
 #include "base/bits.h"
+#include "hw/core/dword_registers.h"
 
 #include <algorithm>
 
@@ -48,12 +49,7 @@ Ahci::Ahci(Scheduler& scheduler, Log& log) : PciFunction("ahci", kIdentity) {
 }
 
 u64 Ahci::read(u64 offset, unsigned size) {
-    u64 value = 0;
-    for (unsigned i = 0; i < size; i += 4) {
-        const u32 at = u32(offset) + i;
-        value |= u64{read_register(at & ~3u) >> (8 * (at & 3))} << (8 * i);
-    }
-    return value & size_mask(size);
+    return read_dwords(offset, size, [this](u32 at) { return read_register(at); });
 }
 
 void Ahci::write(u64 offset, unsigned size, u64 value) {

@@ -1,6 +1,7 @@
 #include "hw/e1000.h"
 
 #include "base/bits.h"
+#include "hw/core/dword_registers.h"
 #include "hw/e1000_registers.h"
 
 #include <algorithm>
@@ -188,12 +189,7 @@ void E1000::write_register(u32 offset, u32 value) {
 }
 
 u64 E1000::Memory::read(u64 offset, unsigned size) {
-    u64 value = 0;
-    for (u64 at = offset & ~u64{3}; at < offset + size; at += 4) {
-        const u64 part = at < END ? owner_.read_register(u32(at)) : 0;
-        value |= at >= offset ? part << (8 * (at - offset)) : part >> (8 * (offset - at));
-    }
-    return value & size_mask(size);
+    return read_dwords(offset, size, [this](u32 at) { return at < END ? owner_.read_register(at) : 0; });
 }
 
 void E1000::Memory::write(u64 offset, unsigned size, u64 value) {

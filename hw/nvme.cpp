@@ -1,6 +1,7 @@
 #include "hw/nvme.h"
 
 #include "base/bits.h"
+#include "hw/core/dword_registers.h"
 
 #include <algorithm>
 #include <bit>
@@ -57,12 +58,7 @@ Nvme::Nvme(BlockDevice& image, const Options& options, Scheduler& scheduler, Log
 // --- registers
 
 u64 Nvme::read(u64 offset, unsigned size) {
-    u64 value = 0;
-    for (unsigned i = 0; i < size; i += 4) {
-        const u32 at = u32(offset) + i;
-        value |= u64{read_register(at & ~3u) >> (8 * (at & 3))} << (8 * i);
-    }
-    return value & size_mask(size);
+    return read_dwords(offset, size, [this](u32 at) { return read_register(at); });
 }
 
 void Nvme::write(u64 offset, unsigned size, u64 value) {

@@ -95,6 +95,14 @@ struct AhciBench : Bench, testing::Test {
     IoHandler* registers = nullptr;
 };
 
+TEST_F(AhciBench, RegistersAreReadAtAnyWidthAndAlignment) {
+    const u64 version = get(0x10), ports = get(0x0c);
+    EXPECT_NE(version & 0xffff, 0u);
+    EXPECT_EQ(registers->read(0x0e, 4), (ports >> 16 | version << 16) & 0xffffffff);
+    EXPECT_EQ(registers->read(0x0c, 8), ports | version << 32);
+    EXPECT_EQ(registers->read(0x11, 1), version >> 8 & 0xff);
+}
+
 TEST_F(AhciBench, SaysWhatItIs) {
     EXPECT_EQ(ahci.config_read(0, 4), 0x29228086u);
     EXPECT_EQ(ahci.config_read(kPciClass, 2) | ahci.config_read(kPciClass + 2, 1) << 16, 0x010601u);
