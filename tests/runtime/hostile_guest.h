@@ -3,6 +3,7 @@
 
 #include "vcpu_machine.h"
 
+#include <algorithm>
 #include <cstdio>
 #include <random>
 #include <span>
@@ -45,10 +46,11 @@ inline void random_tables(VcpuMachine& m, std::mt19937_64& random) {
         if (n != 4 && random() % 2) m.reg(n) = random() & 0x7f;
 }
 
-// `code` (at most a page is used) at VcpuMachine::kCode; `seed` makes registers, handlers and flags. From
-// std::size(kGuestModes) on the modes come again, with tables at random.
+// `code` (at most a page is used) at VcpuMachine::kCode, a HLT behind it; `seed` makes registers, handlers
+// and flags. From std::size(kGuestModes) on the modes come again, with tables at random.
 inline void prepare_hostile_guest(VcpuMachine& m, unsigned mode, std::span<const u8> code, u64 seed) {
-    constexpr u64 page = 4096;
+    code = code.first(std::min<std::size_t>(code.size(), 4096));
+    const u64 reach = code.size() + 1; // beyond is nothing worth the time that its translation takes
     std::mt19937_64 random(seed);
     const bool tables = mode / std::size(kGuestModes) % 2;
     mode %= std::size(kGuestModes);
@@ -61,7 +63,7 @@ inline void prepare_hostile_guest(VcpuMachine& m, unsigned mode, std::span<const
     x86::Cpu& cpu = m.cpu();
     if (mode == 1) cpu.seg[1].attributes = 0x009b;
     for (unsigned v = 0; v < 32; ++v) { // handlers within the code
-        const u64 to = VcpuMachine::kCode + random() % page;
+        const u64 to = VcpuMachine::kCode + random() % reach;
         if (mode == 0) m.put<u32>(v * 4, u32(to));
         if (mode >= 1 && mode <= 4) m.vector32(u8(v), u32(to), random() % 4 ? 14 : 15);
         if (mode < 5) continue;
@@ -69,7 +71,9 @@ inline void prepare_hostile_guest(VcpuMachine& m, unsigned mode, std::span<const
         m.put<u64>(VcpuMachine::kIdt + v * 16 + 8, 0);
     }
     for (unsigned n = 0; n < 16; ++n)
-        m.reg(n) = random() % 3 ? VcpuMachine::kCode + random() % page : mode >= 5 ? random() : u32(random());
+        m.reg(n) = random() % 3 ? VcpuMachine::kCode + random() % reach
+                   : mode >= 5  ? random()
+                                : u32(random());
     m.reg(4) = VcpuMachine::kStack;
     u32 flags = 2 | (u32(random()) & (ir::kAllFlags | x86::kDF | x86::kAC | x86::kID | x86::kIOPL));
     if (mode == 4) {
@@ -87,8 +91,9 @@ inline void prepare_hostile_guest(VcpuMachine& m, unsigned mode, std::span<const
     }
     cpu.cr4 |= 0x600; // OSFXSR, OSXMMEXCPT
     if (tables && mode) random_tables(m, random);
-    for (std::size_t i = 0; i < code.size() && i < page; ++i)
+    for (std::size_t i = 0; i < code.size(); ++i)
         m.put(VcpuMachine::kCode + i, code[i]);
+    m.put<u8>(VcpuMachine::kCode + code.size(), 0xf4);
 }
 
 // Runs such a guest for a moment. Returns why it stopped: Difference if `way` verifies and the interpreter
