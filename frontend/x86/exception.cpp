@@ -266,6 +266,11 @@ void raise(ir::Context& ctx, Vector vector, u32 error) {
     ctx.exit = ir::Exit::Fault;
 }
 
+void raise_not_canonical(ir::Context& ctx, u64 linear) {
+    raise(ctx, kGP, 0);
+    ctx.fault.address = linear;
+}
+
 void raise_page_fault(ir::Context& ctx, const softmmu::PageFault& fault) {
     ctx.fault = {.vector = kPF, .has_error = true, .error = fault.error, .address = fault.address};
     ctx.exit = ir::Exit::Fault;

@@ -9,6 +9,9 @@ namespace dragoman::x86 {
 // returns at once; the run loop delivers.
 void raise(ir::Context& ctx, Vector vector);
 void raise(ir::Context& ctx, Vector vector, u32 error);
+// An access in 64-bit mode to an address that is not canonical: #GP(0), of which deliver_fault() makes #SS(0) where it
+// was through the stack (see stack_reference.h).
+void raise_not_canonical(ir::Context& ctx, u64 linear);
 void raise_page_fault(ir::Context& ctx, const softmmu::PageFault& fault);
 
 enum class EventKind : u8 { Exception, External, Nmi, Software /* INT n, INT3, INTO */, Icebp };

@@ -14,8 +14,7 @@ bool canonical(const softmmu::PagingState& paging, u64 linear, u32 size) {
 
 u8* GuestMemory::acquire(ir::Context& ctx, u64 linear, u32 size, ir::Access access) {
     if (!canonical(mmu_.paging(), linear, size)) [[unlikely]] {
-        raise(ctx, kGP, 0);
-        ctx.fault.address = linear; // says that it is this, and of whom: see stack_reference
+        raise_not_canonical(ctx, linear);
         return nullptr;
     }
     static constexpr softmmu::AccessKind kinds[] = {softmmu::AccessKind::Read, softmmu::AccessKind::Write,

@@ -1,5 +1,7 @@
 #include "frontend/x86/save_area.h"
 
+#include "frontend/x86/exception.h"
+#include "frontend/x86/system_registers.h"
 #include "frontend/x86/x87_ops.h"
 
 #include <algorithm>
@@ -87,7 +89,10 @@ bool write_area(Cpu& cpu, u64 linear, const void* from, u32 bytes) {
 
 bool misaligned(Cpu& cpu, u64 linear, u32 alignment) {
     if (!(linear & (alignment - 1))) return false;
-    raise(cpu, kGP, 0);
+    if (canonical(cpu, linear))
+        raise(cpu, kGP, 0);
+    else
+        raise_not_canonical(cpu, linear);
     return true;
 }
 

@@ -61,7 +61,9 @@ bool stack_reference(Cpu& cpu, u64 linear) {
     bool stack = false;
     for (unsigned i = 0; i < insn.operand_count; ++i) {
         const Operand& op = operands[i];
-        if (op.type != ZYDIS_OPERAND_TYPE_MEMORY || op.mem.type != ZYDIS_MEMOP_TYPE_MEM) continue;
+        if (op.type != ZYDIS_OPERAND_TYPE_MEMORY ||
+            (op.mem.type != ZYDIS_MEMOP_TYPE_MEM && op.mem.type != ZYDIS_MEMOP_TYPE_VSIB))
+            continue;
         // An instruction may have both: POP to memory, for one.
         if (is_stack(op))
             stack = true;

@@ -18,7 +18,7 @@ u8* acquire(Cpu& cpu, u64 linear, u32 size, softmmu::AccessKind kind, softmmu::V
     if (!cpu.long_mode()) {
         linear &= 0xffffffff;
     } else if (!canonical(cpu, linear) || !canonical(cpu, linear + size - 1)) {
-        raise(cpu, kGP, 0);
+        raise_not_canonical(cpu, linear);
         return nullptr;
     }
     const auto got = cpu.mmu->acquire(linear, size, kind, view);

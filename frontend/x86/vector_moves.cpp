@@ -34,7 +34,7 @@ u64 masked_store(ir::Context& ctx, u64 linear, u64, u64 imm) {
     const auto view = softmmu::View(cpu.view);
     const auto chosen = [&](unsigned n) { return n < size && (mask[n] & 0x80); };
     // The address must be one even if no byte is stored; all are checked before the first is stored.
-    if (!canonical(cpu.mmu->paging(), linear, size)) return raise(cpu, kGP, 0), 0;
+    if (!canonical(cpu.mmu->paging(), linear, size)) return raise_not_canonical(cpu, linear), 0;
     for (const bool store : {false, true})
         for (unsigned first = 0; first < size; ++first) {
             if (!chosen(first)) continue;
