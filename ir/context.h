@@ -107,8 +107,11 @@ struct alignas(64) Context {
         const void* host = nullptr; // its entry for those who come with the flags saved
         u64 unused = 0; // 32 bytes, so that the index is a shift
     };
-    static constexpr unsigned jump_cache_bits = 14;
-    JumpCacheEntry* jump_cache = nullptr; // [1 << jump_cache_bits]
+    // Two levels, one behind the other: what generated code looks into in line, and what has more room.
+    static constexpr unsigned jump_cache_bits = 14, jump_cache_second_bits = 16;
+    static constexpr u64 jump_cache_second = u64{1} << jump_cache_bits; // index of the first entry of the second level
+    static constexpr u64 jump_cache_entries = jump_cache_second + (u64{1} << jump_cache_second_bits);
+    JumpCacheEntry* jump_cache = nullptr; // [jump_cache_entries]
 
     class Memory* memory = nullptr;
 
@@ -119,9 +122,13 @@ struct alignas(64) Context {
     Fpu fpu{};
 };
 
-// Index of a rip in the jump cache: the same function is emitted inline by the backend.
+// Index of a rip in the jump cache: the same functions are emitted by the backend.
 constexpr u64 jump_cache_index(u64 pc) {
     return pc & ((1u << Context::jump_cache_bits) - 1);
+}
+constexpr u64 jump_cache_second_index(u64 pc) {
+    constexpr unsigned bits = Context::jump_cache_second_bits;
+    return Context::jump_cache_second + ((pc ^ pc >> bits) & ((1u << bits) - 1));
 }
 
 } // namespace dragoman::ir

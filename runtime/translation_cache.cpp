@@ -26,10 +26,11 @@ TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffe
                                    backend::Backend* backend)
     : map_(map), buffer_(buffer), backend_(backend), buckets_(kBuckets),
       set_(Set::bucket_traits(buckets_.data(), buckets_.size())),
-      jump_cache_(1u << ir::Context::jump_cache_bits) {
+      jump_cache_(ir::Context::jump_cache_entries) {
     if (backend_) {
         ring_start_ = align_up(backend_->stub_bytes(), 64);
         ring_bytes_ = buffer_->bytes() - ring_start_;
+        granules_.resize(ring_bytes_ / kGranule + 1);
     }
     map_.set_watcher(this);
     map_.add_listener(*this);
@@ -65,6 +66,26 @@ void TranslationCache::evict_oldest() {
         detach(oldest);
     }
     ring_.pop_front();
+    ++popped_;
+}
+
+void TranslationCache::note_place(u64 position, u64 end) {
+    const u32 number = popped_ + u32(ring_.size()) - 1;
+    const u64 first = position % ring_bytes_;
+    for (u64 g = (first + kGranule - 1) / kGranule; g * kGranule < first + (end - position); ++g)
+        granules_[g] = number;
+}
+
+CachedBlock* TranslationCache::at_position(u64 position) {
+    std::size_t n = granules_[position % ring_bytes_ / kGranule] - popped_;
+    if (n >= ring_.size() || ring_[n]->position > position) { // the granule is partly of another round
+        const auto it = std::upper_bound(ring_.begin(), ring_.end(), position,
+                                         [](u64 at, const auto& block) { return at < block->position; });
+        return it == ring_.begin() ? nullptr : std::prev(it)->get();
+    }
+    while (n + 1 < ring_.size() && ring_[n + 1]->position <= position)
+        ++n;
+    return ring_[n].get();
 }
 
 CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator::Source& source,
@@ -106,6 +127,7 @@ CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator
     counters_.host_bytes += cached->code.code_bytes;
     counters_.host_instructions += cached->code.host_instructions;
     ring_.push_back(std::move(cached));
+    if (backend_) note_place(ring_.back()->position, head_);
     return ring_.back().get();
 }
 
@@ -122,11 +144,8 @@ CachedBlock* TranslationCache::by_host(const u8* host_return) {
         if (position < ring_bytes_) return nullptr;
         position -= ring_bytes_;
     }
-    auto it = std::upper_bound(ring_.begin(), ring_.end(), position,
-                               [](u64 at, const auto& block) { return at < block->position; });
-    if (it == ring_.begin()) return nullptr;
-    CachedBlock* block = std::prev(it)->get();
-    return position - block->position < block->code.code_bytes ? block : nullptr;
+    CachedBlock* const block = at_position(position);
+    return block && position - block->position < block->code.code_bytes ? block : nullptr;
 }
 
 void TranslationCache::try_link(CachedBlock& from, const u8* host_return, CachedBlock& to) {
@@ -149,7 +168,8 @@ void TranslationCache::try_link(CachedBlock& from, const u8* host_return, Cached
 }
 
 void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block) {
-    jump_cache_[ir::jump_cache_index(rip)] = {rip, key, block.entry + block.code.saved_entry, 0};
+    jump_cache_[ir::jump_cache_index(rip)] =
+        jump_cache_[ir::jump_cache_second_index(rip)] = {rip, key, block.entry + block.code.saved_entry, 0};
 }
 
 void TranslationCache::clear_jump_cache() {
@@ -173,8 +193,11 @@ void TranslationCache::detach(CachedBlock& block) {
         backend_->unlink(block.entry, block.code.links[link.site]);
         link.unlink();
     }
-    ir::Context::JumpCacheEntry& jump = jump_cache_[ir::jump_cache_index(block.key.rip)];
-    if (jump.host == block.entry + block.code.saved_entry) jump = {};
+    for (const u64 index :
+         {ir::jump_cache_index(block.key.rip), ir::jump_cache_second_index(block.key.rip)}) {
+        ir::Context::JumpCacheEntry& jump = jump_cache_[index];
+        if (jump.host == block.entry + block.code.saved_entry) jump = {};
+    }
     for (unsigned part = 0; part < 2; ++part)
         if (block.source.bytes[part]) drop_page(block.source.gpa[part] >> 12);
 }

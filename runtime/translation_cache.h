@@ -127,7 +127,9 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
 
     u8 const* reserve(u64& position); // kMaxBlockBytes of ring
     void evict_oldest();
-    void detach(CachedBlock& block); // out of every index but the ring
+    void note_place(u64 position, u64 end); // of the block at the back of the ring
+    CachedBlock* at_position(u64 position); // the last that begins at or before it
+    void detach(CachedBlock& block);        // out of every index but the ring
     void drop_page(u64 page);
 
     softmmu::PhysicalMap& map_;
@@ -144,6 +146,11 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     u64 ring_start_ = 0, ring_bytes_ = 0;           // in the buffer
     u64 head_ = 0;                                  // position of the next block
     u64 alive_ = 0;
+    // by_host: for each so many bytes of the ring, the number (counted from the start) of the last block
+    // that begins at or before them.
+    static constexpr u64 kGranule = 256;
+    std::vector<u32> granules_;
+    u32 popped_ = 0; // the number of ring_.front()
     std::vector<ir::Context::JumpCacheEntry> jump_cache_;
     Counters counters_;
 };

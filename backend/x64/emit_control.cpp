@@ -253,7 +253,7 @@ void Emitter::far_jump(u64 target) {
     a.jne(miss);
     a.jmp(field(offsetof(Entry, host)));
     a.bind(miss);
-    jump_to(stubs_.exit_lookup);
+    jump_to(stubs_.jump_missed);
 }
 
 void Emitter::link_stub(const OutOfLine& o) {
@@ -360,7 +360,7 @@ void Emitter::emit_JumpInd(const Inst& inst) {
 
 void Emitter::lookup_miss(const OutOfLine&) {
     a.mov(x86::rcx, x86::r13);
-    call_to(stubs_.exit_jump);
+    call_to(stubs_.jump_missed_called);
 }
 
 // Mostly a return to the call that the block has followed.

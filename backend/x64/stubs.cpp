@@ -273,6 +273,42 @@ class StubWriter {
         a.bind(miss);
         exit_lookup();
     }
+    // Moves the entry to the first level, for the next time.
+    void jump_missed(bool called) {
+        using Entry = Context::JumpCacheEntry;
+        static_assert(sizeof(Entry) == 1 << 5);
+        const Label miss = a.newLabel();
+        const auto second = [&](size_t field) {
+            return x86::ptr(x86::r14, i32(Context::jump_cache_second * sizeof(Entry) + field), 8);
+        };
+        a.mov(x86::r14, x86::rcx);
+        a.shr(x86::r14, Context::jump_cache_second_bits);
+        a.xor_(x86::r14d, x86::ecx);
+        a.and_(x86::r14d, (1 << Context::jump_cache_second_bits) - 1);
+        a.shl(x86::r14d, 5);
+        a.add(x86::r14, FIELD(jump_cache, 8));
+        a.cmp(x86::rcx, second(offsetof(Entry, pc)));
+        a.jne(miss);
+        a.mov(x86::r13, FIELD(key, 8));
+        a.cmp(x86::r13, second(offsetof(Entry, key)));
+        a.jne(miss);
+        a.mov(x86::r14, second(offsetof(Entry, host)));
+        a.mov(x86::r13d, x86::ecx);
+        a.and_(x86::r13d, (1 << Context::jump_cache_bits) - 1);
+        a.shl(x86::r13d, 5);
+        a.add(x86::r13, FIELD(jump_cache, 8));
+        a.mov(x86::ptr(x86::r13, offsetof(Entry, pc), 8), x86::rcx);
+        a.mov(x86::rcx, FIELD(key, 8));
+        a.mov(x86::ptr(x86::r13, offsetof(Entry, key), 8), x86::rcx);
+        a.mov(x86::ptr(x86::r13, offsetof(Entry, host), 8), x86::r14);
+        if (called) a.lea(x86::rsp, stack(8)); // nobody returns
+        a.jmp(x86::r14);
+        a.bind(miss);
+        if (called)
+            exit_jump();
+        else
+            exit_lookup();
+    }
     void exit_lookup() {
         a.mov(FIELD(host_return, 8), 0);
         exit_with(Exit::Lookup);
@@ -540,6 +576,8 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vecto
         }
         stubs.commit = here(), w.commit();
         stubs.call = here(), w.call();
+        stubs.jump_missed = here(), w.jump_missed(false);
+        stubs.jump_missed_called = here(), w.jump_missed(true);
         stubs.exit_link = here(), w.exit_link();
         stubs.look_up = here(), w.look_up();
         stubs.exit_lookup = here(), w.exit_lookup();

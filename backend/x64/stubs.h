@@ -36,6 +36,9 @@ struct Stubs {
     // Leaving; rip in RCX.
     const u8* look_up =
         nullptr; // CALL, RCX = target rip: what exit_link became for a target that must not be linked
+    // What the first level of the jump cache does not hold: the second level, or exit_lookup; and exit_jump.
+    const u8* jump_missed = nullptr;        // jumped to; flags saved
+    const u8* jump_missed_called = nullptr; // the same, but called
     const u8* exit_link = nullptr;   // called; flags in EFLAGS; Exit::Lookup
     const u8* exit_lookup = nullptr; // jumped to; flags saved; Exit::Lookup
     const u8* exit_jump = nullptr;   // the same, but called: who left is known

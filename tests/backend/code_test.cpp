@@ -110,6 +110,40 @@ TEST(Links, IntoAnotherPageGoThroughTheJumpCache) {
     EXPECT_EQ(m.ctx().rip, 0x2000u);
 }
 
+// Two targets that have one place in the first level: what is found in the second level moves there.
+TEST(Links, TheSecondLevelOfTheJumpCacheTakesTurns) {
+    for (const bool indirect : {false, true}) {
+        Machine m;
+        const u64 targets[] = {0x2000, 0x2000 + (u64{1} << Context::jump_cache_bits)};
+        for (const u64 target : targets) {
+            const auto to = m.compile(adding(target, 3, i32(target), 0x3000));
+            m.jump_cache[jump_cache_second_index(target)] = {
+                .pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
+        }
+        EXPECT_EQ(jump_cache_index(targets[0]), jump_cache_index(targets[1]));
+        for (const u64 target : {targets[0], targets[1], targets[0]}) {
+            Block b = block_at(0x1000);
+            Builder j(b);
+            j.insn(0);
+            indirect ? j.jump_ind(kRax) : j.jump(target);
+            const auto from = m.compile(b);
+            m.ctx().gpr[0] = target;
+            m.ctx().gpr[3] = 0;
+            m.ctx().flags = kCF | kOF;
+            m.backend->run(m.ctx(), from.entry);
+            EXPECT_EQ(m.ctx().rip, 0x3000u);
+            EXPECT_EQ(m.ctx().gpr[3], target);
+            const Context::JumpCacheEntry& first = m.jump_cache[jump_cache_index(target)];
+            EXPECT_EQ(first.pc, target);
+            EXPECT_EQ(first.host, m.jump_cache[jump_cache_second_index(target)].host);
+            ++m.ctx().key; // another epoch
+            m.backend->run(m.ctx(), from.entry);
+            EXPECT_EQ(m.ctx().rip, target) << "neither level knows it";
+            --m.ctx().key;
+        }
+    }
+}
+
 // while (--rcx) rax += 2, as one linked block.
 Block loop(u64 pc) {
     Block b = block_at(pc, 3);

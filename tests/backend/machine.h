@@ -92,7 +92,7 @@ class Machine {
   public:
     explicit Machine(backend::Options options = {})
         : vcpu(std::make_unique<Vcpu>()), memory(std::make_unique<FlatMemory>(*vcpu)), buffer(make_buffer()),
-          jump_cache(1u << ir::Context::jump_cache_bits) {
+          jump_cache(ir::Context::jump_cache_entries) {
         options.tlb_offset =
             reinterpret_cast<const u8*>(&vcpu->tlb.tables()) - reinterpret_cast<const u8*>(&vcpu->ctx);
         auto made = backend::Backend::create(*buffer, options, log);

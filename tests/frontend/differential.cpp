@@ -30,7 +30,7 @@ Machine::Machine(Executor executor) : executor_(std::move(executor)) {
     mmu_ = std::make_unique<softmmu::Mmu>(*map_, tlb_, log_);
     memory_ = std::make_unique<GuestMemory>(*mmu_);
     model_.features.set();
-    jump_cache_.resize(1u << ir::Context::jump_cache_bits);
+    jump_cache_.resize(ir::Context::jump_cache_entries);
     cpu_.model = &model_;
     cpu_.mmu = mmu_.get();
     cpu_.log = &log_;

@@ -14,7 +14,7 @@ SystemMachine::SystemMachine(const char* cpu_spec) : cpu_storage(std::make_uniqu
     model = *make_model(cpu_spec);
     translator = std::make_unique<Translator>(*mmu, log);
     translator->set_follow_calls(false); // record() reads the instructions of a block one after the other
-    jump_cache.resize(1u << ir::Context::jump_cache_bits);
+    jump_cache.resize(ir::Context::jump_cache_entries);
     cpu.model = &model;
     cpu.platform = &platform;
     cpu.mmu = mmu.get();

@@ -230,6 +230,8 @@ class Lister {
                                                                {set.look_up, "look_up"},
                                                                {set.exit_link, "exit_link"},
                                                                {set.exit_lookup, "exit_lookup"},
+                                                               {set.jump_missed, "jump_missed"},
+                                                               {set.jump_missed_called, "jump_missed_called"},
                                                                {set.exit_event, "exit_event"},
                                                                {set.exit_jump, "exit_jump"},
                                                                {set.exit_side, "exit_side"},

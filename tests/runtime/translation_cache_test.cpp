@@ -214,6 +214,11 @@ TEST_F(Cache, TheRingTakesTheOldestAway) {
     CachedBlock* old = cache->find({rip - 0x40, rip - 0x40, 1}); // the last before the end of the ring
     ASSERT_NE(old, nullptr);
     EXPECT_EQ(cache->by_host(old->entry + 1), old) << "positions of the round before are found too";
+    for (u64 at = rip - 0x20; at > 0x3000 && cache->find({at, at, 1}); at -= 0x20) {
+        CachedBlock* b = cache->find({at, at, 1});
+        ASSERT_EQ(cache->by_host(b->entry + 1), b);
+        ASSERT_EQ(cache->by_host(b->entry + b->code.code_bytes), b);
+    }
     for (unsigned i = 0; i < 20000; ++i) // and several times around
         ASSERT_NE(add(0x800000 + (i % 0x1000) * 16, 0x800000, 4, 3 + i / 0x1000), nullptr);
     EXPECT_LE(cache->bytes_used(), cache->bytes_total());
@@ -229,6 +234,7 @@ TEST_F(Cache, TheJumpCacheForgetsInvalidatedBlocks) {
     cache->invalidate(*a);
     EXPECT_EQ(e.host, nullptr);
     EXPECT_EQ(e.key, 0u);
+    EXPECT_EQ(cache->jump_cache()[ir::jump_cache_second_index(0x1000)].host, nullptr);
     CachedBlock* b = add(0x1000, 0x1010);
     cache->remember_jump(0x1000, 0x55, *b);
     cache->clear_jump_cache();
