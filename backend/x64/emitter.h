@@ -171,6 +171,9 @@ class Emitter final : private asmjit::ErrorHandler {
     void end_shared_region();
     void region_alone(const OutOfLine& o);
     void meet_flags(FlagsAt at);
+
+    // ---- the accesses themselves, on a host operand (emit_load.cpp, emit_rmw.cpp, emit_vector.cpp)
+    void load_to(const Inst& inst, const Mem& m);
     void store_op(const Inst& inst, const Mem& m);
     void vstore_op(const Inst& inst, const Mem& m);
     void rmw_op(const Inst& inst, const Mem& m);
@@ -178,7 +181,6 @@ class Emitter final : private asmjit::ErrorHandler {
     void rmw_bit(const Inst& inst, const Mem& m);
     void rmw_exchange(const Inst& inst, const Mem& m);
     void rmw_compare(const Inst& inst, const Mem& m);
-    void load_to(const Inst& inst, const Mem& m);
     bool rmw_by_interpreter(const Inst& inst) const;
 
     // ---- arithmetic (emit_arith.cpp)
