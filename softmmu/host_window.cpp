@@ -16,6 +16,8 @@ constexpr u64 kPage = PhysicalMap::page_size;
 // The start must be a positive 32-bit displacement, with room behind it for an operand.
 constexpr u64 kFirst = 256 * MiB, kLast = 1792 * MiB, kStep = 256 * MiB;
 
+constexpr std::chrono::milliseconds kBetweenDrops{100};
+
 u64 mapping_limit() {
     u64 limit = 65530; // the kernel's default
     std::ifstream("/proc/sys/vm/max_map_count") >> limit;
@@ -89,6 +91,13 @@ HostWindow::Mapped HostWindow::map(u64 linear, const u8* host, u64 pages) {
     counters_.mapped_pages += pages;
     mapped.pages = pages;
     return mapped;
+}
+
+void HostWindow::drop_other_mapping() {
+    const Clock::time_point now = Clock::now();
+    if (now - dropped_ < kBetweenDrops) return;
+    dropped_ = now;
+    madvise(const_cast<u8*>(map_.ram()), map_.ram_bytes(), MADV_DONTNEED);
 }
 
 } // namespace dragoman::softmmu

@@ -11,6 +11,7 @@
 #include "base/types.h"
 #include "softmmu/physical_map.h"
 
+#include <chrono>
 #include <memory>
 #include <vector>
 
@@ -41,6 +42,11 @@ class HostWindow {
     // Maps `pages` pages of RAM that are contiguous in both. None: not RAM, or the host refuses.
     Mapped map(u64 linear, const u8* host, u64 pages);
 
+    // To be called now and then. What is in the window and was reached at PhysicalMap::ram() too counts twice
+    // in the process's resident set: this empties the host's page tables for the latter, which are filled
+    // again, page by page, where it is used still.
+    void drop_other_mapping();
+
     struct Counters { // for `info jit`
         u64 mapped_pages = 0, calls = 0, clears = 0;
     };
@@ -62,6 +68,8 @@ class HostWindow {
     std::unique_ptr<u32[], Free> slots_; // frame; 0: empty
     u64 mappings_ = 0, limit_;           // mappings_: an upper bound of what the host has to keep
     Counters counters_;
+    using Clock = std::chrono::steady_clock;
+    Clock::time_point dropped_{};
 };
 
 } // namespace dragoman::softmmu

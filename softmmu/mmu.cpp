@@ -83,6 +83,8 @@ u8* Mmu::direct(u64 linear, u32 size, AccessKind kind, View view, const Translat
         return write && page.has_code && map_.hits_code(t.gpa, size) ? nullptr : host;
     }
 
+    constexpr u32 kFillsBetweenDrops = 4096; // as many pages at most became resident in between
+    if (window_ && ++fills_ % kFillsBetweenDrops == 0) window_->drop_other_mapping();
     TlbEntry& entry = tlb_.lead_to(view, linear, host, t.mapping);
     const u64 tag = align_down(linear, kPageSize);
     entry.read_tag = tag;

@@ -153,6 +153,7 @@ class Mmu final : public MapListener {
     PhysicalMap& map_;
     Tlb& tlb_;
     HostWindow* window_ = nullptr;
+    u32 fills_ = 0;
     Log& log_;
     PagingState paging_;
     Epochs epochs_;

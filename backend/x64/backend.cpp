@@ -28,6 +28,7 @@ class X64Backend final : public Backend {
         const u8* code = emitter_.compile(block, at, room, out);
         if (!code) return false;
         std::memcpy(buffer_.writable_of(at), code, out.code_bytes);
+        buffer_.written(at + out.code_bytes);
         return true;
     }
 

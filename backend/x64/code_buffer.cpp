@@ -35,6 +35,15 @@ Result<std::unique_ptr<CodeBuffer>> CodeBuffer::create(u64 bytes) {
     return std::unique_ptr<CodeBuffer>(new CodeBuffer(static_cast<u8*>(rw), static_cast<u8*>(rx), bytes));
 }
 
+void CodeBuffer::written(const u8* rx_end) {
+    constexpr u64 kStep = 2 * MiB;
+    const u64 end = u64(rx_end - rx_);
+    if (end < dropped_) dropped_ = 0; // the buffer is filled anew
+    if (end - dropped_ < kStep) return;
+    dropped_ = end;
+    madvise(rw_, bytes_, MADV_DONTNEED); // a shared mapping: the file keeps the code
+}
+
 CodeBuffer::~CodeBuffer() {
     munmap(rw_, bytes_);
     munmap(rx_, bytes_);
