@@ -5,7 +5,11 @@
 
 #include <gtest/gtest.h>
 
+#include <cinttypes>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
+#include <sstream>
 
 namespace dragoman::softmmu {
 namespace {
@@ -204,6 +208,31 @@ TEST_F(Window, GivesAllSlotsUpNearTheLimit) {
             }
     }
     EXPECT_GE(window->counters().clears, 2u);
+}
+
+// Pages of RAM that the host's page tables for PhysicalMap::ram() hold.
+u64 resident_at_ram(const PhysicalMap& map) {
+    std::ifstream maps("/proc/self/smaps");
+    std::ostringstream start;
+    start << std::hex << reinterpret_cast<u64>(map.ram()) << '-';
+    bool here = false;
+    for (std::string line; std::getline(maps, line);) {
+        if (line.find('-') < line.find(' ')) here = line.starts_with(start.str());
+        if (u64 kib = 0; here && std::sscanf(line.c_str(), "Rss: %" SCNu64, &kib) == 1) return kib / 4;
+    }
+    return ~u64{0};
+}
+
+TEST_F(Window, WhatIsMappedTwiceIsNotResidentTwice) {
+    for (u64 n = 0; n < 256; ++n)
+        put<u64>(0x400000 + n * 0x1000, n + 1);
+    ASSERT_GE(resident_at_ram(*map), 256u);
+    window->drop_other_mapping();
+    EXPECT_EQ(resident_at_ram(*map), 0u);
+    for (u64 n = 0; n < 256; ++n)
+        ASSERT_EQ(get(0x400000 + n * 0x1000), n + 1) << "lost what RAM held";
+    window->drop_other_mapping(); // too soon after the one before
+    EXPECT_GE(resident_at_ram(*map), 256u);
 }
 
 } // namespace
