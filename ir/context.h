@@ -1,9 +1,11 @@
-// The state that IR ops work on: one per vCPU. Generated code addresses it through the GS segment base (GS:0 is the
-// first byte of Context), the interpreter through a reference. The frontend's CPU state derives from it.
+// The state that IR ops work on: one per vCPU. Generated code addresses it through the GS segment base (GS:0
+// is the first byte of Context), the interpreter through a reference. The frontend's CPU state derives from
+// it.
 //
 // At rest (outside generated code) everything here is exact for the instruction boundary at `rip`.
 #pragma once
 
+#include "base/time_line.h"
 #include "base/types.h"
 #include "ir/flags.h"
 
@@ -20,7 +22,8 @@ enum class Exit : u32 {
     Event,   // something to do at an instruction boundary: interrupt, timer, request (Context::poll was set)
     Lookup,  // ordinary end of a block whose successor is not linked: `rip` is set, find the next one
     Fault,   // an exception is recorded in Context::fault; the faulting instruction changed nothing
-    Restart, // the instruction at `rip` must run again alone, in a block of its own (it writes the running block)
+    Restart, // the instruction at `rip` must run again alone, in a block of its own (it writes the running
+             // block)
     Halt,    // HLT: wait for an interrupt
     Shutdown // triple fault
 };
@@ -43,10 +46,10 @@ struct Segment {
 
 enum class Seg : u8 { ES, CS, SS, DS, FS, GS, None };
 
-// x87 state. st[i] is ST(i) (relative to TOP), in the 80-bit memory format in the first 10 bytes; MMn is the mantissa
-// of the register whose physical number is n: st[(n - TOP) & 7].
-// Laid out as XSAVE does it for component 0 (SDM vol. 1, 13.4.1), so that generated code can move it to and from the
-// host's FPU; what the host has to say about its own last instruction is kept apart from the guest's.
+// x87 state. st[i] is ST(i) (relative to TOP), in the 80-bit memory format in the first 10 bytes; MMn is the
+// mantissa of the register whose physical number is n: st[(n - TOP) & 7]. Laid out as XSAVE does it for
+// component 0 (SDM vol. 1, 13.4.1), so that generated code can move it to and from the host's FPU; what the
+// host has to say about its own last instruction is kept apart from the guest's.
 struct alignas(64) Fpu {
     u16 control, status; // status without its TOP field; TOP is in `top`
     u8 tag;              // abridged: bit n = physical register n is not empty (FXSAVE, SDM vol. 1, 10.5.1.1)
@@ -58,7 +61,7 @@ struct alignas(64) Fpu {
     u8 host_vectors[304];
     u64 ip, dp;
     u16 opcode, cs, ds;
-    u8 top; // physical number of ST(0)
+    u8 top;                             // physical number of ST(0)
     alignas(64) u64 host_components[8]; // XSTATE_BV and the rest of the XSAVE header
 };
 static_assert(offsetof(Fpu, st) == 32 && offsetof(Fpu, ip) == 464 && offsetof(Fpu, host_components) == 512);
@@ -69,28 +72,33 @@ inline constexpr unsigned kTemps = 16;
 struct alignas(64) Context {
     u64 gpr[kGprs] = {}; // RAX RCX RDX RBX RSP RBP RSI RDI R8..R15: the encoding's numbers
     u64 tmp[kTemps] = {};
-    u64 rip = 0;   // linear offset in CS, not an address: the linear address is seg[CS].base + rip
-    Flags flags = 0; // arithmetic flags only; the rest of EFLAGS is in the fields below and in the frontend's state
+    u64 rip = 0; // linear offset in CS, not an address: the linear address is seg[CS].base + rip
+    Flags flags =
+        0; // arithmetic flags only; the rest of EFLAGS is in the fields below and in the frontend's state
 
     u32 poll = 0; // not 0: leave at the next poll. Also set by other threads (std::atomic_ref, relaxed)
-    u8 interrupt_flag = 0;  // EFLAGS.IF, the *virtual* interrupt flag: the host's is never touched
-    u8 direction_flag = 0;  // EFLAGS.DF
-    u8 interrupt_line = 0;  // INTR is asserted by an interrupt controller (NMI and the like come through `poll`)
+    u8 interrupt_flag = 0; // EFLAGS.IF, the *virtual* interrupt flag: the host's is never touched
+    u8 direction_flag = 0; // EFLAGS.DF
+    u8 interrupt_line =
+        0; // INTR is asserted by an interrupt controller (NMI and the like come through `poll`)
     u8 interrupt_shadow = 0; // after STI or MOV SS: no interrupt before the next instruction has ended
     u8 cpl = 0;
-    u8 vector_bytes = 16; // how much of a vector register instructions can reach now: 16, 32 (AVX), 64 (AVX-512)
+    u8 vector_bytes =
+        16;      // how much of a vector register instructions can reach now: 16, 32 (AVX), 64 (AVX-512)
     u8 view = 0; // softmmu::View of data accesses now, follows CPL, CR4.SMAP and EFLAGS.AC
     Exit exit = Exit::None;
     Fault fault;
 
-    // Counts down by the guest instructions retired. Lives in a host register inside generated code; goes negative
-    // when the budget given by the run loop is used up, which ends the run at the next poll.
+    // Counts down by the guest instructions retired. Lives in a host register inside generated code; goes
+    // negative when the budget given by the run loop is used up, which ends the run at the next poll.
     i64 budget = 0;
 
-    // The mode part of the block key, and the epoch of address translation: together they validate jump cache entries.
+    // The mode part of the block key, and the epoch of address translation: together they validate jump cache
+    // entries.
     u64 key = 0;
 
-    // Host PC after the call from generated code into a helper or slow path that is in progress; 0 in the interpreter.
+    // Host PC after the call from generated code into a helper or slow path that is in progress; 0 in the
+    // interpreter.
     u64 host_return = 0;
     // The block the interpreter runs, with the index of the guest instruction in it; null in generated code.
     const Block* interpreted_block = nullptr;
@@ -98,14 +106,16 @@ struct alignas(64) Context {
 
     u32 mxcsr = 0x1f80;
     u32 host_mxcsr = 0x1f80; // what C++ code runs with
-    u32 x87_here = 1; // the x87 state is in `fpu`: always so outside of generated code, which may keep it in the host's FPU
+    u32 x87_here = 1; // the x87 state is in `fpu`: always so outside of generated code, which may keep it in
+                      // the host's FPU
     Segment seg[6];
+    TimeLine time; // of the op TimeStamp
 
     struct JumpCacheEntry {
-        u64 pc = 0;          // rip of a block
-        u64 key = 0;         // the key under which it was found; 0 matches no key
+        u64 pc = 0;                 // rip of a block
+        u64 key = 0;                // the key under which it was found; 0 matches no key
         const void* host = nullptr; // its entry for those who come with the flags saved
-        u64 unused = 0; // 32 bytes, so that the index is a shift
+        u64 unused = 0;             // 32 bytes, so that the index is a shift
     };
     // Two levels, one behind the other: what generated code looks into in line, and what has more room.
     static constexpr unsigned jump_cache_bits = 14, jump_cache_second_bits = 16;
@@ -115,8 +125,8 @@ struct alignas(64) Context {
 
     class Memory* memory = nullptr;
 
-    // ZMM0..31; XMMn and YMMn are the low 16 and 32 bytes of vec[n]. Generated code keeps the low `vector_bytes` bytes of
-    // the first 16 in host registers.
+    // ZMM0..31; XMMn and YMMn are the low 16 and 32 bytes of vec[n]. Generated code keeps the low
+    // `vector_bytes` bytes of the first 16 in host registers.
     alignas(64) u8 vec[32][64] = {};
     u64 opmask[8] = {}; // K0..7
     Fpu fpu{};

@@ -195,6 +195,10 @@ bool run_LoadState(Context& ctx, const Inst& inst) {
     write(ctx, inst.d, 8, value);
     return true;
 }
+bool run_TimeStamp(Context& ctx, const Inst& inst) {
+    write(ctx, inst.d, 8, ctx.time.at(host_counter()));
+    return true;
+}
 bool run_StoreState(Context& ctx, const Inst& inst) {
     const u64 value = read(ctx, inst.a, inst.size, inst.imm2);
     std::memcpy(reinterpret_cast<u8*>(&ctx) + inst.imm, &value, inst.size);

@@ -19,7 +19,11 @@ void handle(int, siginfo_t* info, void*) {
 
 } // namespace
 
-Alarm::Alarm(std::function<void()> ring) : ring_(std::move(ring)) {
+Alarm::Alarm(std::function<void()> ring)
+    : ring_([this, ring = std::move(ring)] {
+          rung_.store(true, std::memory_order_relaxed);
+          ring();
+      }) {
     struct sigaction action {};
     action.sa_sigaction = handle;
     action.sa_flags = SA_SIGINFO | SA_RESTART;
@@ -41,13 +45,14 @@ Alarm::~Alarm() {
 }
 
 void Alarm::set_deadline(u64 now, u64 deadline) {
-    if (deadline == deadline_ && deadline > now) return;
+    if (deadline == deadline_ && deadline > now && !rung_.load(std::memory_order_relaxed)) return;
     set(deadline == never ? never : deadline > now ? deadline - now : 0);
     deadline_ = deadline;
 }
 
 void Alarm::set(u64 ns) {
     deadline_ = never;
+    rung_.store(false, std::memory_order_relaxed);
     itimerspec spec{};
     if (ns != never) {
         if (ns == 0) ns = 1;

@@ -5,6 +5,7 @@
 
 #include "base/types.h"
 
+#include <atomic>
 #include <ctime>
 #include <functional>
 
@@ -22,12 +23,13 @@ class Alarm {
     static constexpr u64 never = ~u64{0};
     // Host monotonic time, in nanoseconds from now; 0 rings at once. Replaces the earlier setting.
     void set(u64 ns);
-    // Rings when a clock that shows `now` will show `deadline`; at once if it has passed, also if the same
-    // deadline has rung before. While it is ahead, asking for it again costs nothing.
+    // Rings when a clock that shows `now` will show `deadline`; at once if it has passed. Asking for it again
+    // costs nothing, unless it has rung: for a clock that runs slower than the host's it may have rung early.
     void set_deadline(u64 now, u64 deadline);
 
   private:
     std::function<void()> ring_;
+    std::atomic<bool> rung_{false}; // since it was set
     timer_t timer_{};
     u64 deadline_ = never;
 };

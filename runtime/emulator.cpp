@@ -1,6 +1,5 @@
 #include "runtime/emulator.h"
 
-#include "frontend/x86/system_registers.h"
 #include "runtime/board.h"
 #include "runtime/gdb_stub.h"
 #include "runtime/monitor.h"
@@ -224,6 +223,7 @@ Status Emulator::boot() {
 
 void Emulator::service() {
     waker_.dispatch();
+    if (clock_.follow()) time_changed();
     if (running_) {
         disks_.deliver();
         scheduler_.run_due();

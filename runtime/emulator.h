@@ -1,6 +1,7 @@
 // The whole emulator: the machine, its processor, and what connects both to the host.
 #pragma once
 
+#include "frontend/x86/system_registers.h"
 #include "hw/core/png_writer.h"
 #include "hw/machine/pc.h"
 #include "hw/sdl_display.h"
@@ -96,6 +97,9 @@ class Emulator final : private x86::Platform {
     void shutdown_report();
     void take_panic(u8 events);
     void watchdog_expired();
+    void time_changed() {
+        if (vcpu_) x86::update_time(vcpu_->cpu());
+    }
     void set_deadline();
     void refresh_display();
 
@@ -103,6 +107,9 @@ class Emulator final : private x86::Platform {
     u32 port_in(u16 port, unsigned size) override { return pc_->port_in(port, size); }
     void port_out(u16 port, unsigned size, u32 value) override { pc_->port_out(port, size, value); }
     u64 time_stamp() override { return clock_.now(); } // 1 GHz
+    const TimeLine* time_line() override {
+        return options_.inline_time && !options_.verify ? clock_.line() : nullptr;
+    }
     u64 tsc_hz() override { return 1'000'000'000; }
     bool random(u64& value) override;
     u8 apic_tpr() override { return pc_->lapic().tpr(); }

@@ -58,6 +58,7 @@ void Emulator::stop_machine(StopReason why) {
     running_ = false;
     stopped_as_ = why == StopReason::Requested ? "paused" : "debug";
     clock_.stop();
+    time_changed();
     vcpu_->request_stop();
     events_.announce({"STOP", {}});
     if (stop_listener_) stop_listener_(why);
@@ -72,6 +73,7 @@ void Emulator::continue_machine() {
     if (!std::exchange(running_, true)) events_.announce({"RESUME", {}});
     disks_.retry();
     clock_.go();
+    time_changed();
     vcpu_->kick();
 }
 

@@ -89,6 +89,7 @@ struct Options {
     ir::PassSwitches passes;   // -passes
     bool side_exits = true;    // the same
     bool follow_calls = true;  // the same
+    bool inline_time = true;   // the same
     backend::Options emission; // the same: its switches
 
     std::string kernel, initrd, append;

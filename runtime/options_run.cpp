@@ -47,7 +47,7 @@ std::string pass_names() {
         names += std::string(pass.name) + " ";
     for (const backend::Switch& s : backend::kSwitches)
         names += std::string(s.name) + " ";
-    return names + "side-exits follow-calls";
+    return names + "side-exits follow-calls inline-time";
 }
 
 Complaint set_passes(Options& o, const std::string& text) {
@@ -60,6 +60,7 @@ Complaint set_passes(Options& o, const std::string& text) {
         }
         if (on && (key == "all" || key == "side-exits")) o.side_exits = *on, known = true;
         if (on && (key == "all" || key == "follow-calls")) o.follow_calls = *on, known = true;
+        if (on && (key == "all" || key == "inline-time")) o.inline_time = *on, known = true;
         for (const backend::Switch& s : backend::kSwitches)
             if (on && (key == "all" || key == s.name)) o.emission.*s.on = *on, known = true;
         if (!known && !(on && o.passes.set(key, *on)))

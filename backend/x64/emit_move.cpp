@@ -172,4 +172,27 @@ void Emitter::emit_StoreState(const Inst& inst) {
     }
 }
 
+// RDTSC and the multiplication take RAX and RDX, which hold the saved flags and guest RDX.
+void Emitter::emit_TimeStamp(const Inst& inst) {
+    if (!bmi2()) clobber(needed_before_);
+    const bool saved = at_ == FlagsAt::Saved || at_ == FlagsAt::Both;
+    if (saved) a.mov(x86::r14, x86::rax);
+    a.mov(x86::rcx, x86::rdx);
+    a.rdtsc();
+    if (bmi2()) {
+        a.rorx(x86::rdx, x86::rdx, 32);
+        a.lea(x86::rdx, x86::ptr(x86::rdx, x86::rax));
+        a.mulx(x86::rdx, x86::rax, in_context(offsetof(Context, time) + offsetof(TimeLine, scale), 8));
+    } else {
+        a.shl(x86::rdx, 32);
+        a.or_(x86::rax, x86::rdx);
+        a.mul(in_context(offsetof(Context, time) + offsetof(TimeLine, scale), 8));
+    }
+    a.mov(x86::rax, in_context(offsetof(Context, time) + offsetof(TimeLine, offset), 8));
+    a.lea(x86::rax, x86::ptr(x86::rax, x86::rdx));
+    a.mov(x86::rdx, x86::rcx);
+    define(inst.d, 8, host::flags);
+    if (saved) a.mov(x86::rax, x86::r14);
+}
+
 } // namespace dragoman::backend

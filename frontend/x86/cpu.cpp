@@ -58,6 +58,11 @@ void wake(Cpu& cpu) {
     cpu.halted = cpu.monitor.waiting = false;
 }
 
+void update_time(Cpu& cpu) {
+    const TimeLine* line = cpu.platform ? cpu.platform->time_line() : nullptr;
+    if (line) cpu.time = {line->scale, line->offset + cpu.tsc_offset};
+}
+
 void reset(Cpu& cpu) {
     Cpu fresh;
     fresh.debug_version = cpu.debug_version + 1;
@@ -97,6 +102,7 @@ void reset(Cpu& cpu) {
         fresh.tsc_offset = fresh.mperf_offset = fresh.aperf_offset = before_zero;
     }
     cpu = std::move(fresh);
+    update_time(cpu);
     update_paging(cpu);
     flush_translations(cpu, false);
 }

@@ -60,6 +60,7 @@ u32 pack(const Mode& m) {
     put(m.avx, 1);
     put(m.x87_unmasked, 1);
     put(m.avx512, 1);
+    put(m.tsc_refused, 1);
     return v;
 }
 
@@ -92,6 +93,7 @@ Mode unpack(u32 packed) {
     m.avx = get(1);
     m.x87_unmasked = get(1);
     m.avx512 = get(1);
+    m.tsc_refused = get(1);
     return m;
 }
 
@@ -125,6 +127,7 @@ Mode current_mode(const Cpu& cpu) {
     m.x87_unmasked = ~cpu.fpu.control & 0x3f;
     m.avx = cpu.avx_enabled();
     m.avx512 = cpu.avx512_enabled();
+    m.tsc_refused = (cpu.cr4 & kCr4TSD) && cpu.cpl != 0;
     return m;
 }
 

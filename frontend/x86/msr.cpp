@@ -56,11 +56,13 @@ bool write_tsc(Cpu& cpu, u32, u64 value) { // IA32_TSC_ADJUST moves by as much (
     const u64 delta = value - time_stamp(cpu);
     cpu.tsc_offset += delta;
     cpu.tsc_adjust += delta;
+    update_time(cpu);
     return true;
 }
 bool write_tsc_adjust(Cpu& cpu, u32, u64 value) {
     cpu.tsc_offset += value - cpu.tsc_adjust;
     cpu.tsc_adjust = value;
+    update_time(cpu);
     return true;
 }
 
@@ -165,7 +167,8 @@ constexpr MsrRow kMsrs[] = {
      read_machine_check, write_machine_check, kAll},
     {0xda0, 0xda0, "IA32_XSS", Xsaves, read_constant<0>, ignore_write, 0}, // no supervisor components
     {0x6e1, 0x6e1, "IA32_PKRS", Pks, read_field<&Cpu::pkrs>, write_pkrs, kLow32},
-    // Systems try these, going by the processor's number; without VMX, SMX and SGX, or on a processor of another
+    // Systems try these, going by the processor's number; without VMX, SMX and SGX, or on a processor of
+    // another
     // family, they raise #GP (SDM vol. 4, 2.1 to 2.17).
     {0x3a, 0x3a, "IA32_FEATURE_CONTROL", Base, nullptr, nullptr, 0},
     {0xce, 0xce, "MSR_PLATFORM_INFO", Base, nullptr, nullptr, 0},

@@ -1,6 +1,7 @@
 // What surrounds the processor, as its instructions see it. Implemented by the runtime.
 #pragma once
 
+#include "base/time_line.h"
 #include "base/types.h"
 
 namespace dragoman::x86 {
@@ -11,6 +12,9 @@ class Platform {
     virtual u32 port_in(u16 port, unsigned size) = 0;
     virtual void port_out(u16 port, unsigned size, u32 value) = 0;
     virtual u64 time_stamp() = 0; // TSC before Cpu::tsc_offset
+    // What time_stamp() follows; null: it is to be asked each time. Whoever changes the line calls
+    // update_time.
+    virtual const TimeLine* time_line() { return nullptr; }
     virtual u64 tsc_hz() = 0;
     virtual bool random(u64& value) = 0; // RDRAND, RDSEED
 
@@ -24,8 +28,8 @@ class Platform {
 
     // The interrupt acknowledge cycle: the vector, or -1 if the request has gone away.
     virtual int acknowledge_interrupt() = 0;
-    virtual void fpu_error(bool level) = 0;  // FERR#, to IRQ 13
-    virtual bool fpu_errors_ignored() = 0;   // IGNNE#
+    virtual void fpu_error(bool level) = 0;          // FERR#, to IRQ 13
+    virtual bool fpu_errors_ignored() = 0;           // IGNNE#
     virtual void system_management(bool active) = 0; // SMIACT#: SMRAM is seen while active
 };
 

@@ -214,16 +214,9 @@ u64 wrmsr_helper(ir::Context& ctx, u64, u64, u64) {
     return 0;
 }
 
-// imm: 1 for RDTSCP
-u64 rdtsc_helper(ir::Context& ctx, u64, u64, u64 imm) {
-    Cpu& cpu = cpu_of(ctx);
-    if ((cpu.cr4 & kCr4TSD) && cpu.cpl != 0) {
-        raise(ctx, kGP, 0);
-        return 0;
-    }
-    set_pair(cpu, cpu.platform->time_stamp() + cpu.tsc_offset);
-    if (imm) cpu.gpr[1] = u32(cpu.tsc_aux);
-    return 0;
+u64 rdtsc_helper(ir::Context& ctx, u64, u64, u64) {
+    const Cpu& cpu = cpu_of(ctx);
+    return cpu.platform->time_stamp() + cpu.tsc_offset;
 }
 constexpr ir::Helper rdmsr_info{"rdmsr", rdmsr_helper}, wrmsr_info{"wrmsr", wrmsr_helper},
     rdtsc_info{"rdtsc", rdtsc_helper};
@@ -280,11 +273,19 @@ bool WRMSR(Translation& t, const Instruction& insn) {
     return t.call_and_exit(insn, wrmsr_info);
 }
 bool RDTSC(Translation& t, const Instruction&) {
-    t.ir.call(rdtsc_info, {}, {}, {}, 0);
+    if (t.mode.tsc_refused) return t.raise(kGP, 0);
+    const ir::Ref stamp = t.ir.temp();
+    if (t.inline_time)
+        t.ir.add({.op = ir::Op::TimeStamp, .d = stamp});
+    else
+        t.ir.call(rdtsc_info, stamp);
+    t.ir.mov(4, ir::kRax, stamp);
+    t.ir.alu(ir::Op::Shrx, 8, ir::kRdx, stamp, ir::Ref::imm(), 32);
     return true;
 }
-bool RDTSCP(Translation& t, const Instruction&) {
-    t.ir.call(rdtsc_info, {}, {}, {}, 1);
+bool RDTSCP(Translation& t, const Instruction& insn) {
+    if (!RDTSC(t, insn)) return false;
+    t.ir.load_state(4, ir::kRcx, at::tsc_aux);
     return true;
 }
 bool RDPID(Translation& t, const Instruction& insn) {

@@ -8,6 +8,8 @@ namespace dragoman::x86 {
 
 // Power-up and RESET# state (SDM vol. 3, table 10-1). Borrowed pointers, interrupt_line and poll stay.
 void reset(Cpu& cpu);
+// After a change of Platform::time_line or Cpu::tsc_offset.
+void update_time(Cpu& cpu);
 
 // The access view of CPL, CR4.SMAP and EFLAGS.AC.
 softmmu::View access_view(const Cpu& cpu);

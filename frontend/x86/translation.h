@@ -22,6 +22,7 @@ class Translation {
     const Mode mode;
     const CpuModel& model;
     const u64 code_limit;
+    bool inline_time = false; // Context::time is the time stamp
 
     // ---- operands. `n` numbers Zydis's operands; sizes are bytes.
     // The register of an operand as a Ref; AH CH DH BH are not: read_gpr/write_gpr handle them.

@@ -6,6 +6,7 @@
 #include "frontend/x86/follower.h"
 #include "frontend/x86/instruction.h"
 #include "frontend/x86/listing.h"
+#include "frontend/x86/platform.h"
 #include "frontend/x86/system_registers.h"
 #include "frontend/x86/translation.h"
 
@@ -200,6 +201,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     if (mode.single_step || !page.host) limit = 1;
 
     Translation t(block, mode, *cpu.model, cs_limit);
+    t.inline_time = cpu.platform && cpu.platform->time_line();
     i64 offset = 0; // of the next instruction from the block's start; before it only in what is followed
     Follower followed(start, linear, page.left);
     Shadow shadow = kNoShadow;

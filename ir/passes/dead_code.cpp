@@ -10,7 +10,7 @@ namespace {
 
 // No effect but on d and the flags?
 bool removable(const Inst& inst) {
-    if (inst.op == Op::LoadState) return true;
+    if (inst.op == Op::LoadState || inst.op == Op::TimeStamp) return true;
     return !(info(inst.op).effects & (kKeep | kEndsBlock | kTouchesMemory | kMayFault | kTouchesState));
 }
 

@@ -92,6 +92,38 @@ TEST(Links, CarryTheFlags) {
     }
 }
 
+// The op lies between two looks at the host's counter, and leaves everything else alone.
+TEST(Time, IsThatOfTheContext) {
+    for (const bool bmi2 : {true, false}) {
+        Machine m({.use_bmi2 = bmi2});
+        Block b = block_at(0x1000);
+        Builder builder(b);
+        builder.insn(0);
+        builder.alu(Op::Cmp, 8, {}, kRax, kRbx);
+        builder.add({.op = Op::TimeStamp, .d = Ref::gpr(12)});
+        builder.jump(0x2000);
+        const auto code = m.compile(b);
+        Context& ctx = m.ctx();
+        for (unsigned r = 0; r < kGprs; ++r)
+            ctx.gpr[r] = 0x1111 * r;
+        u64 last = 0;
+        for (const TimeLine line : {TimeLine{0, 77}, TimeLine{u64{3} << 61, ~u64{0}}, TimeLine{1234567, 5}}) {
+            ctx.time = line;
+            const u64 before = line.at(host_counter());
+            m.backend->run(ctx, code.entry);
+            const u64 after = line.at(host_counter());
+            EXPECT_LE(ctx.gpr[12] - before, after - before) << m.list(code);
+            EXPECT_NE(ctx.gpr[12], last);
+            last = ctx.gpr[12];
+            for (unsigned r = 0; r < kGprs; ++r)
+                EXPECT_TRUE(r == 12 || ctx.gpr[r] == 0x1111u * r) << r;
+            EXPECT_EQ(ctx.flags, Flags(kCF | kSF | kAF)) << "of 0 - 0x3333";
+            m.interpret(b);
+            EXPECT_LE(ctx.gpr[12] - before, line.at(host_counter()) - before);
+        }
+    }
+}
+
 TEST(Links, IntoAnotherPageGoThroughTheJumpCache) {
     Machine m;
     const auto a = m.compile(adding(0x1000, 0, 1, 0x2000)), b = m.compile(adding(0x2000, 3, 10, 0x3000));

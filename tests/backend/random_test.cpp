@@ -328,7 +328,8 @@ class Generator {
                                offsetof(Context, vec) + 64 * below(16),
                                offsetof(Context, interrupt_line),
                                offsetof(Context, budget)};
-        switch (below(4)) {
+        switch (below(5)) {
+        case 4: i.op = Op::TimeStamp, i.size = 8, i.d = d; break; // time stands still
         case 0: i.op = Op::LoadState, i.d = d, i.imm = i64(offsets[below(5)]); break;
         case 1:
             pending_ = 0;

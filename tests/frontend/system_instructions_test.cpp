@@ -356,6 +356,51 @@ TEST(SystemInstructions, TimeAndRandom) {
     EXPECT_EQ(m.cpu.flags, ir::Flags{ir::kCF});
 }
 
+// What code computes by itself follows the writes of MSRs, and is refused like what it asks for.
+TEST(SystemInstructions, InlineTime) {
+    SystemMachine m;
+    m.platform.line = {.scale = u64{1} << 63, .offset = 1000};
+    m.flat();
+    m.code(kCode, {0x0f, 0x31, 0xf4}); // rdtsc; hlt
+    const auto stamp = [&] {
+        m.cpu.rip = kCode;
+        m.cpu.halted = false;
+        EXPECT_EQ(m.run(), ir::Exit::Halt);
+        return m.cpu.gpr[2] << 32 | m.cpu.gpr[0];
+    };
+    u64 adjust = 0;
+    for (const u64 value : {u64{0}, u64{5} << 40, ~u64{0} << 20}) {
+        m.platform.tsc = m.platform.line.at(host_counter());
+        ASSERT_TRUE(write_msr(m.cpu, 0x10, value));
+        const u64 first = stamp(), second = stamp();
+        EXPECT_LT(first - value, u64{1} << 32);
+        EXPECT_LT(second - first, u64{1} << 32);
+        ASSERT_TRUE(read_msr(m.cpu, 0x3b, adjust));
+        ASSERT_TRUE(write_msr(m.cpu, 0x3b, adjust + (u64{1} << 50)));
+        EXPECT_LT(stamp() - second - (u64{1} << 50), u64{1} << 32);
+    }
+    m.platform.line = {.scale = 0, .offset = 0}; // no line: asked
+    m.platform.tsc = 4711;
+    ASSERT_TRUE(write_msr(m.cpu, 0x10, 42));
+    EXPECT_EQ(stamp(), 42u);
+}
+
+TEST(SystemInstructions, TimeStampDisable) {
+    for (const u64 scale : {0, 1})
+        for (const unsigned cpl : {0, 3})
+            for (const bool disabled : {false, true})
+                for (const bool rdtscp : {false, true}) {
+                    SystemMachine m;
+                    m.platform.line.scale = scale;
+                    m.flat();
+                    set_cpl(m.cpu, cpl);
+                    if (disabled) m.cpu.cr4 |= kCr4TSD;
+                    m.code(kCode, {0x0f, rdtscp ? 0x01 : 0x31, 0xf9});
+                    m.run(1, false);
+                    EXPECT_EQ(faulted(m.cpu, kGP, 0), disabled && cpl) << cpl << disabled;
+                }
+}
+
 // ---- CPUID and models
 TEST(SystemCpuid, EveryModelReportsItsFeaturesOnly) {
     for (const std::string& name : model_names()) {

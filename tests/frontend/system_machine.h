@@ -36,6 +36,7 @@ class FakePlatform final : public Platform {
     }
     void port_out(u16 port, unsigned size, u32 value) override { writes.push_back({port, size, value}); }
     u64 time_stamp() override { return tsc; }
+    const TimeLine* time_line() override { return line.scale ? &line : nullptr; }
     u64 tsc_hz() override { return 1000000000; }
     bool random(u64& value) override {
         value = 0x1122334455667788;
@@ -65,6 +66,7 @@ class FakePlatform final : public Platform {
     std::vector<Access> reads, writes;
     u32 next_in = 0x11223344;
     u64 tsc = 1000, apic_base = 0xfee00900;
+    TimeLine line;
     u8 tpr = 0;
     bool has_random = true;
 };

@@ -75,7 +75,7 @@ class RandomBlock {
         static constexpr Op word_ops[] = {Op::Imul, Op::Bts, Op::Btr, Op::Btc, Op::Bsf, Op::Bsr};
         const unsigned s = size(), w = word();
         const Ref x = source(), y = source();
-        switch (r_.below(22)) {
+        switch (r_.below(23)) {
         case 0:
         case 1:
         case 2: {
@@ -127,6 +127,7 @@ class RandomBlock {
         case 17:
             b.add({.op = Op::Cmov, .size = u8(w), .cond = Cond(r_.below(16)), .d = gpr(), .a = x});
             break;
+        case 21: b.add({.op = Op::TimeStamp, .d = destination()}); break; // time stands still
         case 18: b.add({.op = Op::GetFlags, .d = destination()}); break;
         case 19: b.add({.op = Op::SetFlags, .a = x, .imm = i64(r_() & kAllFlags)}); break;
         case 20: b.call(test::mix, r_.one_in(2) ? gpr() : Ref::none(), x, y, imm()); break;
