@@ -20,7 +20,7 @@ namespace {
 using ir::Access;
 using ir::Seg;
 
-constexpr u64 kMaxUnits = 4096; // of one call: then events get their turn
+constexpr u64 kMaxUnits = 65536; // of one call; events get their turn at each page
 
 enum Gpr : unsigned { Rax, Rcx, Rsi = 6, Rdi = 7 };
 
