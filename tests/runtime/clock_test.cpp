@@ -7,14 +7,14 @@
 namespace dragoman::runtime {
 namespace {
 
-// A host whose counter runs at so many ticks in a microsecond; each look at either takes 20 ns.
+// A host whose counter runs at so many ticks in a millisecond; each look at either takes 20 ns.
 struct FakeHost {
-    u64 ns = 5'000'000'000, count = 1'000'000, ticks_per_us = 2500;
+    u64 ns = 5'000'000'000, count = 1'000'000, ticks_per_ms = 2'500'000;
     bool even = true;
 
     void pass(u64 more) {
         ns += more;
-        count += more * ticks_per_us / 1000;
+        count += more * ticks_per_ms / 1'000'000;
     }
 };
 class FakeTime final : public TimeSource {
@@ -69,8 +69,8 @@ TEST(HostClockTest, ShowsWhatItsLineShows) {
 
 // The counter runs at another rate than when it was first measured, by 200 in a million.
 TEST(HostClockTest, FollowsTheMonotonicClockWithoutAJump) {
-    FakeClock f({.ticks_per_us = 3'000'000});
-    f.host.ticks_per_us = 3'000'600;
+    FakeClock f({.ticks_per_ms = 3'000'000});
+    f.host.ticks_per_ms = 3'000'600;
     const u64 began = f.host.ns - f.clock.now();
     unsigned changes = 0;
     for (int n = 0; n < 30'000; ++n) { // half a minute
@@ -99,7 +99,7 @@ TEST(HostClockTest, GoesOnWhenTheCounterBeginsAnew) {
 }
 
 TEST(HostClockTest, AsksForTheTimeWhereTheCounterIsOfNoUse) {
-    FakeHost uneven{.even = false}, slow{.ticks_per_us = 999};
+    FakeHost uneven{.even = false}, slow{.ticks_per_ms = 999'000};
     for (const FakeHost& host : {uneven, slow}) {
         FakeClock f(host);
         EXPECT_EQ(f.clock.line(), nullptr);
