@@ -1,51 +1,17 @@
 #include "coverage_log.h"
 
-#include <Zydis/Zydis.h>
+#include "forms.h"
 
 #include <cstdio>
 #include <cstdlib>
 
 namespace dragoman::test {
 
-namespace {
-
-const char* kind_of(const ZydisDecodedOperand& op) {
-    if (op.type == ZYDIS_OPERAND_TYPE_MEMORY) return "m";
-    if (op.type == ZYDIS_OPERAND_TYPE_IMMEDIATE) return "i";
-    if (op.type == ZYDIS_OPERAND_TYPE_POINTER) return "far";
-    switch (ZydisRegisterGetClass(op.reg.value)) {
-    case ZYDIS_REGCLASS_XMM: return "xmm";
-    case ZYDIS_REGCLASS_YMM: return "ymm";
-    case ZYDIS_REGCLASS_ZMM: return "zmm";
-    case ZYDIS_REGCLASS_MASK: return "k";
-    case ZYDIS_REGCLASS_MMX: return "mm";
-    case ZYDIS_REGCLASS_X87: return "st";
-    case ZYDIS_REGCLASS_SEGMENT: return "sreg";
-    case ZYDIS_REGCLASS_CONTROL: return "cr";
-    case ZYDIS_REGCLASS_DEBUG: return "dr";
-    default: return "r";
-    }
-}
-
-} // namespace
-
 std::string instruction_form(unsigned bits, std::span<const u8> code, unsigned& length) {
-    ZydisDecoder decoder;
-    const ZydisMachineMode mode = bits == 64   ? ZYDIS_MACHINE_MODE_LONG_64
-                                  : bits == 32 ? ZYDIS_MACHINE_MODE_LEGACY_32
-                                               : ZYDIS_MACHINE_MODE_LEGACY_16;
-    ZydisDecoderInit(&decoder, mode,
-                     bits == 64   ? ZYDIS_STACK_WIDTH_64
-                     : bits == 32 ? ZYDIS_STACK_WIDTH_32
-                                  : ZYDIS_STACK_WIDTH_16);
-    ZydisDecodedInstruction insn;
-    ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];
-    if (!ZYAN_SUCCESS(ZydisDecoderDecodeFull(&decoder, code.data(), code.size(), &insn, operands))) return {};
-    length = insn.length;
-    std::string form = ZydisMnemonicGetString(insn.mnemonic);
-    for (unsigned i = 0; i < insn.operand_count_visible; ++i)
-        form += std::string(i ? "," : " ") + kind_of(operands[i]);
-    return form;
+    Form form;
+    if (!decode(bits, std::vector<u8>(code.begin(), code.end()), form)) return {};
+    length = form.insn.length;
+    return form.name();
 }
 
 std::unique_ptr<CoverageLog> CoverageLog::open(const char* name) {

@@ -21,7 +21,7 @@ class CoverageLog {
     ~CoverageLog();
 
     // `mode` is a name of tests/baremetal/manual.py; bits: width of the code. One example is kept of each
-    // mnemonic with its kinds of operands.
+    // mnemonic with its kinds and sizes of operands.
     void add(const char* mode, unsigned bits, unsigned cpl, std::span<const u8> code, unsigned vector);
 
   private:
@@ -32,8 +32,7 @@ class CoverageLog {
     std::set<std::string> seen_;
 };
 
-// A decoded instruction's mnemonic and operand kinds, as "add r,m"; empty if it is none. `length` gets its
-// bytes.
+// A decoded instruction's Form::name(); empty if it is none. `length` gets its bytes.
 std::string instruction_form(unsigned bits, std::span<const u8> code, unsigned& length);
 
 } // namespace dragoman::test

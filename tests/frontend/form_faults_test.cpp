@@ -98,6 +98,7 @@ class FormFaults : public ::testing::TestWithParam<FormMode> {
     void without_its_feature();
     void control_registers();
     void an_x87_exception_waits();
+    void numbers();
     void absent_page();
     void beyond_the_limit_or_not_canonical();
     void segment_that_forbids_it();
@@ -121,13 +122,13 @@ constexpr auto nothing = [] {};
 
 void FormFaults::where_it_exists_it_runs() {
     each([&](const Form& f) {
-        if (!exists(f, mode))
-            for (const unsigned cpl : {0u, 3u})
+        for (const unsigned cpl : {0u, 3u}) {
+            const bool refused = privileged(f) && !mode.real() && (cpl == 3 || mode.v86());
+            if (!exists(f, mode))
                 expect(f, "does not exist", cpl, {}, kUD, nothing);
-        else if (!transfers(f))
-            for (const unsigned cpl : {0u, 3u})
-                expect(f, "nothing special", cpl, {},
-                       privileged(f) && (cpl == 3 || mode.v86()) && !mode.real() ? kGP : kNone, nothing);
+            else if (refused || !transfers(f))
+                expect(f, "nothing special", cpl, {}, refused ? kGP : kNone, nothing);
+        }
     });
 }
 
@@ -199,6 +200,48 @@ void FormFaults::an_x87_exception_waits() {
             cpu.fpu.control &= u16(~1);
             cpu.fpu.status |= 0x8081;
         });
+    });
+}
+
+// SDM vol. 1, 11.5.2; vol. 2, DIV, and the tables of SIMD exceptions.
+void FormFaults::numbers() {
+    const u64 data = FormMachine::kBase + FormMachine::kDataOffset;
+    // Denormals of 32 and of 64 bits; a signalling NaN of 64 bits, and as an integer more than fits; of 32
+    // bits; of 16 bits.
+    constexpr u64 odd[] = {0x0000000100000001, 0x7ff4000100000001, 0x7fa000017fa00001, 0x7d017d017d017d01};
+    each([&](const Form& f) {
+        if (!exists(f, mode)) return;
+        if (divides(f))
+            expect(f, "division by 0", level(f), {}, kDE, [&] {
+                cpu.gpr[3] = 0;
+                machine.m.put<u64>(data, 0);
+            });
+        if (!simd_numeric(f)) return;
+        bool raised = false;
+        for (const u64 number : odd) {
+            begin(f, level(f), {}, [&] {
+                // Which exceptions and elements count.
+                if (is_one_of(f, {ZYDIS_MNEMONIC_VFIXUPIMMPS, ZYDIS_MNEMONIC_VFIXUPIMMPD,
+                                  ZYDIS_MNEMONIC_VFIXUPIMMSS, ZYDIS_MNEMONIC_VFIXUPIMMSD, ZYDIS_MNEMONIC_DPPS,
+                                  ZYDIS_MNEMONIC_DPPD, ZYDIS_MNEMONIC_VDPPS, ZYDIS_MNEMONIC_VDPPD}))
+                    machine.code.back() = 0xff;
+                cpu.mxcsr = 0;
+                cpu.gpr[3] = number;
+                for (unsigned n = 0; n < 8; ++n) {
+                    std::memcpy(&cpu.fpu.st[n], &number, 8);
+                    for (unsigned at = 0; at < 64; at += 8) {
+                        std::memcpy(cpu.vec[n] + at, &number, 8);
+                        machine.m.put(data + at, number);
+                    }
+                }
+            });
+            const int vector = machine.run(text);
+            raised |= vector == kXM;
+            if (vector != kNone && (vector != kXM || suppresses_exceptions(f)))
+                report(f, "an odd number", cpu.cpl) << "vector " << vector;
+            ++cases_;
+        }
+        if (!raised && !suppresses_exceptions(f)) report(f, "odd numbers", cpu.cpl) << "no #XM";
     });
 }
 
@@ -277,6 +320,7 @@ TEST_P(FormFaults, EveryFormEndsAsTheManualSays) {
     without_its_feature();
     control_registers();
     an_x87_exception_waits();
+    numbers();
     absent_page();
     beyond_the_limit_or_not_canonical();
     segment_that_forbids_it();

@@ -142,6 +142,26 @@ bool aligned(const Form& f) {
     return (f.memory()->size >= 128 && by_class && !unaligned(f)) || saves_fpu(f) || saves_extended(f) ||
            f.insn.mnemonic == ZYDIS_MNEMONIC_CMPXCHG16B;
 }
+bool simd_numeric(const Form& f) {
+    const bool exact =
+        is_one_of(f, {ZYDIS_MNEMONIC_CVTSI2SD, ZYDIS_MNEMONIC_VCVTSI2SD, ZYDIS_MNEMONIC_VCVTUSI2SD}) &&
+        f.operands[f.insn.operand_count_visible - 1].size == 32;
+    if (exact) return false;
+    switch (f.insn.meta.exception_class) {
+    case ZYDIS_EXCEPTION_CLASS_SSE2:
+    case ZYDIS_EXCEPTION_CLASS_SSE3:
+    case ZYDIS_EXCEPTION_CLASS_AVX2:
+    case ZYDIS_EXCEPTION_CLASS_AVX3:
+    case ZYDIS_EXCEPTION_CLASS_AVX11:
+    case ZYDIS_EXCEPTION_CLASS_E2:
+    case ZYDIS_EXCEPTION_CLASS_E3:
+    case ZYDIS_EXCEPTION_CLASS_E11: return true;
+    default: return false;
+    }
+}
+bool suppresses_exceptions(const Form& f) {
+    return f.insn.avx.has_sae || f.insn.avx.rounding.mode != ZYDIS_ROUNDING_MODE_INVALID;
+}
 bool writes_memory(const Form& f) {
     return f.insn.mnemonic == ZYDIS_MNEMONIC_MOVDIR64B ||
            (f.memory()->actions & (ZYDIS_OPERAND_ACTION_WRITE | ZYDIS_OPERAND_ACTION_CONDWRITE));

@@ -38,5 +38,7 @@ bool accesses_memory(const Form& f, const FormMode& mode);
 bool aligned(const Form& f);
 bool lockable(const Form& f); // SDM vol. 2, LOCK
 bool divides(const Form& f);
+bool simd_numeric(const Form& f);          // raises #XM (the exception classes 2 and 3)
+bool suppresses_exceptions(const Form& f); // EVEX with {sae} or a rounding of its own
 
 } // namespace dragoman::test

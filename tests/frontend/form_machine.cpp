@@ -1,7 +1,5 @@
 #include "form_machine.h"
 
-#include "frontend/x86/stack_reference.h"
-
 namespace dragoman::test {
 
 namespace {
@@ -82,10 +80,7 @@ int FormMachine::run(const std::vector<u8>& bytes) {
     m.put<u8>(kCode + bytes.size(), 0xf4);
     cpu.rip = kCode;
     const bool fault = m.run(1, false) == ir::Exit::Fault && cpu.rip == kCode;
-    if (!fault) return -1;
-    // As deliver_fault() does.
-    if (cpu.fault.vector == kGP && cpu.fault.address && stack_reference(cpu, cpu.fault.address)) return kSS;
-    return cpu.fault.vector;
+    return fault ? int(m.delivered_vector()) : -1;
 }
 
 } // namespace dragoman::test

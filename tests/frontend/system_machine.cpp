@@ -1,5 +1,7 @@
 #include "system_machine.h"
 
+#include "frontend/x86/stack_reference.h"
+
 namespace dragoman::test {
 
 namespace {
@@ -139,6 +141,11 @@ SystemMachine::CodeAt SystemMachine::code_at(const Cpu& c) {
     return {mode, bits, c.cpl, c.seg[1].base + c.rip};
 }
 
+unsigned SystemMachine::delivered_vector() {
+    const ir::Fault& f = cpu.fault;
+    return f.vector == kGP && f.address && stack_reference(cpu, f.address) ? unsigned(kSS) : f.vector;
+}
+
 // The instructions of a block ended well but for the one that faulted. Tests that give code another place
 // than its linear address are not recorded.
 void SystemMachine::record(const CodeAt& at, const ir::Block& block) {
@@ -149,7 +156,8 @@ void SystemMachine::record(const CodeAt& at, const ir::Block& block) {
         unsigned length = 0;
         if (instruction_form(at.bits, code, length).empty()) return;
         const bool last = fault && n == cpu.interpreted_instruction;
-        coverage_->add(at.mode, at.bits, at.cpl, code, last ? cpu.fault.vector : CoverageLog::kDone);
+        const unsigned vector = !last ? CoverageLog::kDone : delivered_vector();
+        coverage_->add(at.mode, at.bits, at.cpl, code, vector);
         if (last) return;
         from += length;
     }

@@ -127,6 +127,9 @@ class SystemMachine {
     // Translates and interprets from cs:rip until HLT, shutdown or `blocks` blocks. Faults are delivered.
     ir::Exit run(unsigned blocks = 50, bool deliver = true);
 
+    // Of the fault that run() has ended with, as deliver_fault() would deliver it.
+    unsigned delivered_vector();
+
     Log log;
     FakePlatform platform;
     std::unique_ptr<softmmu::PhysicalMap> map;

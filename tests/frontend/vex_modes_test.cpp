@@ -111,7 +111,8 @@ TEST_F(VexModes, NoXop) {
     EXPECT_EQ(vector_of({0x8f, 0xea, 0x78, 0x12, 0xc1, 0x01, 0x02, 0, 0}), kUD);
 }
 
-// SDM vol. 1, 14.1.1 and 11.5.2: what comes up in different elements is flagged together, a tiny result too that is exact.
+// SDM vol. 1, 14.1.1 and 11.5.2: what comes up in different elements is flagged together, a tiny result too
+// that is exact.
 TEST_F(VexModes, UnmaskedTinyHalfBesideAnOverflow) {
     constexpr u32 overflow = 8, underflow = 16, precision = 32;
     lanes(0, {0x4f000000, 0x33800000, 0, 0}); // 2^31, 2^-24: too much, and the least that a half can be
