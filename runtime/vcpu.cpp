@@ -113,16 +113,25 @@ void Vcpu::service() {
     if (c.monitor.waiting) x86::wake(c); // it may have been what MWAIT waits for
 }
 
-bool Vcpu::take_interrupt() {
+// In the order of SDM vol. 3, table 6-2.
+bool Vcpu::take_event(bool interrupts) {
     x86::Cpu& c = cpu();
-    if (c.machine_check_pending) {
+    if (interrupts && c.machine_check_pending) {
         x86::deliver_machine_check(c);
         return true;
     }
-    if (c.interrupt_shadow) return false;
-    if (c.smi_pending && !c.smm) {
+    if (interrupts && c.smi_pending && !c.smm && !c.interrupt_shadow && !x86::task_trap_due(c)) {
         x86::enter_smm(c);
-    } else if (c.nmi_pending && !c.nmi_blocked) {
+        ++counters_.interrupts;
+        return true;
+    }
+    return deliver_debug_trap() || (interrupts && take_interrupt());
+}
+
+bool Vcpu::take_interrupt() {
+    x86::Cpu& c = cpu();
+    if (c.interrupt_shadow) return false;
+    if (c.nmi_pending && !c.nmi_blocked) {
         c.nmi_pending = false;
         c.nmi_blocked = true;
         x86::deliver_interrupt(c, x86::kNMI, x86::EventKind::Nmi);
@@ -301,12 +310,7 @@ StopReason Vcpu::run_until_stop(bool single) {
         if (stop_.exchange(false, std::memory_order_acq_rel)) return StopReason::Requested;
         if (std::exchange(watch_triggered_, false)) return StopReason::Watchpoint;
         if (done) return StopReason::Step;
-        if (deliver_debug_trap()) {
-            if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
-            done = single;
-            continue;
-        }
-        if ((!single || c.halted) && take_interrupt()) {
+        if (take_event(!single || c.halted)) {
             previous_site_ = nullptr;
             if (c.exit == ir::Exit::Shutdown) return StopReason::Shutdown;
             done = single;

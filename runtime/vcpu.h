@@ -102,7 +102,9 @@ class Vcpu {
 
     bool polled();
     void service();
-    bool take_interrupt(); // true: one was delivered
+    // What comes between two instructions; true: it came. `interrupts`: not only debug traps.
+    bool take_event(bool interrupts);
+    bool take_interrupt(); // NMI, INTR
     bool halted_wait();
     CachedBlock* next_block();
     CachedBlock* translate(const BlockKey& key);

@@ -55,6 +55,10 @@ void end_instruction(Cpu& cpu, BranchKind branch, u64 next_rip);
 inline bool debug_trap_due(const Cpu& cpu) {
     return cpu.debug_traps && cpu.interrupt_shadow != kShadowMovSs;
 }
+// The one of a task switch (TSS.T) comes before all but machine checks.
+inline bool task_trap_due(const Cpu& cpu) {
+    return cpu.debug_traps & kDr6BT;
+}
 void deliver_debug_traps(Cpu& cpu);
 // #DB before the instruction at rip, for these of B0 to B3.
 void deliver_instruction_breakpoint(Cpu& cpu, u32 met);

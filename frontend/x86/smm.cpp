@@ -1,6 +1,7 @@
 #include "frontend/x86/smm.h"
 
 #include "base/bits.h"
+#include "frontend/x86/debug.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_registers.h"
 
@@ -30,6 +31,7 @@ enum : u16 {
     kAutoHalt = 0xfec9,
     kCpl = 0xfecb,
     kEfer = 0xfed0,
+    kPendingTraps = 0xfef0, // reserved; here: see visit_state
     kRevisionAt = 0xfefc,
     kSmbase = 0xff00,
     kCr4 = 0xff48,
@@ -91,6 +93,9 @@ void visit_state(Cpu& cpu, StateArea& area) {
     area.field(kDr7, cpu.dr[7]);
     area.field(kDr6, cpu.dr[6]);
     area.field(kRip, cpu.rip);
+    // An SMI comes before the debug traps of the instruction behind which it comes (SDM vol. 3, 34.3.1); they wait
+    // for RSM.
+    area.field(kPendingTraps, cpu.debug_traps);
     for (unsigned i = 0; i < ir::kGprs; ++i)
         area.field(u16(kRax - 8 * i), cpu.gpr[i]);
 }
@@ -114,6 +119,7 @@ void save_io(Cpu& cpu, StateArea& area) {
 // SDM vol. 3, 34.12
 void restart_io(Cpu& cpu, StateArea& area) {
     if (area.get(kIoRestart, 1) != 0xff || !(area.get(kIoTrap, 4) & kIoValid)) return;
+    cpu.debug_traps = 0; // of an instruction that begins again
     cpu.rip = area.get(kIoRip, 8);
     cpu.gpr[1] = area.get(kIoRcx, 8);
     cpu.gpr[6] = area.get(kIoRsi, 8);
@@ -147,6 +153,7 @@ void enter_smm(Cpu& cpu) {
     // SDM vol. 3, table 34-4
     cpu.halted = false;
     cpu.interrupt_shadow = 0;
+    cpu.debug_traps = 0;
     cpu.nmi_blocked_outside = cpu.nmi_blocked;
     cpu.nmi_blocked = true;
     cpu.cr0 &= ~u64{kCr0PE | kCr0EM | kCr0TS | kCr0PG};
@@ -173,6 +180,7 @@ void leave_smm(Cpu& cpu) {
         return;
     }
     visit_state(cpu, area);
+    cpu.debug_traps &= kDr6B | kDr6BS;
     restart_io(cpu, area);
     const u32 flags = u32(area.get(kRflags, 8));
     const bool halt = area.get(kAutoHalt, 1) & 1;

@@ -19,7 +19,7 @@ namespace dragoman::test {
 
 class NoChips final : public x86::Platform {
   public:
-    u32 port_in(u16, unsigned) override { return ~u32{0}; }
+    u32 port_in(u16 port, unsigned size) override { return on_in ? on_in(port, size) : ~u32{0}; }
     void port_out(u16 port, unsigned size, u32 value) override {
         if (on_out) on_out(port, size, value);
     }
@@ -40,6 +40,7 @@ class NoChips final : public x86::Platform {
     bool fpu_errors_ignored() override { return ignne; }
     void system_management(bool) override {}
 
+    std::function<u32(u16, unsigned)> on_in;
     std::function<void(u16, unsigned, u32)> on_out;
     bool ferr = false, ignne = false;
     u64 tsc = 0;
