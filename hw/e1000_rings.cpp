@@ -6,7 +6,6 @@
 #include "hw/net_frame.h"
 
 #include <algorithm>
-#include <boost/crc.hpp>
 #include <cstring>
 
 namespace dragoman::hw {
@@ -19,7 +18,7 @@ namespace {
 constexpr unsigned kDescriptorsAtOnce = 256;
 constexpr u64 kBytesAtOnce = 512 * KiB;
 constexpr u64 kSoon = 1000; // ns
-constexpr std::size_t kLeastFrame = 60, kLongestFrame = 1518, kFcs = 4;
+constexpr std::size_t kLeastFrame = 60, kLongestFrame = 1518;
 constexpr unsigned kLeastMss = 48;
 constexpr u8 kFin = 1, kPsh = 8;
 
@@ -286,13 +285,7 @@ void E1000::receive(std::span<const u8> bytes) {
     const std::size_t pcss = word(RXCSUM) & 0xff;
     if (pcss < frame.size()) done.checksum = u16(~internet_sum(std::span(frame).subspan(pcss)));
     if (inexact) done.status |= kRxInexact;
-    if (!(word(RCTL) & kRxStripCrc)) {
-        boost::crc_32_type crc;
-        crc.process_bytes(frame.data(), frame.size());
-        const u32 fcs = crc.checksum();
-        for (unsigned i = 0; i < kFcs; ++i)
-            frame.push_back(u8(fcs >> (8 * i)));
-    }
+    if (!(word(RCTL) & kRxStripCrc)) append_fcs(frame);
 
     const u32 size = ring_size(RDLEN), buffer = rx_buffer_bytes();
     if (u64{rx_free()} * buffer < frame.size()) {

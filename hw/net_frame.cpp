@@ -1,6 +1,7 @@
 #include "hw/net_frame.h"
 
 #include <algorithm>
+#include <zlib.h>
 
 namespace dragoman::hw {
 
@@ -13,6 +14,12 @@ constexpr u8 kFin = 1, kPsh = 8, kCwr = 0x80;
 constexpr unsigned kLeastMss = 48;
 
 } // namespace
+
+void append_fcs(std::vector<u8>& frame, std::size_t start) {
+    const auto sum = u32(crc32_z(0, frame.data() + start, frame.size() - start));
+    for (unsigned i = 0; i < kFcs; ++i)
+        frame.push_back(u8(sum >> (8 * i)));
+}
 
 u16 get_be16(std::span<const u8> frame, std::size_t at) {
     return u16(frame[at] << 8 | frame[at + 1]);

@@ -1,5 +1,5 @@
-// What cards do to frames on behalf of the driver: the Internet checksum (RFC 1071) and cutting a large TCP
-// segment into ones that fit (RFC 9293). Offsets and lengths come from the guest.
+// What cards do to frames on behalf of the driver: the check sequence, the Internet checksum (RFC 1071) and
+// cutting a large TCP segment into ones that fit (RFC 9293). Offsets and lengths come from the guest.
 #pragma once
 
 #include "base/types.h"
@@ -15,6 +15,10 @@ namespace dragoman::hw {
 // The one's complement sum of big-endian words, folded to 16 bits, not complemented. An odd last byte counts
 // as the upper half of a word.
 u16 internet_sum(std::span<const u8> bytes, u32 initial = 0);
+
+constexpr std::size_t kFcs = 4; // bytes of the frame check sequence (IEEE 802.3, 3.2.9)
+// Puts the check sequence of frame[start..] behind it, as the wire carried it: low byte first.
+void append_fcs(std::vector<u8>& frame, std::size_t start = 0);
 
 u16 get_be16(std::span<const u8> frame, std::size_t at);
 u32 get_be32(std::span<const u8> frame, std::size_t at);

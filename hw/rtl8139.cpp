@@ -57,7 +57,7 @@ constexpr u32 kAllPhysical = 1, kPhysicalMatch = 2, kMulticast = 4, kBroadcast =
 constexpr u16 kStatusOk = 1, kStatusBroadcast = 1 << 13, kStatusPhysical = 1 << 14,
               kStatusMulticast = 1 << 15;
 constexpr u32 kVersion = 0x74000000; // TCR: RTL8139C
-constexpr std::size_t kLeastFrame = 60, kFcs = 4, kHeader = 4, kUsualFrame = 1518, kLongestFrame = 4096;
+constexpr std::size_t kLeastFrame = 60, kHeader = 4, kUsualFrame = 1518, kLongestFrame = 4096;
 constexpr u32 kTransmitLimit = 1792; // 5.3: bytes of a packet
 constexpr u64 kTimerHz = 33'000'000;
 
@@ -339,10 +339,7 @@ void Rtl8139::receive(std::span<const u8> bytes) {
     std::vector<u8> packet(kHeader);
     packet.insert(packet.end(), bytes.begin(), bytes.end());
     packet.resize(std::max(packet.size(), kHeader + kLeastFrame)); // padding
-    boost::crc_32_type crc;
-    crc.process_bytes(packet.data() + kHeader, packet.size() - kHeader);
-    for (unsigned i = 0; i < kFcs; ++i)
-        packet.push_back(u8(u32(crc.checksum()) >> (8 * i)));
+    append_fcs(packet, kHeader);
     const u32 length = u32(packet.size() - kHeader), taken = u32(align_up(packet.size(), 4));
     if (ring_free() <= taken) {
         put(MPC, 4, std::min(get(MPC, 4) + 1, 0xffffffu));
