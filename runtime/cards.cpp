@@ -21,6 +21,11 @@ std::unique_ptr<hw::PciFunction> behind_pci(std::unique_ptr<hw::VirtioDevice> de
                                            hw::VirtioPci::Options{card.legacy, card.modern, 2});
 }
 
+// Does nobody else hold on to it?
+bool removable(const CardOption& card) {
+    return card.model == Model::Rng;
+}
+
 } // namespace
 
 Status Cards::open(const Options& options, softmmu::PhysicalMap& memory, hw::PcConfig& config) {
@@ -29,9 +34,21 @@ Status Cards::open(const Options& options, softmmu::PhysicalMap& memory, hw::PcC
     for (unsigned n = 0; n < options.cards.size(); ++n) {
         auto card = make(options, n);
         if (!card) return Error{options.cards[n].given + ": " + card.error().message};
-        config.cards.push_back({std::move(*card), {}, options.cards[n].slot});
+        const CardOption& option = options.cards[n];
+        config.cards.push_back({std::move(*card), {}, option.slot, option.id, removable(option)});
     }
     return Ok{};
+}
+
+Result<hw::PcConfig::Card> Cards::add_card(const Options& options, unsigned number) {
+    const CardOption& option = options.cards[number];
+    if (!removable(option))
+        return Error{option.given +
+                     ": expected a disk, a network card or virtio-rng-pci; others are there from "
+                     "the start, or not at all"};
+    auto card = make(options, number);
+    if (!card) return Error{option.given + ": " + card.error().message};
+    return hw::PcConfig::Card{std::move(*card), {}, option.slot, option.id, true};
 }
 
 Result<std::unique_ptr<hw::PciFunction>> Cards::make(const Options& options, unsigned number) {

@@ -36,6 +36,9 @@ class Cards {
     // Opens what the cards need, and puts them into `config`.
     Status open(const Options& options, softmmu::PhysicalMap& memory, hw::PcConfig& config);
 
+    // While the machine runs: card `number`, of `options.cards`. Those that others hold on to cannot be had.
+    Result<hw::PcConfig::Card> add_card(const Options& options, unsigned number);
+
     hw::VirtioBalloon* balloon() { return balloon_; } // null: there is none
 
   private:

@@ -41,30 +41,71 @@ Result<std::shared_ptr<block::Image>> open_drive(const DriveOption& drive) {
 
 } // namespace
 
-Disks::Disks(Log& log, std::function<void()> kick, std::function<void()> stop)
-    : log_(log), stop_(std::move(stop)), workers_(kThreads, std::move(kick)) {}
+Disks::Disks(hw::Scheduler& scheduler, Log& log, std::function<void()> kick, std::function<void()> stop)
+    : scheduler_(scheduler), log_(log), stop_(std::move(stop)), workers_(kThreads, std::move(kick)) {}
 
 Disks::~Disks() {
     close();
 }
 
-Status Disks::open(const Options& options, hw::PcConfig& config, hw::Scheduler& scheduler) {
+Status Disks::open(const Options& options, hw::PcConfig& config) {
     controllers_ = options.ahci;
-    drives_ = options.drives;
     devices_ = options.disks;
-    if (auto s = open_images(); !s) return s;
-    return add_devices(config, scheduler);
+    for (const DriveOption& drive : options.drives)
+        if (auto s = add_drive(drive); !s) return s;
+    return add_devices(config);
 }
 
-Status Disks::open_images() {
-    for (const DriveOption& drive : drives_) {
-        disks_.push_back(nullptr);
-        if (drive.file.empty()) continue;
+Status Disks::add_drive(const DriveOption& drive) {
+    std::unique_ptr<block::Disk> opened;
+    if (!drive.file.empty()) {
         auto disk = open_disk(drive);
         if (!disk) return Error{drive.given + ": " + disk.error().message};
-        disks_.back() = std::move(*disk);
+        opened = std::move(*disk);
     }
+    drives_.push_back(drive);
+    disks_.push_back(std::move(opened));
     return Ok{};
+}
+
+Result<hw::PcConfig::Card> Disks::add_card(const DiskDevice& disk) {
+    std::function<void()> grown;
+    auto card = make_card(disk, grown);
+    if (!card) return Error{disk.given + ": expected a disk on a PCI card of its own"};
+    devices_.push_back(disk);
+    grown_.push_back(std::move(grown));
+    return std::move(*card);
+}
+
+void Disks::remove_card(const std::string& id) {
+    for (std::size_t n = 0; n < devices_.size(); ++n) {
+        if (devices_[n].id != id) continue;
+        if (devices_[n].drive) close_image(*devices_[n].drive);
+        devices_.erase(devices_.begin() + std::ptrdiff_t(n));
+        grown_.erase(grown_.begin() + std::ptrdiff_t(n));
+        return;
+    }
+}
+
+Status Disks::remove_drive(const std::string& id) {
+    for (unsigned n = 0; n < drives_.size(); ++n) {
+        if (id.empty() || drives_[n].id != id) continue;
+        for (const DiskDevice& device : devices_)
+            if (device.drive == n)
+                return Error{"'" + id + "' is in use by a device (device_del takes it out)"};
+        close_image(n);
+        return Ok{};
+    }
+    return Error{"there is no drive '" + id + "' without a device"};
+}
+
+void Disks::close_image(unsigned drive) {
+    settle();
+    drives_[drive] = {};
+    const std::unique_ptr<block::Disk> disk = std::move(disks_[drive]);
+    if (!disk || disk->read_only()) return;
+    if (const block::Outcome o = disk->image().flush(); o.failed())
+        std::fprintf(stderr, "dragoman: %s\n", o.message.c_str());
 }
 
 Result<std::unique_ptr<block::Disk>> Disks::open_disk(const DriveOption& drive) {
@@ -114,10 +155,10 @@ void Disks::note_boot(const DiskDevice& disk, const hw::PciFunction* card) {
     boot_entries_.push_back(std::move(entry));
 }
 
-Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
+Status Disks::add_devices(hw::PcConfig& config) {
     std::map<std::string, hw::Ahci*> controllers;
     for (const DiskController& controller : controllers_) {
-        auto card = std::make_unique<hw::Ahci>(scheduler, log_);
+        auto card = std::make_unique<hw::Ahci>(scheduler_, log_);
         controllers[controller.id] = card.get();
         config.cards.push_back({std::move(card), {}, controller.slot});
     }
@@ -149,26 +190,11 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
                 hw::PcConfig::Drive{image, disk.model == DiskDevice::Model::IdeCd, std::move(serial)};
             break;
         }
-        case DiskDevice::Model::VirtioBlk: {
-            hw::VirtioBlk::Options how{disk.queues, disk.serial};
-            auto device = std::make_unique<hw::VirtioBlk>(*image, how, log_);
-            grown = [blk = device.get()] { blk->size_changed(); };
-            config.cards.push_back(
-                {std::make_unique<hw::VirtioPci>(
-                     std::move(device), hw::VirtioPci::Options{disk.legacy, disk.modern, disk.queues + 1}),
-                 {},
-                 disk.slot});
+        case DiskDevice::Model::VirtioBlk:
+        case DiskDevice::Model::Nvme:
+            config.cards.push_back(*make_card(disk, grown));
             note_boot(disk, config.cards.back().function.get());
             break;
-        }
-        case DiskDevice::Model::Nvme: {
-            auto nvme = std::make_unique<hw::Nvme>(
-                *image, hw::Nvme::Options{disk.serial.substr(0, 20), *disk.drive}, scheduler, log_);
-            grown = [chip = nvme.get()] { chip->size_changed(); };
-            config.cards.push_back({std::move(nvme), {}, disk.slot});
-            note_boot(disk, config.cards.back().function.get());
-            break;
-        }
         case DiskDevice::Model::Floppy:
             config.floppies[*disk.place] = image;
             note_boot(disk, nullptr);
@@ -176,6 +202,26 @@ Status Disks::add_devices(hw::PcConfig& config, hw::Scheduler& scheduler) {
         }
     }
     return Ok{};
+}
+
+// Of a disk that is a card by itself.
+std::optional<hw::PcConfig::Card> Disks::make_card(const DiskDevice& disk, std::function<void()>& grown) {
+    hw::PcConfig::Card card{nullptr, {}, disk.slot, disk.id, true};
+    if (disk.model == DiskDevice::Model::VirtioBlk) {
+        const hw::VirtioBlk::Options how{disk.queues, disk.serial};
+        auto device = std::make_unique<hw::VirtioBlk>(*disks_[*disk.drive], how, log_);
+        grown = [blk = device.get()] { blk->size_changed(); };
+        const hw::VirtioPci::Options behind{disk.legacy, disk.modern, disk.queues + 1};
+        card.function = std::make_unique<hw::VirtioPci>(std::move(device), behind);
+    } else if (disk.model == DiskDevice::Model::Nvme) {
+        const hw::Nvme::Options how{disk.serial.substr(0, 20), *disk.drive};
+        auto nvme = std::make_unique<hw::Nvme>(*disks_[*disk.drive], how, scheduler_, log_);
+        grown = [chip = nvme.get()] { chip->size_changed(); };
+        card.function = std::move(nvme);
+    } else {
+        return {};
+    }
+    return card;
 }
 
 hw::AtapiCd* Disks::cd_of(hw::Pc& pc, const DiskDevice& device) const {

@@ -27,12 +27,19 @@ struct DriveInfo {
 class Disks {
   public:
     // `kick` is called on other threads when deliver() has something to do; `stop` on the vCPU's when an
-    // error stops the machine (werror=stop). `log` is borrowed.
-    Disks(Log& log, std::function<void()> kick, std::function<void()> stop);
+    // error stops the machine (werror=stop). The rest is borrowed.
+    Disks(hw::Scheduler& scheduler, Log& log, std::function<void()> kick, std::function<void()> stop);
     ~Disks();
 
     // Opens every image, and puts a device for each disk into `config`.
-    Status open(const Options& options, hw::PcConfig& config, hw::Scheduler& scheduler);
+    Status open(const Options& options, hw::PcConfig& config);
+
+    // While the machine runs: one more image; a card for what `disk` says; without the card `id`, whose image
+    // is closed then (the card must not exist any more); without the image `id`, which must have no device.
+    Status add_drive(const DriveOption& drive);
+    Result<hw::PcConfig::Card> add_card(const DiskDevice& disk);
+    void remove_card(const std::string& id);
+    Status remove_drive(const std::string& id);
 
     // On the vCPU's thread, between guest instructions, while the machine runs: requests that are done end.
     void deliver() { workers_.deliver(); }
@@ -51,7 +58,6 @@ class Disks {
     void close();
 
   private:
-    Status open_images();
     Result<std::unique_ptr<block::Disk>> open_disk(const DriveOption& drive);
     // The drive of a CD device, null for others.
     hw::AtapiCd* cd_of(hw::Pc& pc, const DiskDevice& device) const;
@@ -59,8 +65,11 @@ class Disks {
     static Status check_floppy(const block::Disk* disk, const std::string& file);
     std::string name_of(const DiskDevice& device) const;
     void note_boot(const DiskDevice& disk, const hw::PciFunction* card);
-    Status add_devices(hw::PcConfig& config, hw::Scheduler& scheduler);
+    Status add_devices(hw::PcConfig& config);
+    std::optional<hw::PcConfig::Card> make_card(const DiskDevice& disk, std::function<void()>& grown);
+    void close_image(unsigned drive);
 
+    hw::Scheduler& scheduler_;
     Log& log_;
     std::function<void()> stop_;
     // The disks before the workers: those end first, and they use the disks.
@@ -69,7 +78,7 @@ class Disks {
     std::vector<DiskDevice> devices_;
     std::vector<std::function<void()>> grown_; // by device: tells it of another size; may be empty
     std::vector<DiskController> controllers_;
-    std::vector<std::unique_ptr<block::Disk>> disks_; // by number of the drive; null: no medium
+    std::vector<std::unique_ptr<block::Disk>> disks_; // by number of the drive; null: no medium, or removed
     std::map<std::pair<std::string, unsigned>, hw::AtapiCd*>
         ahci_cds_; // by controller and port; the machine's
     block::Workers workers_;

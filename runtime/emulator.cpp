@@ -31,7 +31,7 @@ i64 rtc_start(const Options& options) {
 Emulator::Emulator(const Options& options, Log& log)
     : options_(options), log_(log), waker_([this] { kick(); }), alarm_([this] { kick(); }),
       disks_(
-          log, [this] { kick(); }, [this] { stop_machine(); }),
+          scheduler_, log, [this] { kick(); }, [this] { stop_machine(); }),
       networks_(waker_, scheduler_, log, [this] { kick(); }),
       chardevs_(
           waker_, log, [this] { kick(); }, [this] { quit(0); }),
@@ -82,7 +82,7 @@ Status Emulator::open_all() {
         config.debug_exit = hw::PcConfig::DebugExit{options_.debug_exit->iobase, options_.debug_exit->iosize};
     if (auto s = open_firmware(config); !s) return s;
     if (auto s = networks_.open(options_, config); !s) return s;
-    if (auto s = disks_.open(options_, config, scheduler_); !s) return s;
+    if (auto s = disks_.open(options_, config); !s) return s;
     if (auto s = open_chardevs(config); !s) return s;
     if (auto s = cards_.open(options_, *map_, config); !s) return s;
     config.panic_register = options_.isa_panic;
@@ -105,6 +105,7 @@ Status Emulator::open_all() {
         take(Request::Exit);
     };
     pins.panic = [this](u8 events) { take_panic(events); };
+    pins.ejected = [this] { take(Request::Ejected); };
     pins.a20 = [this](bool enabled) { map_->set_a20(enabled); };
     pins.tsc = [this] { return time_stamp() + (vcpu_ ? vcpu_->cpu().tsc_offset : 0); };
     pins.tsc_hz = tsc_hz();

@@ -11,6 +11,7 @@
 #include "runtime/clock.h"
 #include "runtime/disks.h"
 #include "runtime/firmware_boot.h"
+#include "runtime/hotplug.h"
 #include "runtime/loader.h"
 #include "runtime/machine_events.h"
 #include "runtime/networks.h"
@@ -57,6 +58,7 @@ class Emulator final : private x86::Platform {
     Networks& networks() { return networks_; }
     Chardevs& chardevs() { return chardevs_; }
     Cards& cards() { return cards_; }
+    Hotplug& hotplug() { return hotplug_; }
     Log& log() { return log_; }
     Waker& waker() { return waker_; }
     Options& options() { return options_; } // actions may be changed
@@ -74,7 +76,8 @@ class Emulator final : private x86::Platform {
         Exit = 8,
         HostReset = 16,
         Watchdog = 32,
-        Panic = 64
+        Panic = 64,
+        Ejected = 128
     };
 
     Emulator(const Options& options, Log& log);
@@ -135,6 +138,7 @@ class Emulator final : private x86::Platform {
     Networks networks_;
     Chardevs chardevs_;
     Cards cards_;
+    Hotplug hotplug_{*this};
     Chardev* monitor_chardev_ = nullptr;
     std::vector<Chardev*> qmp_chardevs_;
     hw::FunctionLine intr_;

@@ -33,6 +33,7 @@ void Emulator::carry_out() {
     const auto asked = [&](Request r) { return requests & u8(r); };
     const bool reset = asked(Request::Reset) || asked(Request::HostReset);
     const char* const cause = asked(Request::HostReset) ? "host-qmp-system-reset" : "guest-reset";
+    if (asked(Request::Ejected)) hotplug_.finish_removals();
     if (asked(Request::Exit)) {
         quit(*exit_status_, "guest-shutdown");
     } else if (asked(Request::PowerOff)) {

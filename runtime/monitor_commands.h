@@ -36,6 +36,14 @@ std::string monitor_hostfwd_add(const MonitorCall& call);
 std::string monitor_hostfwd_remove(const MonitorCall& call);
 std::string monitor_set_link(const MonitorCall& call);
 
+// monitor_hotplug.cpp
+std::string monitor_device_add(const MonitorCall& call);
+std::string monitor_device_del(const MonitorCall& call);
+std::string monitor_drive_add(const MonitorCall& call);
+std::string monitor_drive_del(const MonitorCall& call);
+std::string monitor_netdev_add(const MonitorCall& call);
+std::string monitor_netdev_del(const MonitorCall& call);
+
 // monitor_memory.cpp
 std::string monitor_examine_linear(const MonitorCall& call);
 std::string monitor_examine_physical(const MonitorCall& call);

@@ -68,6 +68,7 @@ struct NicOption {
     std::optional<unsigned> boot_index;
     std::optional<std::string> romfile; // empty: none; nothing: for the boot order to say
     bool legacy = true, modern = true;  // virtio
+    std::string id;                     // the card's
     bool loose = false;                 // of -net: takes the next network of -net
     std::string given;
 };

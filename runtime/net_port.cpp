@@ -27,6 +27,12 @@ bool NetPort::full() {
     return paused_;
 }
 
+void NetPort::detach() {
+    card_ = nullptr;
+    incoming_.clear();
+    waiting_ = 0;
+}
+
 void NetPort::service(bool deliver) {
     while (deliver && !incoming_.empty() && card_->can_receive()) {
         const std::vector<u8> frame = std::move(incoming_.front());

@@ -20,6 +20,7 @@ class NetPort : public hw::NetBackend {
 
     const std::string& id() const { return id_; }
     void attach(hw::NetReceiver& receiver) override { card_ = &receiver; }
+    void detach(); // the card goes away; what waits for it is dropped
     void send(std::span<const u8> frame) final;
     void room() override {
         if (!incoming_.empty() || paused_) wake_();

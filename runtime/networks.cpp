@@ -10,6 +10,8 @@
 #include "runtime/net_user.h"
 #include "runtime/text.h"
 
+#include <algorithm>
+
 namespace dragoman::runtime {
 
 namespace {
@@ -35,8 +37,8 @@ constexpr ModelRow row_of(NicOption::Model model) {
     return {"virtio-net-pci", "pxe-virtio.rom"};
 }
 
-std::unique_ptr<hw::PciFunction> make_card(const NicOption& nic, hw::NetBackend* backend,
-                                           hw::Scheduler& scheduler, Log& log) {
+std::unique_ptr<hw::PciFunction> make_function(const NicOption& nic, hw::NetBackend* backend,
+                                               hw::Scheduler& scheduler, Log& log) {
     switch (nic.model) {
     case NicOption::Model::E1000: return std::make_unique<hw::E1000>(*nic.mac, backend, scheduler, log);
     case NicOption::Model::Rtl8139: return std::make_unique<hw::Rtl8139>(*nic.mac, backend, scheduler, log);
@@ -57,11 +59,8 @@ Result<std::unique_ptr<NetPort>> Networks::open_network(const NetworkOption& opt
 }
 
 Status Networks::open(const Options& options, hw::PcConfig& config) {
-    for (const NetworkOption& option : options.networks) {
-        auto port = open_network(option);
-        if (!port) return Error{option.given + ": " + port.error().message};
-        ports_.push_back(std::move(*port));
-    }
+    for (const NetworkOption& option : options.networks)
+        if (auto s = add_network(option); !s) return s;
     for (const CaptureOption& option : options.captures) {
         auto capture = NetCapture::create(option.file, option.snap_bytes);
         if (!capture) return Error{option.given + ": '" + option.file + "': " + capture.error().message};
@@ -70,16 +69,52 @@ Status Networks::open(const Options& options, hw::PcConfig& config) {
     }
     nics_ = options.nics;
     const bool boots = (options.boot_order + options.boot_once).find('n') != std::string::npos;
-    for (const NicOption& nic : nics_)
-        if (auto s = add_card(nic, boots, config); !s) return s;
+    for (const NicOption& nic : nics_) {
+        auto card = make_card(nic, boots);
+        if (!card) return card.error();
+        config.cards.push_back(std::move(*card));
+    }
     return Ok{};
 }
 
-Status Networks::add_card(const NicOption& nic, bool boots_from_network, hw::PcConfig& config) {
+Status Networks::add_network(const NetworkOption& option) {
+    auto port = open_network(option);
+    if (!port) return Error{option.given + ": " + port.error().message};
+    ports_.push_back(std::move(*port));
+    return Ok{};
+}
+
+Result<hw::PcConfig::Card> Networks::add_card(const NicOption& nic) {
+    auto card = make_card(nic, false);
+    if (card) nics_.push_back(nic);
+    return card;
+}
+
+void Networks::remove_card(const std::string& id) {
+    const auto nic = std::find_if(nics_.begin(), nics_.end(), [&](const NicOption& n) { return n.id == id; });
+    if (nic == nics_.end()) return;
+    if (nic->network) ports_[*nic->network]->detach();
+    nics_.erase(nic);
+}
+
+Status Networks::remove_network(const std::string& id) {
+    for (unsigned n = 0; n < ports_.size(); ++n) {
+        if (!ports_[n] || ports_[n]->id() != id) continue;
+        for (const NicOption& nic : nics_)
+            if (nic.network == n) return Error{"'" + id + "' is in use by a card (device_del takes it out)"};
+        ports_[n].reset();
+        return Ok{};
+    }
+    return Error{"there is no network '" + id + "' (info network lists them)"};
+}
+
+Result<hw::PcConfig::Card> Networks::make_card(const NicOption& nic, bool boots_from_network) {
     hw::NetBackend* backend = nic.network ? ports_[*nic.network].get() : nullptr;
     hw::PcConfig::Card card;
     card.slot = nic.slot;
-    card.function = make_card(nic, backend, scheduler_, log_);
+    card.id = nic.id;
+    card.removable = true;
+    card.function = make_function(nic, backend, scheduler_, log_);
     // Firmware boots from a network with the help of the card's own ROM.
     std::string rom = nic.romfile.value_or("");
     if (!nic.romfile && (boots_from_network || nic.boot_index)) rom = row_of(nic.model).rom;
@@ -94,8 +129,7 @@ Status Networks::add_card(const NicOption& nic, bool boots_from_network, hw::PcC
     }
     if (nic.boot_index)
         boot_entries_.push_back({*nic.boot_index, card.function.get(), "ethernet", "ethernet-phy@0"});
-    config.cards.push_back(std::move(card));
-    return Ok{};
+    return card;
 }
 
 void Networks::close() {
@@ -104,7 +138,7 @@ void Networks::close() {
 
 void Networks::service(bool running) {
     for (const auto& port : ports_)
-        port->service(running);
+        if (port) port->service(running);
 }
 
 std::string Networks::describe() const {
@@ -123,7 +157,7 @@ std::string Networks::describe() const {
         text += ": " + port.id() + (port.link() ? ": " : " (link down): ") + port.describe();
     }
     for (std::size_t n = 0; n < ports_.size(); ++n)
-        if (!used[n]) text += "no card: " + ports_[n]->id() + ": " + ports_[n]->describe();
+        if (ports_[n] && !used[n]) text += "no card: " + ports_[n]->id() + ": " + ports_[n]->describe();
     return text.empty() ? "no network\n" : text;
 }
 
@@ -150,7 +184,7 @@ Status Networks::remove_forward(const std::string& id, const std::string& what) 
 
 Status Networks::plug(const std::string& id, bool in) {
     for (const auto& port : ports_) {
-        if (port->id() != id) continue;
+        if (!port || port->id() != id) continue;
         port->plug(in);
         return Ok{};
     }

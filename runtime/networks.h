@@ -25,6 +25,13 @@ class Networks {
     // Opens every network, and puts its card into `config`.
     Status open(const Options& options, hw::PcConfig& config);
 
+    // While the machine runs: one more network; a card for what `nic` says; without the card `id`; without
+    // the network `id`, which must have no card.
+    Status add_network(const NetworkOption& option);
+    Result<hw::PcConfig::Card> add_card(const NicOption& nic);
+    void remove_card(const std::string& id);
+    Status remove_network(const std::string& id);
+
     void close(); // for the end: nothing is asked for any more
 
     // On the vCPU's thread, between guest instructions. A machine that is stopped gets no frames.
@@ -39,14 +46,14 @@ class Networks {
 
   private:
     Result<std::unique_ptr<NetPort>> open_network(const NetworkOption& option);
-    Status add_card(const NicOption& nic, bool boots_from_network, hw::PcConfig& config);
+    Result<hw::PcConfig::Card> make_card(const NicOption& nic, bool boots_from_network);
     Status change_forward(const std::string& id, const std::string& what, bool add);
 
     Waker& waker_;
     hw::Scheduler& scheduler_;
     Log& log_;
     std::function<void()> kick_;
-    std::vector<std::unique_ptr<NetPort>> ports_; // by number of the network
+    std::vector<std::unique_ptr<NetPort>> ports_; // by number of the network; null: it was removed
     std::vector<NicOption> nics_;
     std::vector<BootEntry> boot_entries_;
 };

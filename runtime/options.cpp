@@ -58,6 +58,31 @@ Status apply(Options& options, const OptionRow& row, const std::string& value) {
     return Ok{};
 }
 
+// A name for each device that was given none; no user's name begins so.
+void name_devices(Options& o) {
+    const auto name = [](auto& devices, const char* kind, auto&& wanted) {
+        for (auto& device : devices)
+            for (unsigned n = 0; device.id.empty() && wanted(device); ++n) {
+                const std::string id = "#" + std::string(kind) + std::to_string(n);
+                if (std::none_of(devices.begin(), devices.end(), [&](const auto& d) { return d.id == id; }))
+                    device.id = id;
+            }
+    };
+    const auto all = [](const auto&) { return true; };
+    name(o.disks, "disk", all);
+    name(o.nics, "nic", all);
+    // Ports mean a console without a name by that.
+    name(o.cards, "card", [](const CardOption& c) { return c.model != CardOption::Model::Console; });
+}
+
+// Who uses what, and where each thing goes. Again for more options: what has a place keeps it.
+Status place_all(Options& options) {
+    for (const auto place : {place_disks, place_nics, place_cards, check_chardevs})
+        if (auto s = place(options); !s) return s;
+    name_devices(options);
+    return check_slots(options);
+}
+
 } // namespace
 
 Complaint file_name(const std::string& text) {
@@ -77,6 +102,13 @@ std::string help_text() {
     text +=
         "\nexample: dragoman -m 512 -nographic -kernel vmlinuz -initrd initrd.img -append console=ttyS0\n";
     return text;
+}
+
+Result<Options> with_option(const Options& options, const std::string& name, const std::string& value) {
+    Options more = options;
+    if (auto s = apply(more, *find(name), value); !s) return s.error();
+    if (auto s = place_all(more); !s) return s.error();
+    return more;
 }
 
 Result<Options> parse_options(int argc, const char* const* argv) {
@@ -121,12 +153,8 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         }
         if (const auto s = apply(options, *row, value); !s) return s.error();
     }
-    if (auto s = place_disks(options); !s) return s.error();
-    if (auto s = place_nics(options); !s) return s.error();
-    if (auto s = place_cards(options); !s) return s.error();
-    if (auto s = check_chardevs(options); !s) return s.error();
     if (options.nodefaults && !options.vga_given) options.vga = false;
-    if (auto s = check_slots(options); !s) return s.error();
+    if (auto s = place_all(options); !s) return s.error();
 
     if (options.action == Options::Action::Run && options.kernel.empty()) {
         if (!options.initrd.empty())

@@ -54,6 +54,7 @@ struct DiskDevice {
     unsigned queues = 1;           // virtio-blk
     bool legacy = true, modern = true;
     std::string serial;
+    std::string id; // the device's
     std::string given;
 };
 
@@ -157,6 +158,10 @@ struct Options {
 };
 
 // The error names the option, the value and what was expected.
+// What `options` become when "-NAME VALUE" is added to them while the machine runs. What a value may be, see
+// the option.
+Result<Options> with_option(const Options& options, const std::string& name, const std::string& value);
+
 Result<Options> parse_options(int argc, const char* const* argv);
 // What "chardev:ID" stands for; any other text for itself. The options were checked.
 const std::string& chardev_spec(const Options& o, const std::string& text);

@@ -13,8 +13,7 @@ using Model = DiskDevice::Model;
 
 // Properties that have no effect on what the guest of this machine can see.
 bool ignored(const std::string& key) {
-    static constexpr const char* names[] = {"id",
-                                            "write-cache",
+    static constexpr const char* names[] = {"write-cache",
                                             "iothread",
                                             "physical_block_size",
                                             "logical_block_size",
@@ -62,7 +61,9 @@ Complaint add_device(Options& o, Model model, const Properties& properties) {
     disk.model = model;
     const bool pci = model == Model::VirtioBlk || model == Model::Nvme;
     for (const auto& [key, value] : properties) {
-        if (key == "drive") {
+        if (key == "id") {
+            disk.id = value;
+        } else if (key == "drive") {
             disk.drive_id = value;
         } else if (key == "serial") {
             disk.serial = value;
@@ -190,7 +191,9 @@ Status place_disks(Options& o) {
     for (unsigned n = 0; n < o.drives.size(); ++n) {
         DriveOption& drive = o.drives[n];
         drive.snapshot |= o.snapshot;
-        if (drive.interface == Interface::None) continue;
+        const bool placed =
+            std::any_of(o.disks.begin(), o.disks.end(), [n](const DiskDevice& d) { return d.drive == n; });
+        if (drive.interface == Interface::None || placed) continue;
         DiskDevice disk;
         disk.drive = n;
         disk.serial = drive.serial;

@@ -243,8 +243,7 @@ constexpr ModelRow models[] = {
 // Properties of QEMU's cards that change nothing the guest of this machine can see, or whose absence drivers
 // cope with.
 bool ignored(const std::string& key) {
-    static constexpr std::string_view names[] = {"id",
-                                                 "bus",
+    static constexpr std::string_view names[] = {"bus",
                                                  "multifunction",
                                                  "rombar",
                                                  "mrg_rxbuf",
@@ -297,7 +296,9 @@ bool set_mac(std::optional<hw::MacAddress>& mac, const std::string& text) {
 Complaint take_card(NicOption& nic, Properties& properties) {
     Properties rest;
     for (const auto& [key, value] : properties) {
-        if (key == "netdev") {
+        if (key == "id") {
+            nic.id = value;
+        } else if (key == "netdev") {
             nic.network_id = value;
         } else if (key == "mac" || key == "macaddr") {
             if (!set_mac(nic.mac, value))
@@ -445,7 +446,11 @@ Status place_nics(Options& o) {
         } else {
             o.warnings.push_back(nic.given + ": no network, the cable is not plugged in");
         }
-        if (!nic.mac) nic.mac = hw::MacAddress{0x52, 0x54, 0x00, 0x12, 0x34, number++};
+        while (!nic.mac) {
+            const hw::MacAddress mac{0x52, 0x54, 0x00, 0x12, 0x34, number++};
+            if (std::none_of(o.nics.begin(), o.nics.end(), [&](const NicOption& n) { return n.mac == mac; }))
+                nic.mac = mac;
+        }
     }
     for (std::size_t n = 0; n < users.size(); ++n)
         if (!users[n]) o.warnings.push_back(o.networks[n].given + ": no card is connected to it");

@@ -105,6 +105,32 @@ QmpAnswer block_resize(const QmpCall& call) {
     return done(call.emulator.disks().resize(name, size.get<u64>()));
 }
 
+const QmpArgument device_arguments[] = {{"driver", Type::string}, {"id", Type::string, true}};
+QmpAnswer device_add(const QmpCall& call) {
+    return done(call.emulator.hotplug().add_device(call.arguments.dump()));
+}
+const QmpArgument id_arguments[] = {{"id", Type::string}};
+QmpAnswer device_del(const QmpCall& call) {
+    const Status asked = call.emulator.hotplug().remove_device(call.text("id"));
+    if (!asked) return QmpError{"DeviceNotFound", asked.error().message};
+    return done();
+}
+const QmpArgument netdev_arguments[] = {{"type", Type::string}, {"id", Type::string}};
+QmpAnswer netdev_add(const QmpCall& call) {
+    return done(call.emulator.hotplug().add_network(call.arguments.dump()));
+}
+QmpAnswer netdev_del(const QmpCall& call) {
+    return done(call.emulator.hotplug().remove_network(call.text("id")));
+}
+const QmpArgument blockdev_arguments[] = {{"driver", Type::string}, {"node-name", Type::string}};
+QmpAnswer blockdev_add(const QmpCall& call) {
+    return done(call.emulator.hotplug().add_drive("blockdev", call.arguments.dump()));
+}
+const QmpArgument node_arguments[] = {{"node-name", Type::string}};
+QmpAnswer blockdev_del(const QmpCall& call) {
+    return done(call.emulator.hotplug().remove_drive(call.text("node-name")));
+}
+
 const QmpArgument key_arguments[] = {{"keys", Type::array}, {"hold-time", Type::number_integer, true}};
 QmpAnswer send_key(const QmpCall& call) {
     std::vector<hw::KeyCode> keys;
@@ -197,6 +223,12 @@ const QmpCommand commands[] = {
     {"set_link", link_arguments, set_link},
     {"eject", eject_arguments, eject},
     {"block_resize", resize_arguments, block_resize},
+    {"device_add", device_arguments, device_add, true},
+    {"device_del", id_arguments, device_del},
+    {"netdev_add", netdev_arguments, netdev_add, true},
+    {"netdev_del", id_arguments, netdev_del},
+    {"blockdev-add", blockdev_arguments, blockdev_add, true},
+    {"blockdev-del", node_arguments, blockdev_del},
     {"blockdev-change-medium", change_arguments, blockdev_change_medium},
     {"send-key", key_arguments, send_key},
 };
@@ -220,6 +252,7 @@ std::optional<QmpError> check(const QmpCommand& command, const Json& arguments) 
         const std::string& name = argument.key();
         const auto row = std::find_if(command.arguments.begin(), command.arguments.end(),
                                       [&](const QmpArgument& a) { return name == a.name; });
+        if (row == command.arguments.end() && command.others) continue;
         if (row == command.arguments.end())
             return generic_error("'" + name + "' is no argument of " + command.name);
         if (!is_of(argument.value(), row->type))

@@ -42,6 +42,7 @@ struct QmpCommand {
     const char* name;
     std::span<const QmpArgument> arguments;
     QmpAnswer (*run)(const QmpCall&);
+    bool others = false; // there may be further arguments: properties of what is made
 };
 
 std::span<const QmpCommand> qmp_commands();

@@ -14,8 +14,9 @@ namespace {
 using Type = Json::value_t;
 
 constexpr const char* event_names[] = {
-    "STOP",     "RESUME",         "SHUTDOWN",          "POWERDOWN",      "RESET",
-    "WATCHDOG", "GUEST_PANICKED", "GUEST_CRASHLOADED", "BALLOON_CHANGE", "VSERPORT_CHANGE"};
+    "STOP",           "RESUME",          "SHUTDOWN",       "POWERDOWN",
+    "RESET",          "WATCHDOG",        "GUEST_PANICKED", "GUEST_CRASHLOADED",
+    "BALLOON_CHANGE", "VSERPORT_CHANGE", "DEVICE_DELETED"};
 
 QmpAnswer query_commands(const QmpCall&) {
     Json list = Json::array();

@@ -100,6 +100,12 @@ void PciFunction::connect(IoBus& ports, MemoryMap& memory, DmaBus& dma, IrqLine*
     update_bars();
 }
 
+void PciFunction::disconnect() {
+    PciFunction::reset();
+    ports_ = nullptr;
+    intx_ = nullptr;
+}
+
 void PciFunction::set_bar(unsigned index, BarKind kind, u64 bytes, IoHandler* handler, u8* ram) {
     DRAGOMAN_ASSERT(index < kRomIndex && std::has_single_bit(bytes));
     DRAGOMAN_ASSERT(kind == BarKind::Io ? bytes >= 4 && bytes <= 0x8000 : bytes >= 4096);

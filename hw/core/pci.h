@@ -59,6 +59,8 @@ class PciFunction : public Device {
     // Connects the function to the machine, once, before any access. Everything is borrowed; `intx` may be
     // null.
     void connect(IoBus& ports, MemoryMap& memory, DmaBus& dma, IrqLine* intx);
+    // The other way: nothing of it is decoded any more, its pin is low, it masters no bus.
+    void disconnect();
     // Puts `image` (1 byte to 16 MiB) behind the expansion ROM BAR, before connect().
     void install_rom(std::vector<u8> image);
     // Did the guest turn on bus mastering? A function without it must not do DMA.
@@ -129,6 +131,7 @@ class PciBus final : public IoHandler {
   public:
     // Borrowed; slot 0..31, function 0..7, each place once.
     void attach(unsigned slot, unsigned function, PciFunction& pci);
+    void detach(unsigned slot, unsigned function) { functions_[slot * 8 + function] = nullptr; }
     PciFunction* at(unsigned slot, unsigned function) const { return functions_[slot * 8 + function]; }
 
     u64 read(u64 offset, unsigned size) override; // offset from 0xcf8, 8 ports

@@ -1,4 +1,4 @@
-// What ACPI is told about the board (ACPI 6.4, 19). acpi_tables.cpp writes the figures that depend on the
+// What ACPI is told about the board (ACPI 6.4, 19), for the C preprocessor and then iasl. acpi_tables.cpp writes the figures that depend on the
 // machine, MBAS and PSTA.
 DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
 {
@@ -68,6 +68,29 @@ DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
                 }
                 Return (Local0)
             }
+
+            // Slots for cards (hw/pci_hotplug.h).
+            OperationRegion (HPRG, SystemIO, 0xae00, 0x10)
+            Field (HPRG, DWordAcc, NoLock, WriteAsZeros)
+            {
+                HPIN, 32, // new card
+                HPRM, 32, // asked for
+                HPEJ, 32 // eject
+            }
+            Mutex (HPMX, 0)
+#define EACH_SLOT(DO) \
+    DO (3) DO (4) DO (5) DO (6) DO (7) DO (8) DO (9) DO (10) DO (11) DO (12) DO (13) DO (14) DO (15) DO (16) DO (17) \
+    DO (18) DO (19) DO (20) DO (21) DO (22) DO (23) DO (24) DO (25) DO (26) DO (27) DO (28) DO (29) DO (30) DO (31)
+#define SLOT(n) \
+    Device (SL##n) \
+    { \
+        Name (_ADR, n << 16) \
+        Name (_SUN, n) \
+        Method (_EJ0, 1, NotSerialized) { HPEJ = 1 << n } \
+    }
+#define NOTIFY_SLOT(n) If (Arg0 & (1 << n)) { Notify (SL##n, Arg1) }
+            EACH_SLOT (SLOT)
+            Method (TELL, 2, NotSerialized) { EACH_SLOT (NOTIFY_SLOT) } // each slot of a mask, of what happened
 
             Device (ISA) // 82371SB, function 0
             {
@@ -196,6 +219,7 @@ DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
                         IO (Decode16, 0x0510, 0x0510, 1, 12)
                         IO (Decode16, 0x0600, 0x0600, 1, 0x40)
                         IO (Decode16, 0x0700, 0x0700, 1, 0x10)
+                        IO (Decode16, 0xae00, 0xae00, 1, 0x10)
                         IO (Decode16, 0xafe0, 0xafe0, 1, 4)
                     })
                 }
@@ -290,6 +314,17 @@ DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
             Method (_CRS) { Return (_PRS) }
             Method (_DIS) { }
             Method (_SRS, 1) { }
+        }
+    }
+
+    Scope (\_GPE)
+    {
+        Method (_E01, 0, NotSerialized)
+        {
+            Acquire (\_SB.PCI0.HPMX, 0xffff)
+            \_SB.PCI0.TELL (\_SB.PCI0.HPIN, 1) // look what is there
+            \_SB.PCI0.TELL (\_SB.PCI0.HPRM, 3) // the user wants it back
+            Release (\_SB.PCI0.HPMX)
         }
     }
 

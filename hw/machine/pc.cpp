@@ -66,6 +66,8 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
       fpu_error_(piix3_.isa(13)), host_bridge_(memory, pci_, config_.ram, config_.bios),
       pm_(ports_, scheduler, piix3_.isa(9), log, {.power_off = pins_.power_off, .smi = pins_.smi},
           {.lpt = config_.parallel.has_value()}),
+      hotplug_({.notify = [this] { pm_.raise_gpe(PciHotplug::gpe); },
+                .eject = [this](unsigned slot) { eject(slot); }}),
       ide_(piix3_.isa(14), piix3_.isa(15), log), fdc_(piix3_.isa(6), dma8237_, scheduler, log),
       keyboard_(log), mouse_(log), i8042_(scheduler, keyboard_, mouse_,
                                           {.irq1 = piix3_.isa(1),
@@ -88,6 +90,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     fpu_error_.map(ports_);
     i8042_.map(ports_);
     dma8237_.map(ports_);
+    ports_.map(PciHotplug::base, PciHotplug::port_count, hotplug_, {4, 4});
     ports_.map(PostPort::port, 1, post_, {1, 1}, true);
     ports_.map(FwCfg::base, FwCfg::port_count, fw_cfg_, {1, 4});
 
@@ -138,9 +141,9 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     fill_fw_cfg();
 
     devices_ = {
-        &lapic_,          &ioapic_,         &pic_,    &hpet_, &pit_,      &rtc_,      &dma8237_, &port92_,
-        &piix3_,          &host_bridge_,    &pm_,     &ide_,  &fdc_,      &keyboard_, &mouse_,   &i8042_,
-        serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_, &fpu_error_};
+        &lapic_,          &ioapic_,         &pic_,    &hpet_, &pit_,       &rtc_,      &dma8237_, &port92_,
+        &piix3_,          &host_bridge_,    &pm_,     &ide_,  &fdc_,       &keyboard_, &mouse_,   &i8042_,
+        serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_, &fpu_error_, &hotplug_};
     if (vga_) devices_.push_back(vga_.get());
     if (parallel_) devices_.push_back(parallel_.get());
     for (const PcConfig::Card& card : config_.cards)
@@ -150,6 +153,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
 Pc::~Pc() = default;
 
 void Pc::reset() {
+    hotplug_.eject_pending();
     for (Device* device : devices_)
         device->reset();
 }
@@ -158,24 +162,65 @@ AtapiCd* Pc::cd(unsigned drive) {
     return drive < cds_.size() ? cds_[drive] : nullptr;
 }
 
+void Pc::attach_card(PcConfig::Card& card, unsigned slot) {
+    PciFunction& function = *card.function;
+    if (!card.rom.empty()) function.install_rom(std::move(card.rom));
+    card.slot = slot;
+    const unsigned pin = function.config_read(kPciInterruptPin, 1);
+    function.connect(ports_, memory_, pci_dma_, pin ? &piix3_.intx(slot, 0, pin) : nullptr);
+    pci_.attach(slot, 0, function);
+}
+
+std::optional<unsigned> Pc::free_slot(unsigned from) const {
+    for (unsigned slot = from; slot < 32; ++slot)
+        if (!pci_.at(slot, 0)) return slot;
+    return {};
+}
+
 // Cards with a place of their own first, so that the others fill what is left.
 void Pc::attach_cards() {
-    for (PcConfig::Card& card : config_.cards)
-        if (!card.rom.empty()) card.function->install_rom(std::move(card.rom));
-    const auto attach = [this](PciFunction& function, unsigned slot) {
-        const unsigned pin = function.config_read(kPciInterruptPin, 1);
-        function.connect(ports_, memory_, pci_dma_, pin ? &piix3_.intx(slot, 0, pin) : nullptr);
-        pci_.attach(slot, 0, function);
-    };
-    for (const PcConfig::Card& card : config_.cards)
-        if (card.slot) attach(*card.function, *card.slot);
-    unsigned slot = 2;
-    for (const PcConfig::Card& card : config_.cards) {
-        if (card.slot) continue;
-        while (pci_.at(slot, 0))
-            ++slot;
-        attach(*card.function, slot);
+    std::vector<PcConfig::Card*> others;
+    for (PcConfig::Card& card : config_.cards) {
+        if (card.slot)
+            attach_card(card, *card.slot);
+        else
+            others.push_back(&card);
     }
+    for (PcConfig::Card* card : others)
+        attach_card(*card, *free_slot(2));
+}
+
+bool Pc::plug(PcConfig::Card& card) {
+    const auto slot = card.slot ? card.slot : free_slot(PciHotplug::first_slot);
+    if (!slot || !PciHotplug::takes(*slot) || pci_.at(*slot, 0)) return false;
+    attach_card(card, *slot);
+    card.function->reset();
+    devices_.push_back(card.function.get());
+    config_.cards.push_back(std::move(card));
+    hotplug_.inserted(*slot);
+    return true;
+}
+
+bool Pc::ask_removal(const std::string& id) {
+    for (const PcConfig::Card& card : config_.cards) {
+        if (card.id != id || !card.removable || !PciHotplug::takes(*card.slot)) continue;
+        hotplug_.ask_removal(*card.slot);
+        return true;
+    }
+    return false;
+}
+
+// Its requests may be under way, so it lives on for a while.
+void Pc::eject(unsigned slot) {
+    const auto card = std::find_if(config_.cards.begin(), config_.cards.end(),
+                                   [slot](const PcConfig::Card& c) { return c.slot == slot; });
+    if (card == config_.cards.end() || !card->removable) return;
+    pci_.detach(slot, 0);
+    card->function->disconnect();
+    std::erase(devices_, card->function.get());
+    ejected_.push_back(std::move(*card));
+    config_.cards.erase(card);
+    pins_.ejected();
 }
 
 void Pc::attach_drives() {

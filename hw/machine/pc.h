@@ -23,6 +23,7 @@
 #include "hw/lapic.h"
 #include "hw/parallel_port.h"
 #include "hw/pci_dma.h"
+#include "hw/pci_hotplug.h"
 #include "hw/pic8259.h"
 #include "hw/piix3.h"
 #include "hw/piix3_ide.h"
@@ -39,6 +40,7 @@
 #include <array>
 #include <memory>
 #include <optional>
+#include <utility>
 #include <vector>
 
 namespace dragoman::hw {
@@ -79,6 +81,8 @@ struct PcConfig {
         std::unique_ptr<PciFunction> function;
         std::vector<u8> rom;          // its expansion ROM; empty: none
         std::optional<unsigned> slot; // 1..31; nothing: the first free one after the display's
+        std::string id;               // its name, unique
+        bool removable = false;       // may be taken out while the machine runs
     };
     std::vector<Card> cards;       // PCI functions besides the machine's own; each is function 0 of its slot
     i64 rtc_start = 0;             // seconds since 1970, UTC
@@ -96,6 +100,7 @@ struct PcPins {
     std::function<void()> power_off; // S5
     std::function<void(int status)> exit; // isa-debug-exit
     std::function<void(u8 events)> panic; // the guest's kernel has crashed: PanicEvent
+    std::function<void()> ejected;        // take_ejected() has something
     std::function<void(bool enabled)> a20;
     std::function<u64()> tsc;
     u64 tsc_hz = 1'000'000'000;
@@ -120,6 +125,15 @@ class Pc {
     void system_management(bool active) { host_bridge_.set_smiact(active); }
     Lapic& lapic() { return lapic_; }
 
+    // Puts a card into a slot of the running machine, the first free one if none is named, and tells the
+    // guest. False, and `card` stays as it is: there is no free slot, or the one that is named is taken or
+    // not for cards.
+    bool plug(PcConfig::Card& card);
+    // Asks the guest to let go of the card `id`; take_ejected() has it when the guest did, or was reset.
+    // False: there is none, or it is not removable, or in one of the board's slots.
+    bool ask_removal(const std::string& id);
+    std::vector<PcConfig::Card> take_ejected() { return std::exchange(ejected_, {}); }
+
     // For the next start: letters as in PcConfig.
     void set_boot_order(const std::string& letters);
 
@@ -138,6 +152,9 @@ class Pc {
 
   private:
     void attach_cards();
+    void attach_card(PcConfig::Card& card, unsigned slot);
+    std::optional<unsigned> free_slot(unsigned from) const;
+    void eject(unsigned slot);
     void attach_drives();
     void fill_cmos();
     void fill_fw_cfg();
@@ -164,6 +181,7 @@ class Pc {
     FpuError fpu_error_;
     I440fx host_bridge_;
     Piix4Pm pm_;
+    PciHotplug hotplug_;
     Piix3Ide ide_;
     Fdc82077 fdc_;
     std::unique_ptr<Vga> vga_;
@@ -179,6 +197,7 @@ class Pc {
     PostPort post_;
     std::array<AtapiCd*, 4> cds_{};
     std::vector<Device*> devices_; // in reset order
+    std::vector<PcConfig::Card> ejected_;
 };
 
 } // namespace dragoman::hw
