@@ -30,34 +30,30 @@ template <class List> void erase_id(List& list, const std::string& id) {
 
 Status Hotplug::add_device(const std::string& text) {
     Options& now = emulator_.options();
+    const auto wrong = [&text](const std::string& expected) {
+        return Error{"-device " + text + ": expected " + expected};
+    };
     auto with = with_option(now, "device", text);
     if (!with) return with.error();
-    Result<hw::PcConfig::Card> card =
-        Error{"-device " + text +
-              ": expected a card for the PCI bus; this device is there from the start, or not at all"};
-    const auto grew = [](const auto& before, const auto& after) { return after.size() > before.size(); };
-    const auto make = [&](const std::string& id, auto&& maker) {
-        if (id_taken(now, id))
-            card = Error{"-device " + text + ": expected an id of its own; '" + id + "' is taken"};
-        else
-            card = maker();
+    const auto add = [&](const auto& option, auto&& make) -> Status {
+        if (id_taken(now, option.id)) return wrong("an id of its own; '" + option.id + "' is taken");
+        const auto slot = emulator_.pc().slot_for_card(option.slot);
+        if (!slot) return wrong("a free PCI slot, addr=03 to 1f");
+        Result<hw::PcConfig::Card> card = make();
+        if (!card) return card.error();
+        emulator_.pc().plug(std::move(*card), *slot);
+        return Ok{};
     };
-    if (grew(now.disks, with->disks))
-        make(with->disks.back().id, [&] { return emulator_.disks().add_card(with->disks.back()); });
-    else if (grew(now.nics, with->nics))
-        make(with->nics.back().id, [&] { return emulator_.networks().add_card(with->nics.back()); });
-    else if (grew(now.cards, with->cards))
-        make(with->cards.back().id,
-             [&] { return emulator_.cards().add_card(*with, unsigned(with->cards.size() - 1)); });
-    if (!card) return card.error();
-    if (!emulator_.pc().plug(*card)) {
-        card->function.reset();
-        emulator_.disks().remove_card(card->id);
-        emulator_.networks().remove_card(card->id);
-        return Error{"-device " + text + ": expected a free PCI slot, addr=03 to 1f"};
-    }
-    now = std::move(*with);
-    return Ok{};
+    Status added = wrong("a card for the PCI bus; this device is there from the start, or not at all");
+    if (with->disks.size() > now.disks.size())
+        added = add(with->disks.back(), [&] { return emulator_.disks().add_card(with->disks.back()); });
+    else if (with->nics.size() > now.nics.size())
+        added = add(with->nics.back(), [&] { return emulator_.networks().add_card(with->nics.back()); });
+    else if (with->cards.size() > now.cards.size())
+        added = add(with->cards.back(),
+                    [&] { return emulator_.cards().add_card(*with, unsigned(with->cards.size() - 1)); });
+    if (added) now = std::move(*with);
+    return added;
 }
 
 Status Hotplug::add_drive(const std::string& option, const std::string& text) {

@@ -190,15 +190,17 @@ void Pc::attach_cards() {
         attach_card(*card, *free_slot(2));
 }
 
-bool Pc::plug(PcConfig::Card& card) {
-    const auto slot = card.slot ? card.slot : free_slot(PciHotplug::first_slot);
-    if (!slot || !PciHotplug::takes(*slot) || pci_.at(*slot, 0)) return false;
-    attach_card(card, *slot);
+std::optional<unsigned> Pc::slot_for_card(std::optional<unsigned> wanted) const {
+    const auto slot = wanted ? wanted : free_slot(PciHotplug::first_slot);
+    return slot && PciHotplug::takes(*slot) && !pci_.at(*slot, 0) ? slot : std::nullopt;
+}
+
+void Pc::plug(PcConfig::Card card, unsigned slot) {
+    attach_card(card, slot);
     card.function->reset();
     devices_.push_back(card.function.get());
     config_.cards.push_back(std::move(card));
-    hotplug_.inserted(*slot);
-    return true;
+    hotplug_.inserted(slot);
 }
 
 bool Pc::ask_removal(const std::string& id) {

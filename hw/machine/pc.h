@@ -125,10 +125,11 @@ class Pc {
     void system_management(bool active) { host_bridge_.set_smiact(active); }
     Lapic& lapic() { return lapic_; }
 
-    // Puts a card into a slot of the running machine, the first free one if none is named, and tells the
-    // guest. False, and `card` stays as it is: there is no free slot, or the one that is named is taken or
-    // not for cards.
-    bool plug(PcConfig::Card& card);
+    // A slot that is free and into which cards can be put while the machine runs: the one that is wanted, or
+    // any.
+    std::optional<unsigned> slot_for_card(std::optional<unsigned> wanted) const;
+    // Puts a card into such a slot, and tells the guest.
+    void plug(PcConfig::Card card, unsigned slot);
     // Asks the guest to let go of the card `id`; take_ejected() has it when the guest did, or was reset.
     // False: there is none, or it is not removable, or in one of the board's slots.
     bool ask_removal(const std::string& id);

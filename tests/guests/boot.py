@@ -19,6 +19,7 @@ import time
 import debian
 import devices
 import display
+import hotplug
 import installer
 import memtest
 import network
@@ -336,6 +337,7 @@ SCENARIOS = {
                                f"file={test.guest('cd-amd64.iso')},if=none,id=c0,media=cdrom", "-device",
                                "ide-cd,drive=c0,bus=ahci.2"),
     "devices": devices.run,
+    "hotplug": hotplug.run,
     "network": network.user,
     "cable": network.cable,
     "network-boot": network.boot,

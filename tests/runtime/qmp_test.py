@@ -146,6 +146,54 @@ class Qmp(unittest.TestCase):
         self.fails(client.answer())
         self.assertTrue(client.ask("query-status")["return"]["running"], "it goes on")
 
+    def test_cards_come_and_go(self):
+        image = self.path("image", bytes(1 << 20))
+        client = self.start("-nodefaults", "-netdev", "user,id=n", "-device", "e1000,netdev=n,id=nic")
+        ask = lambda command, **arguments: self.assertEqual(client.ask(command, **arguments), {"return": {}})
+        ask("blockdev-add", **{"driver": "raw", "node-name": "d", "file": {"driver": "file", "filename": image}})
+        self.fails(client.ask("blockdev-add", **{"driver": "raw", "node-name": "d", "file": {"driver": "file", "filename": image}}))
+        self.fails(client.ask("blockdev-add", **{"driver": "file", "node-name": "x", "filename": image + "no"}), saying="no such file")
+        self.fails(client.ask("device_add", driver="virtio-blk-pci", drive="x"), saying="'x' is neither")
+        self.fails(client.ask("device_add", driver="virtio-blk-pci", drive="d", addr="2"), saying="PCI slot")
+        ask("device_add", driver="virtio-blk-pci", drive="d", id="disk")
+        self.fails(client.ask("device_add", driver="nvme", drive="d", serial="s"), saying="in use")
+        self.fails(client.ask("device_add", driver="virtio-rng-pci", id="nic"), saying="'nic' is taken")
+        self.fails(client.ask("device_add", driver="virtio-balloon-pci"), saying="from the start")
+        self.fails(client.ask("device_add", driver="isa-serial"), saying="from the start")
+        self.fails(client.ask("device_add", driver="nosuch"), saying="nosuch")
+        self.fails(client.ask("blockdev-del", **{"node-name": "d"}), saying="in use")
+        self.fails(client.ask("netdev_del", id="n"), saying="in use")
+        self.fails(client.ask("device_del", id="nosuch"), "DeviceNotFound", "nosuch")
+        for n in range(26):
+            ask("device_add", driver="virtio-rng-pci", id=f"r{n}")
+        self.fails(client.ask("device_add", driver="virtio-rng-pci"), saying="28 PCI cards")
+        # No guest is there to let go; the reset does it.
+        for card in ("disk", "nic", "r3"):
+            ask("device_del", id=card)
+        ask("system_reset")
+        self.assertEqual({client.event("DEVICE_DELETED")["data"]["device"] for _ in range(3)}, {"disk", "nic", "r3"})
+        ask("netdev_del", id="n")
+        self.fails(client.ask("blockdev-del", **{"node-name": "d"}), saying="no drive")
+        ask("device_add", driver="e1000", id="nic")
+
+    def test_a_guest_that_throws_out_its_cards(self):
+        eject = firmware(b"\x66\xb8\xff\xff\xff\xff\xba\x08\xae\x66\xef\xeb\xfc")  # port 0xae08: all ones, again and again
+        client = self.start(
+            "-S", "-netdev", "user,id=n", "-device", "e1000,netdev=n", "-device", "virtio-rng-pci", "-device", "virtio-balloon-pci",
+            "-drive", f"if=none,id=a,format=raw,file={self.path('a', bytes(1 << 20))}", "-device", "virtio-blk-pci,drive=a,id=blk",
+            "-drive", f"if=none,id=b,format=raw,file={self.path('b', bytes(1 << 20))}", "-device", "ahci,id=ahci",
+            "-device", "ide-hd,bus=ahci.0,drive=b", "-device", "virtio-serial", "-chardev", "null,id=c", "-device",
+            "virtconsole,chardev=c", "-device", "i6300esb", bios=eject)
+        self.assertEqual(client.ask("cont"), {"return": {}})
+        deleted = [client.event("DEVICE_DELETED")["data"] for _ in range(3)]
+        self.assertEqual([d["device"] for d in deleted if "device" in d], ["blk"])
+        self.assertEqual(client.ask("query-balloon")["return"]["actual"], 16 << 20, "what others hold on to stays")
+        self.assertEqual(["b"], [b["device"] for b in client.ask("query-block")["return"] if "inserted" in b])
+        for n in range(20):
+            self.assertEqual(client.ask("device_add", driver="virtio-rng-pci", id=f"x{n}"), {"return": {}})
+        self.assertEqual(client.ask("set_link", name="n", up=False), {"return": {}})
+        self.assertTrue(client.ask("query-status")["return"]["running"])
+
     def test_what_clients_ask_at_their_start(self):
         """The probes of libvirt and of management scripts, and the form of their answers."""
         client = self.start("-uuid", "01234567-89ab-cdef-0123-456789abcdef", "-device", "virtio-rng-pci,id=rng7")
