@@ -20,7 +20,7 @@ class PciHotplug final : public Device, public IoHandler {
     static constexpr u16 base = 0xae00;
     static constexpr u32 port_count = 16;
     static constexpr unsigned gpe = 1;        // bit of GPE0
-    static constexpr unsigned first_slot = 3; // to 31; before it are the board's own
+    static constexpr unsigned first_slot = 2; // to 31; before it are the board's own
 
     // Both are called inside guest accesses, `notify` by the user as well. After `eject` the slot is empty.
     struct Pins {

@@ -38,7 +38,7 @@ Status Hotplug::add_device(const std::string& text) {
     const auto add = [&](const auto& option, auto&& make) -> Status {
         if (id_taken(now, option.id)) return wrong("an id of its own; '" + option.id + "' is taken");
         const auto slot = emulator_.pc().slot_for_card(option.slot);
-        if (!slot) return wrong("a free PCI slot, addr=03 to 1f");
+        if (!slot) return wrong("a free PCI slot, addr=02 to 1f");
         Result<hw::PcConfig::Card> card = make();
         if (!card) return card.error();
         emulator_.pc().plug(std::move(*card), *slot);
