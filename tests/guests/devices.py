@@ -92,14 +92,17 @@ def ports(shell, agent):
 
 
 def balloon(shell, qmp, pid):
-    def resident():
-        with open(f"/proc/{pid}/statm", encoding="ascii") as f:
-            return int(f.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    def used():  # of the file in memory that is the guest's RAM
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            path = f"/proc/{pid}/fd/{name}"
+            if "memfd:guest RAM" in os.readlink(path):
+                return os.stat(path).st_blocks * 512
+        raise Failure("the emulator holds no file of RAM")
 
     shell.check("mount -t tmpfs -o size=90% none /mnt && dd if=/dev/zero of=/mnt/x bs=1M count=100 2>/dev/null; echo filled", "^filled$")
-    full = resident()
+    full = used()
     shell.check("rm /mnt/x; umount /mnt; echo freed", "^freed$")
-    wait_for("free pages are given to the host", lambda: resident() < full - (64 << 20))
+    wait_for("free pages are given to the host", lambda: used() < full - (64 << 20))
     before = qmp.ask("query-balloon")["actual"]
     qmp.ask("balloon", value=before - (64 << 20))
     wait_for("the balloon inflates", lambda: qmp.ask("query-balloon")["actual"] == before - (64 << 20))
