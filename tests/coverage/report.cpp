@@ -51,8 +51,13 @@ Vectors possible(const Form& f, const FormMode& mode) {
     if (vectors || x87(f) || fwait(f) || saves_fpu(f) || saves_extended(f)) all |= bit(kNM);
     if ((x87(f) && !non_waiting(f)) || fwait(f) || mmx(f)) all |= bit(kMF);
     if (divides(f)) all |= bit(kDE);
-    if (privileged(f) && (mode.is_protected || mode.v86())) all |= bit(kGP);
-    if (privileged(f) && mode.v86()) all &= ~(bit(kEndedWell) | bit(kNM));
+    if (f.insn.mnemonic == ZYDIS_MNEMONIC_RDPMC) return bit(kGP); // no counter is offered
+    if (is_one_of(f, {ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSRET}) && !mode.code64()) return bit(kUD);
+    if (f.insn.mnemonic == ZYDIS_MNEMONIC_SYSEXIT && !mode.is_protected) return bit(kGP);
+    if (f.insn.mnemonic == ZYDIS_MNEMONIC_SYSENTER && mode.real()) return bit(kGP);
+    if (privileged(f) && mode.v86()) return (all & bit(kUD)) | bit(kGP);
+    if (hidden(f) && mode.v86()) return bit(kUD);
+    if (privileged(f) && mode.is_protected) all |= bit(kGP);
     if (simd_numeric(f) && !suppresses_exceptions(f)) all |= bit(kXM);
     if (!accesses_memory(f, mode)) return all;
     all |= bit(kGP);

@@ -100,10 +100,47 @@ static bool protected_only(const Form& f) {
                          ZYDIS_MNEMONIC_ARPL});
 }
 bool privileged(const Form& f) {
-    return is_one_of(f, {ZYDIS_MNEMONIC_LGDT, ZYDIS_MNEMONIC_LIDT, ZYDIS_MNEMONIC_LLDT, ZYDIS_MNEMONIC_LTR,
-                         ZYDIS_MNEMONIC_LMSW, ZYDIS_MNEMONIC_INVPCID, ZYDIS_MNEMONIC_INVLPG,
-                         ZYDIS_MNEMONIC_XSAVES, ZYDIS_MNEMONIC_XSAVES64, ZYDIS_MNEMONIC_XRSTORS,
-                         ZYDIS_MNEMONIC_XRSTORS64});
+    if (f.insn.mnemonic == ZYDIS_MNEMONIC_MOV)
+        return any_register(f, {ZYDIS_REGCLASS_CONTROL, ZYDIS_REGCLASS_DEBUG});
+    return is_one_of(f, {ZYDIS_MNEMONIC_CLTS, ZYDIS_MNEMONIC_INVD, ZYDIS_MNEMONIC_WBINVD,
+                         ZYDIS_MNEMONIC_RDMSR, ZYDIS_MNEMONIC_WRMSR, ZYDIS_MNEMONIC_HLT,
+                         ZYDIS_MNEMONIC_XSETBV, ZYDIS_MNEMONIC_SWAPGS, ZYDIS_MNEMONIC_LGDT,
+                         ZYDIS_MNEMONIC_LIDT, ZYDIS_MNEMONIC_LLDT, ZYDIS_MNEMONIC_LTR, ZYDIS_MNEMONIC_LMSW,
+                         ZYDIS_MNEMONIC_INVPCID, ZYDIS_MNEMONIC_INVLPG, ZYDIS_MNEMONIC_XSAVES,
+                         ZYDIS_MNEMONIC_XSAVES64, ZYDIS_MNEMONIC_XRSTORS, ZYDIS_MNEMONIC_XRSTORS64});
+}
+bool hidden(const Form& f) {
+    return is_one_of(
+        f, {ZYDIS_MNEMONIC_MONITOR, ZYDIS_MNEMONIC_MWAIT, ZYDIS_MNEMONIC_STAC, ZYDIS_MNEMONIC_CLAC});
+}
+bool runs_plainly(const Form& f, const FormMode& mode, unsigned cpl) {
+    if (!transfers(f)) return true;
+    const bool loads_segment = f.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+                               ZydisRegisterGetClass(f.operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT;
+    if (loads_segment &&
+        (f.operands[0].reg.value == ZYDIS_REGISTER_SS || f.operands[0].reg.value == ZYDIS_REGISTER_CS))
+        return false;
+    if (is_one_of(f, {ZYDIS_MNEMONIC_IRET, ZYDIS_MNEMONIC_IRETD, ZYDIS_MNEMONIC_IRETQ})) return false;
+    switch (f.insn.meta.category) {
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_COND_BR: return f.insn.meta.branch_type != ZYDIS_BRANCH_TYPE_FAR;
+    case ZYDIS_CATEGORY_PUSH:
+    case ZYDIS_CATEGORY_POP: return true;
+    case ZYDIS_CATEGORY_IO:
+    case ZYDIS_CATEGORY_IOSTRINGOP: return cpl == 0 && !mode.v86();
+    default: break;
+    }
+    if (is_one_of(f, {ZYDIS_MNEMONIC_MONITOR, ZYDIS_MNEMONIC_MWAIT, ZYDIS_MNEMONIC_STAC, ZYDIS_MNEMONIC_CLAC,
+                      ZYDIS_MNEMONIC_INVPCID, ZYDIS_MNEMONIC_CLTS, ZYDIS_MNEMONIC_INVD, ZYDIS_MNEMONIC_WBINVD,
+                      ZYDIS_MNEMONIC_RDMSR, ZYDIS_MNEMONIC_WRMSR}))
+        return cpl == 0 && !mode.v86();
+    return (f.insn.mnemonic == ZYDIS_MNEMONIC_MOV && any_register(f, {ZYDIS_REGCLASS_SEGMENT})) ||
+           is_one_of(f, {ZYDIS_MNEMONIC_LAR, ZYDIS_MNEMONIC_LSL, ZYDIS_MNEMONIC_VERR, ZYDIS_MNEMONIC_VERW,
+                         ZYDIS_MNEMONIC_ARPL, ZYDIS_MNEMONIC_SLDT, ZYDIS_MNEMONIC_STR, ZYDIS_MNEMONIC_SMSW,
+                         ZYDIS_MNEMONIC_LDS, ZYDIS_MNEMONIC_LES, ZYDIS_MNEMONIC_LFS, ZYDIS_MNEMONIC_LGS,
+                         ZYDIS_MNEMONIC_BOUND, ZYDIS_MNEMONIC_ENTER, ZYDIS_MNEMONIC_LEAVE});
 }
 bool names_only(const Form& f) {
     return is_one_of(f, {ZYDIS_MNEMONIC_NOP, ZYDIS_MNEMONIC_PREFETCH, ZYDIS_MNEMONIC_PREFETCHW,

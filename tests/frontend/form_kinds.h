@@ -26,10 +26,13 @@ bool saves_extended(const Form& f); // XSAVE and its kin
 bool extended_state(const Form& f); // these, and those of XCR0
 
 bool exists(const Form& f, const FormMode& mode); // or raises #UD whatever the state is
-bool privileged(const Form& f); // at CPL 0 only (SDM vol. 3, 5.9), of those with a memory operand
+bool privileged(const Form& f);                   // at CPL 0 only: elsewhere #GP (SDM vol. 3, 5.9)
+bool hidden(const Form& f);                       // at CPL 0 only: elsewhere #UD
 // They end in other ways than by the next instruction, or look at state of the system: their own tests run
 // them.
 bool transfers(const Form& f);
+// All others, and those of them that run in the machine of form_machine.h, at this level.
+bool runs_plainly(const Form& f, const FormMode& mode, unsigned cpl);
 bool names_only(const Form& f); // a memory operand that is not accessed
 bool writes_memory(const Form& f);
 // Is its memory operand, if it is in RAM, the first thing that is looked at?

@@ -46,24 +46,44 @@ void FormMachine::begin(const Form& form, unsigned cpl) {
     m.put<u8>(kBase + kDataOffset, 1);
     for (u64& r : cpu.gpr)
         r = 0;
-    const bool looks_up = form.insn.mnemonic == ZYDIS_MNEMONIC_XLAT,
-               names_register = form.insn.meta.category == ZYDIS_CATEGORY_XSAVE ||
-                                form.insn.meta.category == ZYDIS_CATEGORY_PKU,
-               moves_directly = form.insn.mnemonic == ZYDIS_MNEMONIC_MOVDIR64B;
-    cpu.gpr[0] = looks_up ? 0 : 0x10;
-    cpu.gpr[1] = names_register ? 0 : moves_directly ? kDirect + (mode.code64() ? kBase : 0) : 5;
+    cpu.gpr[0] = 0x10;
+    cpu.gpr[1] = 5;
     cpu.gpr[3] = 0x1234;
     cpu.gpr[4] = (mode.code64() ? kBase : 0) + 0x6000;
-    if (form.insn.mnemonic == ZYDIS_MNEMONIC_XRSTORS || form.insn.mnemonic == ZYDIS_MNEMONIC_XRSTORS64)
-        m.put<u8>(kBase + kDataOffset + kCompacted, 0x80);
     for (unsigned n = 1; n < 4; ++n) {
         std::memset(cpu.vec[n], 0xff, sizeof cpu.vec[n]);
         std::memset(&cpu.fpu.st[n], 0xff, 10);
     }
+    set_registers(form);
     for (u64& k : cpu.opmask)
         k = ~u64{0};
     code = form.code;
     point(form, kDataOffset);
+}
+
+// What single instructions ask of their registers and of memory.
+void FormMachine::set_registers(const Form& form) {
+    const u64 data = kBase + kDataOffset;
+    switch (form.insn.mnemonic) {
+    case ZYDIS_MNEMONIC_XLAT: cpu.gpr[0] = 0; break;
+    case ZYDIS_MNEMONIC_MOVDIR64B: cpu.gpr[1] = kDirect + (mode.code64() ? kBase : 0); break;
+    case ZYDIS_MNEMONIC_MONITOR:
+    case ZYDIS_MNEMONIC_MWAIT: cpu.gpr[1] = 0; break;
+    case ZYDIS_MNEMONIC_INVPCID: cpu.gpr[1] = 2; break; // all contexts
+    case ZYDIS_MNEMONIC_RDMSR:
+    case ZYDIS_MNEMONIC_WRMSR: cpu.gpr[1] = 0x10; break; // IA32_TIME_STAMP_COUNTER
+    case ZYDIS_MNEMONIC_BOUND: m.put<u8>(data + form.operands[1].size / 16, 9); break;
+    case ZYDIS_MNEMONIC_MOV: // a null selector
+        if (form.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
+            ZydisRegisterGetClass(form.operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT)
+            cpu.gpr[3] = 0;
+        break;
+    case ZYDIS_MNEMONIC_XRSTORS:
+    case ZYDIS_MNEMONIC_XRSTORS64: m.put<u8>(data + kCompacted, 0x80); [[fallthrough]];
+    default:
+        if (form.insn.meta.category == ZYDIS_CATEGORY_XSAVE || form.insn.meta.category == ZYDIS_CATEGORY_PKU)
+            cpu.gpr[1] = 0;
+    }
 }
 
 void FormMachine::point(const Form& form, u64 offset) {

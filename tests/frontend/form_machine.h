@@ -29,6 +29,8 @@ class FormMachine {
     std::vector<u8> code; // of the form, its displacement pointing to the data
 
   private:
+    void set_registers(const Form& form);
+
     std::unique_ptr<Cpu> first_;
 };
 
