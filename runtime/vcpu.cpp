@@ -232,7 +232,8 @@ CachedBlock* Vcpu::make_block(const BlockKey& key) {
 
 void Vcpu::settle(const CachedBlock& block) {
     x86::Cpu& c = cpu();
-    const bool completed = c.exit != ir::Exit::Fault && c.exit != ir::Exit::Restart;
+    // A repeated string instruction that was left midway is counted when it ends.
+    const bool completed = c.exit != ir::Exit::Fault && c.exit != ir::Exit::Restart && !c.mid_repeat;
     u64 retired = block.guest_instructions;
     if (!c.host_return) {
         if (!backend_ || block.entry == nullptr) retired = c.interpreted_instruction + completed;
@@ -240,8 +241,8 @@ void Vcpu::settle(const CachedBlock& block) {
                    block.side_point(reinterpret_cast<const u8*>(c.host_return))) {
         if (!completed) c.rip = block.key.rip + point->guest_offset;
         retired = point->instruction_index + completed;
-    } else {
-        return; // left at its end
+    } else { // left at its end
+        retired -= c.mid_repeat;
     }
     c.budget += i64(block.guest_instructions - retired);
 }
@@ -297,7 +298,7 @@ x86::BranchKind Vcpu::run_alone(u64& next_rip) {
     c.interrupt_shadow = x86::kNoShadow;
     c.host_return = 0;
     ir::interpret(c, block);
-    if (branch_refused(source.near_branch, next_rip) || c.exit == ir::Exit::Fault) ++c.budget;
+    if (branch_refused(source.near_branch, next_rip) || c.exit == ir::Exit::Fault || c.mid_repeat) ++c.budget;
     return source.branch;
 }
 

@@ -221,7 +221,7 @@ std::string run_pair(const PairOptions& options, const std::function<void(VcpuMa
     }
     std::string wrong = differences(interpreted, generated);
     if (of_i.reason != of_g.reason || of_i.by_itself != of_g.by_itself ||
-        (options.stepwise && of_i.retired != of_g.retired)) // a REP that is left midway counts again
+        of_i.retired != of_g.retired)
         wrong += "interpreter: " + std::to_string(of_i.retired) + " instructions, stop " +
                  std::to_string(int(of_i.reason)) + "; generated code: " + std::to_string(of_g.retired) +
                  " instructions, stop " + std::to_string(int(of_g.reason)) + "\n";

@@ -30,6 +30,24 @@ TEST_P(Run, StopsAtHltWithExactState) {
     EXPECT_EQ(m.vcpu->counters().halts, 1u);
 }
 
+// Left for an event again and again, also by a single step.
+TEST_P(Run, RepeatedStringInstructionsCountOnce) {
+    m.protected32();
+    m.code(0x7c00, {0x90, 0xf3, 0xaa, 0x40, 0xf3, 0xa4, 0xf3, 0xae, 0xf4}); // nop; rep stosb; inc eax; rep movsb; repe scasb; hlt
+    m.reg(cx) = 50'000;
+    m.reg(di) = 0x20000;
+    unsigned turns = 0;
+    m.vcpu->on_service([&] {
+        if (++turns < 10'000) m.vcpu->kick();
+    });
+    m.vcpu->kick();
+    m.run();
+    m.vcpu->on_service({});
+    EXPECT_EQ(m.reg(di), 0x20000u + 50'000 + 0);
+    EXPECT_GT(turns, 5u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 6u);
+}
+
 TEST_P(Run, LoopsCountEveryInstruction) {
     m.code(0x7c00, {0xb9, 0xe8, 0x03, 0x40, 0xe2, 0xfd, 0xf4}); // mov cx,1000; L: inc ax; loop L; hlt
     m.run();
