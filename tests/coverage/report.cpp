@@ -51,6 +51,8 @@ Vectors possible(const Form& f, const FormMode& mode) {
     if (vectors || x87(f) || fwait(f) || saves_fpu(f) || saves_extended(f)) all |= bit(kNM);
     if ((x87(f) && !non_waiting(f)) || fwait(f) || mmx(f)) all |= bit(kMF);
     if (divides(f)) all |= bit(kDE);
+    if (is_one_of(f, {ZYDIS_MNEMONIC_INT, ZYDIS_MNEMONIC_INT1, ZYDIS_MNEMONIC_INT3}))
+        return all & bit(kUD);                                    // they are one
     if (f.insn.mnemonic == ZYDIS_MNEMONIC_RDPMC) return bit(kGP); // no counter is offered
     if (is_one_of(f, {ZYDIS_MNEMONIC_SYSCALL, ZYDIS_MNEMONIC_SYSRET}) && !mode.code64()) return bit(kUD);
     if (f.insn.mnemonic == ZYDIS_MNEMONIC_SYSEXIT && !mode.is_protected) return bit(kGP);

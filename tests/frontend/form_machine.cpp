@@ -29,6 +29,7 @@ FormMachine::FormMachine(const FormMode& which) : mode(which), cpu(m.cpu) {
         s.base = 0;
         if (mode.is_protected) s.attributes = u16(code_type | (mode.code64() ? u16{kSegL} : wide));
     }
+    if (mode.v86()) cpu.tr.limit = 0xff; // with permissions for the first ports
     cpu.rip = kCode;
     cpu.cr0 |= kCr0MP | kCr0NE;
     cpu.cr4 |= kCr4OSFXSR | kCr4OSXMMEXCPT | kCr4OSXSAVE | kCr4FSGSBASE |
@@ -77,6 +78,10 @@ void FormMachine::set_registers(const Form& form) {
         if (form.operands[0].type == ZYDIS_OPERAND_TYPE_REGISTER &&
             ZydisRegisterGetClass(form.operands[0].reg.value) == ZYDIS_REGCLASS_SEGMENT)
             cpu.gpr[3] = 0;
+        break;
+    case ZYDIS_MNEMONIC_XSETBV:
+        cpu.gpr[0] = kX87State | kSseState;
+        cpu.gpr[1] = 0;
         break;
     case ZYDIS_MNEMONIC_XRSTORS:
     case ZYDIS_MNEMONIC_XRSTORS64: m.put<u8>(data + kCompacted, 0x80); [[fallthrough]];
