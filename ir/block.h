@@ -17,6 +17,7 @@ struct Block {
     u8 mode_bits = 64;   // 16, 32 or 64; rip has 64 bits in 64-bit mode and 32 in the others
     u8 view = 0;         // softmmu::View of its data accesses
     u8 vector_bytes = 16; // Context::vector_bytes while it runs
+    bool vectors_lazy = false; // Context::vectors_lazy may be set when it begins
     bool simd_unmasked = false; // MXCSR unmasks an exception: numeric vector instructions may raise #XM
     std::vector<Inst> insts;
 };

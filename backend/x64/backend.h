@@ -53,6 +53,7 @@ struct Options {
     bool window = true;        // off: no host window (softmmu/host_window.h)
     u64 window_base = 0;       // its host address, less than 2 GiB; 0: there is none
     bool inline_x87 = true;    // off: x87 instructions are calls into C++
+    bool lazy_vectors = true;  // off: every call into C++ takes the vector registers with it
 };
 
 // Each can be turned off by its name.
@@ -67,7 +68,8 @@ inline constexpr Switch kSwitches[] = {{"bmi2", &Options::use_bmi2},
                                        {"early-polls", &Options::early_polls},
                                        {"share-checks", &Options::share_checks},
                                        {"window", &Options::window},
-                                       {"inline-x87", &Options::inline_x87}};
+                                       {"inline-x87", &Options::inline_x87},
+                                       {"lazy-vectors", &Options::lazy_vectors}};
 
 class Backend {
   public:

@@ -18,6 +18,23 @@ const Emitter::EmitFn Emitter::table_[] = {
 #undef OP
 };
 
+namespace {
+
+bool has_vectors(const ir::Block& block) {
+    return std::any_of(block.insts.begin(), block.insts.end(), [](const ir::Inst& inst) {
+        switch (inst.op) {
+        case ir::Op::VLoad:
+        case ir::Op::VStore:
+        case ir::Op::Vec:
+        case ir::Op::Vex:
+        case ir::Op::ClearUpper: return true;
+        default: return false;
+        }
+    });
+}
+
+} // namespace
+
 Emitter::Emitter(const Options& options, const HostFeatures& features, const StubSets& stubs)
     : options_(options), features_(features), stub_sets_(stubs),
       bmi2_(options.use_bmi2 && features.has(HostFeature::Bmi2)),
@@ -71,6 +88,7 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
         a.seto(x86::al);
         out.saved_entry = u32(a.offset());
     }
+    if (options_.lazy_vectors && block.vectors_lazy && has_vectors(block)) take_vectors();
     a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
     const bool restore = at_ == FlagsAt::Eflags;
     emit_range(0, block.insts.size(), true);
@@ -95,6 +113,14 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     std::sort(out.points.begin(), out.points.end(),
               [](const SidePoint& x, const SidePoint& y) { return x.return_offset < y.return_offset; });
     return made.data();
+}
+
+void Emitter::take_vectors() {
+    const Label there = a.newLabel();
+    a.mov(x86::ecx, in_context(offsetof(Context, vectors_here), 4));
+    a.jecxz(x86::rcx, there);
+    call_to(stubs_.take_vectors);
+    a.bind(there);
 }
 
 void Emitter::emit_range(size_t first, size_t end, bool in_line) {

@@ -89,6 +89,7 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- the block (emitter.cpp)
     void prepare(const ir::Block& block);
+    void take_vectors(); // at the beginning, if there may be none
     void emit_range(size_t first, size_t end, bool in_line);
     void begin_instruction(size_t at);
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction

@@ -39,11 +39,11 @@ struct Stubs {
     // What the first level of the jump cache does not hold: the second level, or exit_lookup; and exit_jump.
     const u8* jump_missed = nullptr;        // jumped to; flags saved
     const u8* jump_missed_called = nullptr; // the same, but called
-    const u8* exit_link = nullptr;   // called; flags in EFLAGS; Exit::Lookup
-    const u8* exit_lookup = nullptr; // jumped to; flags saved; Exit::Lookup
-    const u8* exit_jump = nullptr;   // the same, but called: who left is known
-    const u8* exit_event = nullptr;  // jumped to; flags saved; Exit::Event
-    const u8* exit_side = nullptr;   // called; flags saved; Exit::Event
+    const u8* exit_link = nullptr;          // called; flags in EFLAGS; Exit::Lookup
+    const u8* exit_lookup = nullptr;        // jumped to; flags saved; Exit::Lookup
+    const u8* exit_jump = nullptr;          // the same, but called: who left is known
+    const u8* exit_event = nullptr;         // jumped to; flags saved; Exit::Event
+    const u8* exit_side = nullptr;          // called; flags saved; Exit::Event
     const u8* exit_here =
         nullptr; // jumped to; flags saved; Context::rip is set; Exit::Lookup if there is none
     // Called in the middle of a block: the guest's x87 state goes from Context to the host's FPU, where the
@@ -52,6 +52,9 @@ struct Stubs {
     // or commit.
     const u8* take_x87 = nullptr;
     const u8* load_x87 = nullptr;
+    // Called at the beginning of a block while Context::vectors_here is set: brings the vector registers,
+    // which stay from then on. Only RCX is lost.
+    const u8* take_vectors = nullptr;
 };
 
 // One set for each Block::vector_bytes: 16, 32, 64.

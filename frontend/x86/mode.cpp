@@ -45,8 +45,10 @@ u32 pack(const Mode& m) {
     put(m.protected_mode, 1);
     put(m.v86, 1);
     put(m.view, 2);
+#pragma GCC unroll 4 // each bit has a constant place then; this runs at every system call
     for (bool f : m.flat)
         put(f, 1);
+#pragma GCC unroll 2
     for (bool f : m.fs_gs_flat)
         put(f, 1);
     put(m.emulation, 1);
@@ -133,6 +135,7 @@ Mode current_mode(const Cpu& cpu) {
 
 void update_key(Cpu& cpu) {
     cpu.view = u8(access_view(cpu));
+    cpu.vectors_lazy = cpu.cpl != 3;
     cpu.vector_bytes = cpu.avx512_enabled() ? 64 : cpu.avx_enabled() ? 32 : 16;
     const ir::Segment& cs = cpu.seg[1];
     const u64 segment = cpu.code64() || spans_all(cs) ? 0 : cpu.code_segments.number(u32(cs.base), cs.limit);

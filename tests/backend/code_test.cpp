@@ -1,5 +1,6 @@
 // Links, indirect jumps, polls, calls, exact state at exits, and the ways to memory, each by a block made for
 // it.
+#include "ir/vec.h"
 #include "machine.h"
 
 #include <gtest/gtest.h>
@@ -90,6 +91,58 @@ TEST(Links, CarryTheFlags) {
             EXPECT_EQ(m.ctx().gpr[1], want) << (linked ? "linked" : "by the run loop");
         }
     }
+}
+
+// Adds 1 to each byte of XMM0; imm: Context::vectors_lazy from now on.
+u64 change_vectors(Context& ctx, u64, u64, u64 imm) {
+    EXPECT_EQ(ctx.vectors_here, 1u);
+    for (unsigned i = 0; i < 16; ++i)
+        ++ctx.vec[0][i];
+    ctx.vectors_lazy = u32(imm);
+    return 0;
+}
+constexpr Helper kChangeVectors{"change_vectors", change_vectors};
+
+// A system call and the return from it: three blocks, of which the first and the last count on the vectors,
+// and the one between them may find them in Context, and leaves them there unless it computes with them.
+TEST(Vectors, StayInContextUntilABlockAsks) {
+    for (const bool lazy : {true, false})
+        for (const bool asks : {false, true}) {
+            Machine m({.lazy_vectors = lazy});
+            const auto add_xmm0 = [](Builder& b) {
+                b.add({.op = Op::Vec, .size = 16, .d = Ref::xmm(0), .a = Ref::xmm(1)});
+                b.block().insts.back().vec = u16(find_vec_op("paddb"));
+            };
+            const auto make = [&](u64 pc, bool kernel, bool adds, u64 lazy_after, u64 next) {
+                Block b = block_at(pc, 2);
+                b.vectors_lazy = kernel;
+                Builder builder(b);
+                builder.insn(0);
+                if (adds) add_xmm0(builder);
+                builder.call(kChangeVectors, {}, {}, {}, kernel && !adds);
+                if (adds) add_xmm0(builder);
+                builder.insn(4);
+                builder.call(kChangeVectors, {}, {}, {}, i64(lazy_after));
+                builder.mov_imm(8, Ref::temp(0), i64(next));
+                builder.jump_ind(Ref::temp(0));
+                return m.compile(b);
+            };
+            const auto user = make(0x1000, false, true, 1, 0x2000),
+                       kernel = make(0x2000, true, asks, 0, 0x3000),
+                       back = make(0x3000, false, true, 0, 0x4000);
+            for (const auto& [pc, code] : {std::pair{u64{0x2000}, &kernel}, {u64{0x3000}, &back}})
+                m.jump_cache[jump_cache_index(pc)] = {
+                    .pc = pc, .key = m.ctx().key, .host = code->entry + code->compiled.saved_entry};
+            for (u8& byte : m.ctx().vec[1])
+                byte = 0x10;
+            m.ctx().mxcsr = 0x7f80;
+            m.backend->run(m.ctx(), user.entry);
+            EXPECT_EQ(m.ctx().rip, 0x4000u);
+            EXPECT_EQ(m.ctx().vec[0][7], (asks ? 0x60 : 0x40) + 6) << m.list(kernel);
+            EXPECT_EQ(m.ctx().vec[1][7], 0x10);
+            EXPECT_EQ(m.ctx().vectors_here, 1u);
+            EXPECT_EQ(m.ctx().mxcsr, 0x7f80u);
+        }
 }
 
 // The op lies between two looks at the host's counter, and leaves everything else alone.

@@ -522,6 +522,8 @@ void run_random(backend::Options options, const char* what) {
         block.view = second.view = u8(seed % 3);
         randomize(reference, seed);
         randomize(machine, seed);
+        block.vectors_lazy = second.vectors_lazy = seed % 2;
+        machine.ctx().vectors_lazy = seed % 2;
         reference.ctx().view = machine.ctx().view = block.view;
         if (seed % 16 == 0) machine.vcpu->tlb.flush(false);
         machine.next = start;
@@ -558,7 +560,8 @@ TEST(Random, AllOff) {
                 .inline_lookup = false,
                 .saved_flags = false,
                 .early_polls = false,
-                .share_checks = false},
+                .share_checks = false,
+                .lazy_vectors = false},
                "all off");
 }
 TEST(Random, FlagsInEflagsAtEveryEnd) {

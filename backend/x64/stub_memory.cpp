@@ -1,0 +1,196 @@
+// The way of an access that generated code could not do by itself.
+#include "backend/x64/stub_writer.h"
+
+#include "ir/memory.h"
+#include "softmmu/physical_map.h"
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Context;
+
+namespace {
+
+u8* acquire_memory(Context* ctx, u64 linear, u32 size, u32 access) {
+    return ctx->memory->acquire(*ctx, linear, size, ir::Access(access));
+}
+void warm_memory(Context* ctx, u64 linear) {
+    ctx->memory->warm(*ctx, linear);
+}
+void commit_memory(Context* ctx) {
+    ctx->memory->commit(*ctx);
+}
+
+} // namespace
+
+// The TLB entry of R14, as Emitter::check looks it up without a window.
+void StubWriter::find(unsigned view, ir::Access access, bool only) {
+    using softmmu::TlbEntry, softmmu::TlbTables;
+    const i64 entries = options_.tlb_offset + i64(TlbTables::entries_of(view));
+    const auto entry = [&](size_t field) { return indexed(entries + i64(field), 8); };
+    const Label again = a.newLabel(), missing = a.newLabel(), hot = a.newLabel(), neither = a.newLabel();
+    a.bind(again);
+    a.mov(stack(8 + frame::argument), x86::r14);
+    a.push(x86::rcx);
+    a.mov(x86::ecx, x86::r14d);
+    a.shr(x86::ecx, softmmu::kPageBits - 5);
+    a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 5);
+    static_assert(sizeof(TlbEntry) == 1 << 5);
+    a.sub(x86::r14,
+          entry(access == ir::Access::Read ? offsetof(TlbEntry, read_tag) : offsetof(TlbEntry, write_tag)));
+    a.cmp(x86::r14, softmmu::kPageSize - 1);
+    a.ja(missing);
+    a.add(x86::r14, stack(0));
+    a.cmp(x86::r14, softmmu::kPageSize);
+    a.ja(missing);
+    a.mov(x86::r14, stack(16 + frame::argument));
+    a.add(x86::r14, entry(offsetof(TlbEntry, addend)));
+    a.sub(x86::r14, i32(options_.window_base));
+    a.shr(x86::ecx, 5 - 2);
+    a.sub(indexed(options_.tlb_offset + i64(TlbTables::heat_at), 4), 1);
+    a.jc(hot);
+    a.lea(x86::rsp, stack(8));
+    a.ret();
+    a.bind(hot);
+    a.mov(x86::r14, stack(16 + frame::argument));
+    a.call(warm_);
+    a.pop(x86::rcx);
+    a.jmp(again);
+    a.bind(missing);
+    if (access != ir::Access::Read) write_beside_code(view);
+    // An access over two pages may be done in place where both lie in the window, one behind the other.
+    const auto in_window = [&] {
+        a.mov(x86::ecx, x86::r14d);
+        a.shr(x86::ecx, softmmu::kPageBits - 3);
+        a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 3);
+        a.mov(x86::rcx,
+              indexed(options_.tlb_offset + i64(TlbTables::window_tags_of(view, access != ir::Access::Read)),
+                      8));
+        a.sub(x86::rcx, x86::r14);
+        a.cmp(x86::rcx, -i32(softmmu::kPageSize));
+        a.jb(neither);
+    };
+    a.mov(x86::r14, stack(16 + frame::argument));
+    in_window();
+    a.add(x86::r14, stack(0));
+    a.dec(x86::r14);
+    in_window();
+    a.cmp(x86::r14d, 64); // the last byte's: less only behind the end of the window
+    a.jb(neither);
+    a.mov(x86::r14d, x86::ptr(x86::rsp, 16 + frame::argument, 4));
+    a.lea(x86::rsp, stack(8)); // CF is clear
+    a.ret();
+    a.bind(neither);
+    a.pop(x86::rcx);
+    a.mov(x86::r14, stack(8 + frame::argument));
+    if (!only) return (void)a.jmp(acquire_[unsigned(access)]);
+    a.stc();
+    a.ret();
+}
+
+// In find, for R14 and the size on the stack: returns the pointer if the page holds code, but not there.
+void StubWriter::write_beside_code(unsigned view) {
+    using softmmu::TlbEntry, softmmu::TlbTables;
+    using Beside = TlbTables::Beside;
+    static_assert(sizeof(Beside) == 1 << 4);
+    const i64 beside = options_.tlb_offset + i64(TlbTables::beside_of(view));
+    const Label not_so = a.newLabel();
+    a.mov(x86::r14, stack(16 + frame::argument));
+    a.mov(x86::ecx, x86::r14d);
+    a.shr(x86::ecx, softmmu::kPageBits - 4);
+    a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 4);
+    a.sub(x86::r14, indexed(beside + i64(offsetof(Beside, tag)), 8));
+    a.cmp(x86::r14, softmmu::kPageSize - 1);
+    a.ja(not_so);
+    a.mov(x86::rcx, indexed(beside + i64(offsetof(Beside, lines)), 8));
+    a.mov(x86::rcx, x86::ptr(x86::rcx, 0, 8));
+    a.test(x86::rcx, x86::rcx);
+    a.jz(not_so); // no code any more: acquire fills the write tag
+    a.shr(x86::r14d, softmmu::PhysicalMap::code_line_bits);
+    a.bt(x86::rcx, x86::r14);
+    a.jc(not_so);
+    a.mov(x86::r14d, x86::ptr(x86::rsp, 16 + frame::argument, 4));
+    a.and_(x86::r14d, softmmu::kPageSize - 1);
+    a.add(x86::r14d, x86::ptr(x86::rsp, 0, 4));
+    a.dec(x86::r14d); // the last byte; an access is no longer than a line
+    a.cmp(x86::r14d, softmmu::kPageSize - 1);
+    a.ja(not_so);
+    a.shr(x86::r14d, softmmu::PhysicalMap::code_line_bits);
+    a.bt(x86::rcx, x86::r14);
+    a.jc(not_so);
+    a.mov(x86::r14, stack(16 + frame::argument));
+    a.mov(x86::ecx, x86::r14d);
+    a.shr(x86::ecx, softmmu::kPageBits - 5);
+    a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 5);
+    a.add(
+        x86::r14,
+        indexed(options_.tlb_offset + i64(TlbTables::entries_of(view)) + i64(offsetof(TlbEntry, addend)), 8));
+    a.sub(x86::r14, i32(options_.window_base));
+    a.lea(x86::rsp, stack(8));
+    a.clc();
+    a.ret();
+    a.bind(not_so);
+}
+
+// Called by find. Everything as before but RCX and EFLAGS.
+void StubWriter::warm() {
+    const int depth = 40; // find's return address and RCX, ours, RAX, x87_here
+    const Label done = a.newLabel();
+    a.bind(warm_);
+    a.push(x86::rax);
+    a.mov(x86::ecx, FIELD(x87_here, 4));
+    a.push(x86::rcx);
+    spill_registers();
+    spill_vectors(depth);
+    a.mov(x86::rdi, stack(depth + frame::context));
+    a.mov(x86::rsi, x86::r14);
+    call_cpp(reinterpret_cast<const void*>(warm_memory), 8);
+    load_vectors(depth);
+    load_registers();
+    a.pop(x86::rcx);
+    a.test(x86::ecx, x86::ecx);
+    a.jnz(done);
+    a.call(load_x87_);
+    a.bind(done);
+    a.pop(x86::rax);
+    a.ret();
+}
+
+void StubWriter::acquire(ir::Access access) {
+    a.bind(acquire_[unsigned(access)]);
+    spill_registers();
+    a.mov(x86::edx, x86::ecx);
+    a.mov(x86::r12, x86::rax); // kept by the callee
+    spill_flags();
+    a.mov(x86::rax, x86::ptr(x86::rsp));
+    a.mov(FIELD(host_return, 8), x86::rax);
+    spill_vectors(8);
+    a.mov(x86::rdi, stack(8 + frame::context));
+    a.mov(x86::rsi, x86::r14);
+    a.mov(x86::ecx, imm(int(access)));
+    call_cpp(reinterpret_cast<const void*>(acquire_memory), 8);
+    a.test(x86::rax, x86::rax);
+    a.jz(leave_called_);
+    a.lea(x86::r14, x86::ptr(x86::rax, -i32(options_.window_base)));
+    load_vectors(8);
+    a.mov(x86::rax, x86::r12);
+    load_registers();
+    a.stc(); // see Stubs::find
+    a.ret();
+}
+
+void StubWriter::commit() {
+    a.pushfq();
+    a.push(x86::rax);
+    spill_registers();
+    spill_vectors(24);
+    a.mov(x86::rdi, stack(24 + frame::context));
+    call_cpp(reinterpret_cast<const void*>(commit_memory), 8);
+    load_vectors(24);
+    load_registers();
+    a.pop(x86::rax);
+    a.popfq();
+    a.ret();
+}
+
+} // namespace dragoman::backend

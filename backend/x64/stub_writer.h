@@ -1,0 +1,81 @@
+// Writes one set of stubs (stubs.h): each function emits one of them, or a piece that several have. In
+// stubs.cpp, stub_memory.cpp and stub_state.cpp.
+#pragma once
+
+#include "backend/x64/stubs.h"
+#include "ir/context.h"
+#include "ir/memory.h"
+
+// Fields of Context and of its Fpu as operands.
+#define FIELD(name, bytes)     in_context(offsetof(ir::Context, name), bytes)
+#define FPU_FIELD(name, bytes) in_context(offsetof(ir::Context, fpu) + offsetof(ir::Fpu, name), bytes)
+
+namespace dragoman::backend {
+
+class StubWriter {
+  public:
+    // Borrows both.
+    StubWriter(asmjit::x86::Assembler& assembler, unsigned vector_bytes, const Options& options)
+        : a(assembler), vector_bytes_(vector_bytes), options_(options) {}
+
+    void begin(); // before all others
+    void end();   // behind them
+
+    // Those of struct Stubs.
+    void enter();
+    void call();
+    void acquire(ir::Access access);
+    void commit();
+    void find(unsigned view, ir::Access access, bool only);
+    void exit_link();
+    void look_up();
+    void jump_missed(bool called);
+    void exit_lookup();
+    void exit_jump();
+    void exit_event();
+    void exit_side();
+    void exit_here();
+    void take_x87();
+    void load_x87();
+    void take_vectors();
+    // Called by others.
+    void warm();
+    void put_x87_back();
+
+  private:
+    using Mem = asmjit::x86::Mem;
+    using Label = asmjit::Label;
+
+    static Mem indexed(i64 offset, unsigned bytes) { // gs:[rcx + offset]
+        Mem m = asmjit::x86::ptr(asmjit::x86::rcx, i32(offset), bytes);
+        m.setSegment(asmjit::x86::gs);
+        return m;
+    }
+    static Mem stack(int offset) { return asmjit::x86::ptr(asmjit::x86::rsp, offset, 8); }
+
+    void exit_with(ir::Exit why);
+    void leave_live();
+    void call_cpp(const void* fn, int pad);
+    void write_beside_code(unsigned view);
+
+    // ---- the guest's state. `depth`: of the stack, in bytes, over what run() keeps there.
+    void spill_registers(); // general ones and x87; no other register touched, but EFLAGS
+    void load_registers();  // general ones
+    void spill_flags();     // RAX to Context::flags; RAX and RCX are lost
+    void load_flags();      // the inverse; RCX is lost
+    // Vector registers and MXCSR, if they are not where they are to be. RCX and EFLAGS are lost.
+    void spill_vectors(int depth);
+    void load_vectors(int depth); // not those that are to stay in Context
+    void load_all_vectors(int depth);
+    void to_host_mxcsr(int depth);
+    void load_mxcsr(int depth);
+    void x87_component(); // what XSAVE is to move, to EDX:EAX
+
+    asmjit::x86::Assembler& a;
+    const unsigned vector_bytes_;
+    const Options& options_;
+    Label acquire_[3], warm_;
+    Label leave_called_, leave_spilled_, put_x87_back_, load_x87_;
+};
+
+} // namespace dragoman::backend
