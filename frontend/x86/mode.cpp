@@ -45,12 +45,12 @@ u32 pack(const Mode& m) {
     put(m.protected_mode, 1);
     put(m.v86, 1);
     put(m.view, 2);
-#pragma GCC unroll 4 // each bit has a constant place then; this runs at every system call
-    for (bool f : m.flat)
-        put(f, 1);
-#pragma GCC unroll 2
-    for (bool f : m.fs_gs_flat)
-        put(f, 1);
+    put(m.flat[0], 1); // no loop: every place is a constant then, and this runs at every system call
+    put(m.flat[1], 1);
+    put(m.flat[2], 1);
+    put(m.flat[3], 1);
+    put(m.fs_gs_flat[0], 1);
+    put(m.fs_gs_flat[1], 1);
     put(m.emulation, 1);
     put(m.sse_undefined, 1);
     put(m.sse_traps, 1);
