@@ -1,6 +1,7 @@
 #include "softmmu/physical_map.h"
 
 #include "base/bits.h"
+#include "base/bytes.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -163,13 +164,11 @@ PhysicalMap::Page PhysicalMap::lookup(u64 gpa) const {
 
 u64 PhysicalMap::load(u64 gpa, unsigned size) {
     const Region* region = region_of(gpa);
-    u64 value = size_mask(size);
-    if (!region) return value;
+    const u64 ones = size_mask(size);
+    if (!region) return ones;
     const u64 offset = gpa - region->gpa;
-    if (region->io) return region->holds(gpa, size) ? region->io->read(offset, size) & value : value;
-    value = 0;
-    std::memcpy(&value, region->host + offset, size);
-    return value;
+    if (region->io) return region->holds(gpa, size) ? region->io->read(offset, size) & ones : ones;
+    return load_bytes(region->host + offset, size);
 }
 
 void PhysicalMap::store(u64 gpa, unsigned size, u64 value) {
@@ -182,7 +181,7 @@ void PhysicalMap::store(u64 gpa, unsigned size, u64 value) {
     }
     if (region->read_only) return;
     if (watcher_ && hits_code(gpa, size)) watcher_->written(gpa, size);
-    std::memcpy(region->host + offset, &value, size);
+    store_bytes(region->host + offset, size, value);
     if (region->dirty) region->dirty[offset / page_size] = 1;
 }
 

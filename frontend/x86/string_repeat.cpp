@@ -1,6 +1,7 @@
 #include "frontend/x86/string_repeat.h"
 
 #include "base/bits.h"
+#include "base/bytes.h"
 #include "frontend/x86/cpu.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/segment_check.h"
@@ -23,12 +24,6 @@ using ir::Seg;
 constexpr u64 kMaxUnits = 65536; // of one call; events get their turn at each page
 
 enum Gpr : unsigned { Rax, Rcx, Rsi = 6, Rdi = 7 };
-
-u64 get(const u8* from, unsigned size) {
-    u64 value = 0;
-    std::memcpy(&value, from, size);
-    return value;
-}
 
 // One end of the operation: DS:RSI or ES:RDI.
 struct End {
@@ -122,13 +117,13 @@ class Repeater {
     }
     bool load(const End& e, u64& value) {
         const u8* host = acquire(e);
-        if (host) value = get(host, r_.size);
+        if (host) value = load_bytes(host, r_.size);
         return host;
     }
     bool store(const End& e, u64 value) {
         u8* host = acquire(e);
         if (!host) return false;
-        std::memcpy(host, &value, r_.size);
+        store_bytes(host, r_.size, value);
         ctx_.memory->commit(ctx_);
         return true;
     }
@@ -180,15 +175,17 @@ class Repeater {
         switch (r_.op) {
         case StringOp::Movs: move(to, from, units); return units;
         case StringOp::Stos: fill(to, units); return units;
-        case StringOp::Lods: load_accumulator(get(from + step_ * i64(units - 1), r_.size)); return units;
+        case StringOp::Lods:
+            load_accumulator(load_bytes(from + step_ * i64(units - 1), r_.size));
+            return units;
         case StringOp::Cmps:
             return compare(units, [&](i64 at) {
-                left_ = get(from + at, r_.size);
-                right_ = get(to + at, r_.size);
+                left_ = load_bytes(from + at, r_.size);
+                right_ = load_bytes(to + at, r_.size);
             });
         case StringOp::Scas:
             left_ = accumulator();
-            return compare(units, [&](i64 at) { right_ = get(to + at, r_.size); });
+            return compare(units, [&](i64 at) { right_ = load_bytes(to + at, r_.size); });
         }
         return 0;
     }
@@ -203,8 +200,8 @@ class Repeater {
             return;
         }
         for (i64 at = 0; units > 0; units--, at += step_) {
-            const u64 value = get(from + at, r_.size);
-            std::memcpy(to + at, &value, r_.size);
+            const u64 value = load_bytes(from + at, r_.size);
+            store_bytes(to + at, r_.size, value);
         }
     }
 
