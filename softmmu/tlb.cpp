@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <utility>
 
 namespace dragoman::softmmu {
 
@@ -12,7 +13,8 @@ Tlb::Tlb() {
     for (unsigned view = 0; view < kViews; ++view)
         for (u64 index = 0; index < kTlbEntries; ++index)
             empty(view, index);
-    listed_.reserve(kViews * kTlbEntries);
+    for (std::vector<Slot>& list : listed_)
+        list.reserve(kViews * kTlbEntries);
 }
 
 void Tlb::empty(unsigned view, u64 index) {
@@ -108,10 +110,12 @@ TlbEntry& Tlb::claim(View view, u64 linear, Mapping mapping) {
     if (note.used) {
         count_large(note, -1);
         if (note.page != page) empty(v, index);
-    } else if (!note.listed) {
-        listed_.push_back({u8(v), u16(index)});
     }
-    note = {.page = page, .mapping = mapping, .used = true, .listed = true};
+    if (!std::exchange(note.listed[mapping.global], true))
+        listed_[mapping.global].push_back({u8(v), u16(index)});
+    note.page = page;
+    note.mapping = mapping;
+    note.used = true;
     count_large(note, 1);
     keys_seen_ |= 1u << mapping.key;
     return tables_.entries[v][index];
@@ -125,22 +129,26 @@ TlbEntry& Tlb::lead_to(View view, u64 linear, const u8* host, Mapping mapping) {
     return entry;
 }
 
-template <class Drop> void Tlb::flush_if(Drop drops) {
+template <class Drop> void Tlb::flush_if(bool global, Drop drops) {
+    std::vector<Slot>& list = listed_[global];
     std::size_t kept = 0;
-    for (const Slot slot : listed_) {
+    for (const Slot slot : list) {
         Note& note = notes_[slot.view][slot.index];
-        if (note.used && drops(note, slot)) drop(slot);
-        if (note.used)
-            listed_[kept++] = slot;
+        const auto here = [&] { return note.used && note.mapping.global == global; };
+        if (here() && drops(note, slot)) drop(slot);
+        if (here())
+            list[kept++] = slot;
         else
-            note.listed = false;
+            note.listed[global] = false;
     }
-    listed_.resize(kept);
-    if (kept == 0) keys_seen_ = 0;
+    list.resize(kept);
+    if (listed_[0].empty() && listed_[1].empty()) keys_seen_ = 0;
 }
 
 void Tlb::flush(bool keep_global) {
-    flush_if([&](const Note& note, Slot) { return !(keep_global && note.mapping.global); });
+    const auto all = [](const Note&, Slot) { return true; };
+    flush_if(false, all);
+    if (!keep_global) flush_if(true, all);
 }
 
 void Tlb::flush_page(u64 linear, bool keep_global) {
@@ -148,7 +156,8 @@ void Tlb::flush_page(u64 linear, bool keep_global) {
         return (note.page ^ linear) >> note.mapping.page_bits == 0 && !(keep_global && note.mapping.global);
     };
     if (may_be_large(linear)) {
-        flush_if([&](const Note& note, Slot) { return drops(note); });
+        for (const bool global : {false, true})
+            flush_if(global, [&](const Note& note, Slot) { return drops(note); });
         return;
     }
     for (unsigned view = 0; view < kViews; ++view) {
@@ -159,12 +168,13 @@ void Tlb::flush_page(u64 linear, bool keep_global) {
 }
 
 void Tlb::flush_keys(u32 keys) {
-    if (keys & keys_seen_) flush_if([&](const Note& note, Slot) { return keys >> note.mapping.key & 1; });
+    if (!(keys & keys_seen_)) return;
+    for (const bool global : {false, true})
+        flush_if(global, [&](const Note& note, Slot) { return keys >> note.mapping.key & 1; });
 }
 
 void Tlb::park(std::vector<Parked>& to) {
-    flush_if([&](const Note& note, Slot slot) {
-        if (note.mapping.global) return false;
+    flush_if(false, [&](const Note& note, Slot slot) {
         to.push_back({tables_.entries[slot.view][slot.index], note.page, note.mapping, slot.view});
         return true;
     });

@@ -144,11 +144,12 @@ class Tlb {
 
     // Calls f(view, linear page, entry, mapping) for each entry in use.
     template <class F> void for_each(F f) const {
-        for (const Slot slot : listed_) {
-            const Note& note = notes_[slot.view][slot.index];
-            if (note.used)
-                f(View(slot.view), note.page, tables_.entries[slot.view][slot.index], note.mapping);
-        }
+        for (unsigned global = 0; global < 2; ++global)
+            for (const Slot slot : listed_[global]) {
+                const Note& note = notes_[slot.view][slot.index];
+                if (note.used && note.mapping.global == global)
+                    f(View(slot.view), note.page, tables_.entries[slot.view][slot.index], note.mapping);
+            }
     }
 
   private:
@@ -160,7 +161,7 @@ class Tlb {
         u64 page = 0;
         Mapping mapping;
         bool used = false;
-        bool listed = false; // in listed_; stays when flush_page empties the entry
+        bool listed[2] = {}; // in listed_; stays when flush_page empties the entry, or it is filled for another
     };
     void empty(unsigned view, u64 index);
     void empty_writes(unsigned view, u64 index);
@@ -169,7 +170,7 @@ class Tlb {
     void drop(Slot slot);
     void count_large(const Note& note, int by);
     bool may_be_large(u64 linear) const;
-    template <class Drop> void flush_if(Drop drops);
+    template <class Drop> void flush_if(bool global, Drop drops);
 
     // Entries that may be written in place, by their host page: a list for each hash.
     struct Writer {
@@ -187,7 +188,9 @@ class Tlb {
     const HostWindow* window_ = nullptr;
     u32 heat_limit_ = 0;
     std::array<std::array<Note, kTlbEntries>, kViews> notes_{};
-    std::vector<Slot> listed_;
+    // The entries in use, and some others: apart from each other those that are not global and those that are,
+    // of which a kernel has thousands, and which another address space leaves as they are.
+    std::vector<Slot> listed_[2];
     u32 keys_seen_ = 0; // of entries filled since the table was last empty
 
     // How many entries come from large mappings, by a hash of the mapping's address: where there is none,

@@ -1,11 +1,13 @@
 #include "frontend/x86/save_area.h"
 
+#include "base/bytes.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/system_registers.h"
 #include "frontend/x86/x87_ops.h"
 
 #include <algorithm>
 #include <cstring>
+#include <type_traits>
 
 namespace dragoman::x86 {
 
@@ -17,6 +19,21 @@ constexpr u32 kPiece = 64; // the most that one access may have
 
 softmmu::View data_view(const Cpu& cpu) {
     return softmmu::View(cpu.view);
+}
+
+// f(a constant of the value of `bytes`): copies of a constant size are a few instructions, others are calls.
+template <class F> auto by_width(unsigned bytes, F f) {
+    switch (bytes) {
+    case 16: return f(std::integral_constant<unsigned, 16>{});
+    case 32: return f(std::integral_constant<unsigned, 32>{});
+    default: return f(std::integral_constant<unsigned, 64>{});
+    }
+}
+
+// How many bytes from `linear` on may be touched as one piece; `host`: where, if the TLB leads there.
+u32 piece(const Cpu& cpu, u64 linear, u32 bytes, bool write, u8*& host) {
+    host = resident(cpu, linear, write, data_view(cpu));
+    return std::min(bytes, host ? u32(softmmu::kPageSize - linear % softmmu::kPageSize) : kPiece);
 }
 
 } // namespace
@@ -50,40 +67,53 @@ void get_x87(Cpu& cpu, bool wide, const SaveArea& area) {
 
 u32 put_vectors(const Cpu& cpu, const VectorPart& part, u8* to) {
     const unsigned registers = vector_registers(cpu, part);
-    for (unsigned i = 0; i < registers; ++i)
-        std::memcpy(to + i * part.bytes, cpu.vec[part.first + i] + part.at, part.bytes);
+    by_width(part.bytes, [&](auto bytes) {
+        for (unsigned i = 0; i < registers; ++i)
+            std::memcpy(to + i * bytes, cpu.vec[part.first + i] + part.at, bytes);
+    });
     return registers * part.bytes;
 }
 void get_vectors(Cpu& cpu, const VectorPart& part, const u8* from) {
-    for (unsigned i = 0; i < vector_registers(cpu, part); ++i)
-        if (from)
-            std::memcpy(cpu.vec[part.first + i] + part.at, from + i * part.bytes, part.bytes);
-        else
-            std::memset(cpu.vec[part.first + i] + part.at, 0, part.bytes);
+    const unsigned registers = vector_registers(cpu, part);
+    by_width(part.bytes, [&](auto bytes) {
+        for (unsigned i = 0; i < registers; ++i)
+            if (from)
+                std::memcpy(cpu.vec[part.first + i] + part.at, from + i * bytes, bytes);
+            else
+                std::memset(cpu.vec[part.first + i] + part.at, 0, bytes);
+    });
 }
 bool any_vector_bits(const Cpu& cpu, const VectorPart& part) {
-    u64 bits = 0;
-    for (unsigned i = 0; i < vector_registers(cpu, part); ++i)
-        for (unsigned at = part.at; at < unsigned{part.at} + part.bytes; at += sizeof bits) {
-            u64 piece;
-            std::memcpy(&piece, cpu.vec[part.first + i] + at, sizeof piece);
-            bits |= piece;
-        }
-    return bits;
+    const unsigned registers = vector_registers(cpu, part);
+    return by_width(part.bytes, [&](auto bytes) {
+        u64 bits = 0;
+        for (unsigned i = 0; i < registers && !bits; ++i)
+            for (unsigned at = 0; at < bytes; at += sizeof bits)
+                bits |= load_as<u64>(cpu.vec[part.first + i] + part.at + at);
+        return bits != 0;
+    });
 }
 
 bool read_area(Cpu& cpu, u64 linear, void* to, u32 bytes) {
-    for (u32 at = 0; at < bytes; at += kPiece)
-        if (!read_memory(cpu, linear + at, static_cast<u8*>(to) + at, std::min(bytes - at, kPiece),
-                         data_view(cpu)))
+    for (u32 at = 0, n; at < bytes; at += n) {
+        u8* host;
+        n = piece(cpu, linear + at, bytes - at, false, host);
+        if (host)
+            std::memcpy(static_cast<u8*>(to) + at, host, n);
+        else if (!read_memory(cpu, linear + at, static_cast<u8*>(to) + at, n, data_view(cpu)))
             return false;
+    }
     return true;
 }
 bool write_area(Cpu& cpu, u64 linear, const void* from, u32 bytes) {
-    for (u32 at = 0; at < bytes; at += kPiece)
-        if (!write_memory(cpu, linear + at, static_cast<const u8*>(from) + at, std::min(bytes - at, kPiece),
-                          data_view(cpu)))
+    for (u32 at = 0, n; at < bytes; at += n) {
+        u8* host;
+        n = piece(cpu, linear + at, bytes - at, true, host);
+        if (host)
+            std::memcpy(host, static_cast<const u8*>(from) + at, n);
+        else if (!write_memory(cpu, linear + at, static_cast<const u8*>(from) + at, n, data_view(cpu)))
             return false;
+    }
     return true;
 }
 

@@ -152,9 +152,8 @@ class Repeater {
     u8* direct(const End& e, u64& units) const {
         if (!cpu_.mmu || (alignment_checked(cpu_) && linear(e) % r_.size)) return nullptr;
         const u64 at = linear(e), offset = ctx_.gpr[e.reg] & mask_, in_page = at % softmmu::kPageSize;
-        const auto& entry = cpu_.mmu->tlb().entry(softmmu::View(ctx_.view), at);
-        const u64 tag = e.access == Access::Read ? entry.read_tag : entry.write_tag;
-        if (tag != at - in_page || in_page + r_.size > softmmu::kPageSize) return nullptr;
+        u8* const host = resident(cpu_, at, e.access != Access::Read, softmmu::View(ctx_.view));
+        if (!host || in_page + r_.size > softmmu::kPageSize) return nullptr;
         const u64 room = step_ > 0 ? (softmmu::kPageSize - in_page) / r_.size : in_page / r_.size + 1;
         const u64 unwrapped = step_ > 0 ? (mask_ - offset) / r_.size : offset / r_.size;
         units = std::min({units, room, std::max<u64>(unwrapped, 1)});
@@ -163,7 +162,7 @@ class Repeater {
             if (!segment_allows(ctx_.seg[unsigned(e.seg)], first, first + units * r_.size - 1, e.access))
                 return nullptr;
         }
-        return reinterpret_cast<u8*>(at + entry.addend);
+        return host;
     }
 
     // Units done, 0 if none could be.

@@ -32,9 +32,12 @@ u8* acquire(Cpu& cpu, u64 linear, u32 size, softmmu::AccessKind kind, softmmu::V
 
 bool probe(Cpu& cpu, u64 linear, u64 size, softmmu::AccessKind kind, softmmu::View view) {
     while (size) {
-        const u32 n = u32(std::min<u64>(size, kMost));
-        if (!acquire(cpu, linear, n, kind, view)) return false;
-        if (kind != softmmu::AccessKind::Read) cpu.mmu->commit();
+        const bool write = kind != softmmu::AccessKind::Read;
+        const bool there = resident(cpu, linear, write, view);
+        const u64 most = there ? softmmu::kPageSize - linear % softmmu::kPageSize : kMost;
+        const u32 n = u32(std::min<u64>(size, most));
+        if (!there && !acquire(cpu, linear, n, kind, view)) return false;
+        if (!there && write) cpu.mmu->commit();
         linear += n;
         size -= n;
     }

@@ -21,6 +21,14 @@ inline bool alignment_checked(const Cpu& cpu) {
     return cpu.cpl == 3 && (cpu.cr0 & kCr0AM) && (cpu.system_flags & kAC);
 }
 
+// Where the byte at `linear` is in the host's memory, and with it the rest of its page, if the TLB of that view leads
+// there: then it may be touched without asking anybody. Null: by read_memory and write_memory.
+inline u8* resident(const Cpu& cpu, u64 linear, bool write, softmmu::View view) {
+    const softmmu::TlbEntry& entry = cpu.mmu->tlb().entry(view, linear);
+    const bool there = (write ? entry.write_tag : entry.read_tag) == linear - linear % softmmu::kPageSize;
+    return there ? reinterpret_cast<u8*>(linear + entry.addend) : nullptr;
+}
+
 // At most 64 bytes each.
 bool read_memory(Cpu& cpu, u64 linear, void* to, u32 size, softmmu::View view);
 bool write_memory(Cpu& cpu, u64 linear, const void* from, u32 size, softmmu::View view);
