@@ -8,6 +8,8 @@
 
 #include <cstring>
 #include <initializer_list>
+#include <random>
+#include <vector>
 
 namespace dragoman::test {
 namespace {
@@ -215,6 +217,49 @@ TEST_F(LegacyModes, StringsUseTheirSegments) {
     EXPECT_EQ(cpu.gpr[7], 0xffffu);
     EXPECT_EQ(cpu.gpr[1], 3u);
     EXPECT_EQ(cpu.rip, 0x1000u);
+}
+
+// However the copy is done, it ends as if it had been done unit by unit.
+TEST_F(LegacyModes, RepeatedMovesOverlapUnitByUnit) {
+    machine.set_mode(32);
+    constexpr u64 base = 0x10000, bytes = 0x8000;
+    const u64 seed = std::random_device{}();
+    std::mt19937_64 random(seed);
+    const auto below = [&](u64 n) { return random() % n; };
+    for (unsigned round = 0; round < 300; ++round) {
+        for (u64 at = base; at < base + bytes; at += 8)
+            put(at, random(), 8);
+        std::vector<u8> want(machine.ram() + base, machine.ram() + base + bytes);
+        const unsigned size = 1u << below(3);
+        const bool down = below(3) == 0;
+        const u64 count = below(2) ? below(40) : below(2500), span = count * size;
+        const u64 near = below(2) ? below(80) : below(3000); // between the two
+        const u64 low = 0x1000 + below(0x1000), from = low + (below(2) ? near : 0),
+                  to = 2 * low + near - from;
+        const u64 first = down && count ? span - size : 0;
+        for (u64 n = 0; n < count; ++n) {
+            const u64 at = down ? first - n * size : n * size;
+            std::memcpy(&want[to + at], std::vector<u8>(&want[from + at], &want[from + at] + size).data(),
+                        size);
+        }
+        cpu.direction_flag = down;
+        cpu.gpr[6] = base + from + first;
+        cpu.gpr[7] = base + to + first;
+        cpu.gpr[1] = count;
+        do {
+            if (size == 2)
+                run({0x66, 0xf3, 0xa5});
+            else
+                run({0xf3, u8(size == 1 ? 0xa4 : 0xa5)});
+        } while (cpu.gpr[1]);
+        ASSERT_EQ(std::memcmp(want.data(), machine.ram() + base, bytes), 0)
+            << "seed " << seed << " round " << round << ": " << count << " of " << size << " from " << from
+            << " to " << to << (down ? " downwards" : "");
+        const u64 moved = down ? u64{0} - span : span;
+        ASSERT_EQ(cpu.gpr[6], u32(base + from + first + moved));
+        ASSERT_EQ(cpu.gpr[7], u32(base + to + first + moved));
+    }
+    cpu.direction_flag = 0;
 }
 
 TEST_F(LegacyModes, LongRepeatGoesThroughManyPages) {

@@ -55,7 +55,7 @@ struct Way {
     bool interpret = false, verify = false;
     ir::PassSwitches passes = {};
     bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true,
-         window = true, follow_calls = true;
+         window = true, follow_calls = true, lazy_vectors = true;
 };
 inline const Way kWays[] = {
     {.name = "Generated"},
@@ -68,7 +68,8 @@ inline const Way kWays[] = {
      .side_exits = false,
      .inline_x87 = false,
      .window = false,
-     .follow_calls = false},
+     .follow_calls = false,
+     .lazy_vectors = false},
     {.name = "NoSideExits", .side_exits = false},
     {.name = "NoFollowedCalls", .follow_calls = false},
     {.name = "NoSharedChecks", .share_checks = false},
@@ -95,6 +96,7 @@ class VcpuMachine {
         options.side_exits = way.side_exits;
         options.follow_calls = way.follow_calls;
         options.backend.inline_x87 = way.inline_x87;
+        options.backend.lazy_vectors = way.lazy_vectors;
         vcpu = std::move(*runtime::Vcpu::create(*map, model, platform, log, options));
         platform.line = &cpu().interrupt_line;
         vcpu->on_idle([this] {

@@ -253,6 +253,22 @@ TEST_P(Run, RepeatedStoresOverTheRunningCode) {
     EXPECT_EQ(m.vcpu->linear_pc(), 0x7c0du);
 }
 
+// A kernel's block with vectors, one without, and both call C++.
+TEST_P(Run, VectorsLiveThroughCalls) {
+    m.protected32();
+    m.cpu().cr4 |= x86::kCr4OSFXSR;
+    for (unsigned i = 0; i < 16; ++i)
+        m.put<u8>(0x10000 + i, 3);
+    // movups xmm0,[0x10000]; pushf; popf; paddb xmm0,xmm0; mov ecx,3; 1: pushf; popf; dec ecx; jnz 1b
+    u64 at = m.code(0x7c00, {0x0f, 0x10, 0x05, 0, 0, 1, 0, 0x9c, 0x9d, 0x66, 0x0f, 0xfc, 0xc0});
+    at = m.code(at, {0xb9, 3, 0, 0, 0, 0x9c, 0x9d, 0x49, 0x75, 0xfb});
+    // paddb xmm0,xmm0; movups [0x10010],xmm0; hlt
+    m.code(at, {0x66, 0x0f, 0xfc, 0xc0, 0x0f, 0x11, 0x05, 0x10, 0, 1, 0, 0xf4});
+    m.run();
+    for (unsigned i = 0; i < 16; ++i)
+        EXPECT_EQ(m.get<u8>(0x10010 + i), 12u) << i;
+}
+
 TEST_P(Run, PageFaultsArePreciseAndRetried) {
     m.protected32();
     m.paging32();
