@@ -23,6 +23,14 @@ void commit_memory(Context* ctx) {
 
 } // namespace
 
+// `pad`: what makes RSP a multiple of 16.
+void StubWriter::call_cpp(const void* fn, int pad) {
+    a.sub(x86::rsp, pad);
+    a.mov(x86::rax, imm(reinterpret_cast<u64>(fn)));
+    a.call(x86::rax);
+    a.add(x86::rsp, pad);
+}
+
 // The TLB entry of R14, as Emitter::check looks it up without a window.
 void StubWriter::find(unsigned view, ir::Access access, bool only) {
     using softmmu::TlbEntry, softmmu::TlbTables;
