@@ -120,7 +120,7 @@ struct alignas(64) Context {
         u64 unused = 0;             // 32 bytes, so that the index is a shift
     };
     // Two levels, one behind the other: what generated code looks into in line, and what has more room.
-    static constexpr unsigned jump_cache_bits = 14, jump_cache_second_bits = 16;
+    static constexpr unsigned jump_cache_bits = 16, jump_cache_second_bits = 16;
     static constexpr u64 jump_cache_second = u64{1} << jump_cache_bits; // index of the first entry of the second level
     static constexpr u64 jump_cache_entries = jump_cache_second + (u64{1} << jump_cache_second_bits);
     JumpCacheEntry* jump_cache = nullptr; // [jump_cache_entries]

@@ -3,11 +3,9 @@
 #include "ir/vec.h"
 #include "ir/vex.h"
 
-namespace dragoman::ir {
+namespace dragoman::ir::by_inst {
 
 Flags flags_written(const Inst& inst) {
-    const OpInfo& op = info(inst.op);
-    if (op.writes != kBySub) return op.writes;
     switch (inst.op) {
     case Op::Rmw: return info(inst.sub).writes;
     case Op::Vec: return vec_op(inst.vec).flags;
@@ -17,9 +15,6 @@ Flags flags_written(const Inst& inst) {
 }
 
 Flags flags_read(const Inst& inst) {
-    const OpInfo& op = info(inst.op);
-    if (op.reads == kByCond) return flags_read(inst.cond);
-    if (op.reads != kBySub) return op.reads;
     if (inst.op == Op::Rmw) return info(inst.sub).reads;
     return inst.helper ? inst.helper->reads : kAllFlags;
 }
@@ -31,8 +26,8 @@ bool may_leave(const Inst& inst) {
     case Op::PollIntr:
     case Op::BranchOut:
     case Op::JumpOut: return true;
-    default: return info(inst.op).effects & (kTouchesMemory | kMayFault);
+    default: return false;
     }
 }
 
-} // namespace dragoman::ir
+} // namespace dragoman::ir::by_inst

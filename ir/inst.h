@@ -90,10 +90,26 @@ struct Inst {
     };
 };
 
-// Flags defined by this instruction (before liveness), and those it reads.
+namespace by_inst { // where the op's row does not tell
 Flags flags_written(const Inst& inst);
 Flags flags_read(const Inst& inst);
-// May this instruction leave the block before its end (fault, exit of a helper, poll)?
 bool may_leave(const Inst& inst);
+} // namespace by_inst
+
+// Flags defined by this instruction (before liveness), and those it reads.
+inline Flags flags_written(const Inst& inst) {
+    const Flags writes = info(inst.op).writes;
+    return writes != kBySub ? writes : by_inst::flags_written(inst);
+}
+inline Flags flags_read(const Inst& inst) {
+    const Flags reads = info(inst.op).reads;
+    if (reads == kByCond) return flags_read(inst.cond);
+    return reads != kBySub ? reads : by_inst::flags_read(inst);
+}
+// May this instruction leave the block before its end (fault, exit of a helper, poll)?
+inline bool may_leave(const Inst& inst) {
+    const OpInfo& op = info(inst.op);
+    return (op.effects & (kTouchesMemory | kMayFault)) || ((op.effects & kKeep) && by_inst::may_leave(inst));
+}
 
 } // namespace dragoman::ir

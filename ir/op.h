@@ -59,6 +59,19 @@ struct OpInfo {
 inline constexpr Flags kBySub = 1u << 31;
 inline constexpr Flags kByCond = 1u << 30;
 
-const OpInfo& info(Op op);
+namespace op_table { // what the columns of ops.inc are called there
+inline constexpr Flags kNoCarry = kAllFlags & ~kCF, Sub = kBySub, Cc = kByCond;
+inline constexpr u8 Mem = kTouchesMemory, Fault = kMayFault, End = kEndsBlock, State = kTouchesState, Keep = kKeep,
+                    FlagsMaybe = kFlagsMaybe;
+inline constexpr OpInfo rows[] = {
+#define OP(name, form, writes, reads, effects) {#name, Form::form, writes, reads, effects},
+#include "ir/ops.inc"
+#undef OP
+};
+} // namespace op_table
+
+constexpr const OpInfo& info(Op op) {
+    return op_table::rows[static_cast<u8>(op)];
+}
 
 } // namespace dragoman::ir

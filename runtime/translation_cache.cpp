@@ -3,8 +3,27 @@
 #include "base/bits.h"
 
 #include <algorithm>
+#include <memory>
+#include <new>
+#include <sys/mman.h>
 
 namespace dragoman::runtime {
+
+namespace {
+
+// Looked into at random by nearly every jump to another page: in huge pages where the host has them.
+ir::Context::JumpCacheEntry* make_jump_cache() {
+    using Entry = ir::Context::JumpCacheEntry;
+    constexpr u64 huge_page = 2 * MiB, bytes = ir::Context::jump_cache_entries * sizeof(Entry);
+    static_assert(bytes % huge_page == 0);
+    void* const memory = std::aligned_alloc(huge_page, bytes);
+    if (!memory) throw std::bad_alloc();
+    madvise(memory, bytes, MADV_HUGEPAGE);
+    return std::uninitialized_default_construct_n(static_cast<Entry*>(memory), ir::Context::jump_cache_entries) -
+           ir::Context::jump_cache_entries;
+}
+
+} // namespace
 
 bool CachedBlock::covers(u64 gpa, u64 size) const {
     for (unsigned part = 0; part < x86::Translator::Source::Parts; ++part)
@@ -26,7 +45,7 @@ TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffe
                                    backend::Backend* backend)
     : map_(map), buffer_(buffer), backend_(backend), buckets_(kBuckets),
       set_(Set::bucket_traits(buckets_.data(), buckets_.size())),
-      jump_cache_(ir::Context::jump_cache_entries) {
+      jump_cache_(make_jump_cache()) {
     if (backend_) {
         ring_start_ = align_up(backend_->stub_bytes(), 64);
         ring_bytes_ = buffer_->bytes() - ring_start_;
@@ -173,7 +192,7 @@ void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block)
 }
 
 void TranslationCache::clear_jump_cache() {
-    std::fill(jump_cache_.begin(), jump_cache_.end(), ir::Context::JumpCacheEntry{});
+    std::fill_n(jump_cache_.get(), ir::Context::jump_cache_entries, ir::Context::JumpCacheEntry{});
 }
 
 void TranslationCache::detach(CachedBlock& block) {

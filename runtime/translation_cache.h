@@ -10,6 +10,7 @@
 
 #include <boost/intrusive/list.hpp>
 #include <boost/intrusive/unordered_set.hpp>
+#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <unordered_map>
@@ -94,7 +95,7 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     void try_link(CachedBlock& from, const u8* host_return, CachedBlock& to);
 
     // The cache of indirect jumps that generated code looks into.
-    ir::Context::JumpCacheEntry* jump_cache() { return jump_cache_.data(); }
+    ir::Context::JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
     void remember_jump(u64 rip, u64 key, const CachedBlock& block);
     void clear_jump_cache();
 
@@ -151,7 +152,10 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     static constexpr u64 kGranule = 256;
     std::vector<u32> granules_;
     u32 popped_ = 0; // the number of ring_.front()
-    std::vector<ir::Context::JumpCacheEntry> jump_cache_;
+    struct Free {
+        void operator()(void* memory) const { std::free(memory); }
+    };
+    std::unique_ptr<ir::Context::JumpCacheEntry[], Free> jump_cache_;
     Counters counters_;
 };
 

@@ -203,7 +203,7 @@ CachedBlock* Vcpu::translate(const BlockKey& key) {
 CachedBlock* Vcpu::make_block(const BlockKey& key) {
     x86::Cpu& c = cpu();
     for (unsigned limit = x86::Translator::max_instructions;; limit /= 2) {
-        ir::Block block;
+        ir::Block& block = block_;
         x86::Translator::Source source;
         if (!translator_.translate(c, block, source, limit)) return nullptr;
         const unsigned length = executor_->preferred_length(block);

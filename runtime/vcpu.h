@@ -130,6 +130,7 @@ class Vcpu {
     std::unique_ptr<backend::Backend> backend_;
     std::unique_ptr<TranslationCache> cache_;
     std::unique_ptr<Executor> executor_;
+    ir::Block block_; // the one being translated: keeps its room
     Options options_;
 
     std::function<void()> service_, idle_;

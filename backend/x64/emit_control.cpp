@@ -267,7 +267,7 @@ void Emitter::link_stub(const OutOfLine& o) {
     const u32 stub = u32(code_.labelOffset(o.entry));
     move_imm(host::scratch, o.value);
     call_to(stubs_.exit_link);
-    out_->links.push_back({.jump_offset = o.jump_offset,
+    links_.push_back({.jump_offset = o.jump_offset,
                            .stub_offset = stub,
                            .return_offset = u32(a.offset()),
                            .saved_flags = options_.saved_flags && o.flags_at != FlagsAt::Eflags,

@@ -110,8 +110,10 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     if (made.size() > room) return nullptr;
     DRAGOMAN_ASSERT(!code_.hasUnresolvedLinks() && code_.relocEntries().empty());
     out.code_bytes = u32(made.size());
-    std::sort(out.points.begin(), out.points.end(),
+    std::sort(points_.begin(), points_.end(),
               [](const SidePoint& x, const SidePoint& y) { return x.return_offset < y.return_offset; });
+    out.points.assign(points_.begin(), points_.end());
+    out.links.assign(links_.begin(), links_.end());
     return made.data();
 }
 
@@ -140,6 +142,8 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
 // What is needed of the flags, from the end to the start: everything where the block may be left.
 void Emitter::prepare(const ir::Block& block) {
     out_of_line_.clear();
+    links_.clear();
+    points_.clear();
     records_.clear();
     at_ = FlagsAt::Eflags;
     home_ = 0xff;
@@ -224,7 +228,7 @@ u64 Emitter::rip_of(i32 guest_offset) const {
 }
 
 void Emitter::note_side_point() {
-    out_->points.push_back({.return_offset = u32(a.offset()),
+    points_.push_back({.return_offset = u32(a.offset()),
                             .guest_offset = guest_offset_,
                             .instruction_index = instruction_index_});
 }

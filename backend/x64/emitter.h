@@ -273,6 +273,8 @@ class Emitter final : private asmjit::ErrorHandler {
     const ir::Block* block_ = nullptr;
     Compiled* out_ = nullptr;
     std::vector<OutOfLine> out_of_line_;
+    std::vector<LinkSite> links_; // what out_ gets
+    std::vector<SidePoint> points_;
     std::vector<std::pair<Label, CallRecord>> records_;
     std::vector<Flags> needed_; // by instruction: flags that somebody later may look at
     FlagsAt at_ = FlagsAt::Eflags;

@@ -31,15 +31,16 @@ class Follower {
 
     // The instruction before `offset` has ended the block. True: it goes on at `offset`, which may be
     // another.
-    bool follow(ir::Block& block, const Instruction& insn, i64& offset) {
+    bool follow(ir::Block& block, Translator::Source& source, const Instruction& insn, i64& offset) {
         ir::Inst& last = block.insts.back();
         if (!inside_ && last.op == ir::Op::Jump && insn.mnemonic() == ZYDIS_MNEMONIC_CALL && !is_far(insn)) {
             const i64 target = i64(u64(last.imm) - start_), in_page = i64(linear_ & (softmmu::kPageSize - 1));
             if (target < -in_page || target >= left_ || insn.next_rip < insn.rip || offset >= left_)
                 return false;
             if (used_ && (target < last_ - span || target > first_ + span)) return false;
+            call_ = {block.insts.size() - 1, last, block.guest_instructions, source.branch, used_, first_, last_};
             block.insts.pop_back();
-            block.follows = inside_ = true;
+            inside_ = true;
             return_to_ = offset;
             offset = target;
             return true;
@@ -52,10 +53,29 @@ class Follower {
             last = {.op = ir::Op::JumpOut, .a = last.a, .imm = i64(rip)};
             std::swap(block.insts[count - 2], block.insts[count - 1]);
             inside_ = false;
+            block.follows = true;
             offset = return_to_;
             return true;
         }
         return false;
+    }
+
+    // The block ends here. If it has not come to the return it ends with the call: what is called has blocks
+    // of its own, and would be here once more for each caller.
+    // True: it does.
+    bool end(ir::Block& block, Translator::Source& source, i64& offset) {
+        if (!inside_) return false;
+        block.insts.resize(call_.at);
+        block.insts.push_back(call_.jump);
+        block.guest_instructions = call_.instructions;
+        source.branch = call_.branch;
+        used_ = call_.used, first_ = call_.first, last_ = call_.last;
+        offset = return_to_;
+        return true;
+    }
+    // At how many instructions the block ends at the latest, if that is `most` elsewhere.
+    unsigned limit(unsigned most) const {
+        return inside_ ? std::min(most, call_.instructions + longest) : most;
     }
 
     u64 own_bytes() const { return own_; }
@@ -66,11 +86,20 @@ class Follower {
     }
 
   private:
+    static constexpr unsigned longest = 24; // instructions of what is called, up to its return
     static constexpr i64 span = 256; // of all that is followed: what lies between is taken for code
     const u64 start_, linear_;
     const i64 left_;
     bool inside_ = false; // what was called
     i64 return_to_ = 0;
+    struct { // the block as it was behind the call
+        std::size_t at;
+        ir::Inst jump;
+        u32 instructions;
+        BranchKind branch;
+        bool used;
+        i64 first, last;
+    } call_{};
     u64 own_ = 0;
     bool used_ = false;
     i64 first_ = 0, last_ = 0; // of what was followed

@@ -85,6 +85,23 @@ BranchKind branch_kind(const Instruction& insn) {
     }
 }
 
+// May its translate function want operands that the instruction's text does not name (XLAT's memory, say)?
+// Those of the commonest kinds do not; decoding them takes its time.
+bool asks_for_hidden(ZydisInstructionCategory category) {
+    switch (category) {
+    case ZYDIS_CATEGORY_BINARY:
+    case ZYDIS_CATEGORY_LOGICAL:
+    case ZYDIS_CATEGORY_SHIFT:
+    case ZYDIS_CATEGORY_COND_BR:
+    case ZYDIS_CATEGORY_UNCOND_BR:
+    case ZYDIS_CATEGORY_CALL:
+    case ZYDIS_CATEGORY_RET:
+    case ZYDIS_CATEGORY_PUSH:
+    case ZYDIS_CATEGORY_POP: return false;
+    default: return true;
+    }
+}
+
 bool names_xmm(const Instruction& insn) {
     for (unsigned n = 0; n < insn.zydis.operand_count_visible; n++)
         if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -177,7 +194,10 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     const u64 cs_limit = mode.long64() ? ~u64{0} : cpu.seg[unsigned(ir::Seg::CS)].limit;
     const auto view = mode.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
 
+    std::vector<ir::Inst> insts = std::move(block.insts); // keeps its room
+    insts.clear();
     block = {};
+    block.insts = std::move(insts);
     block.pc = start;
     block.linear_pc = linear;
     block.mode_bits = mode.code_bits;
@@ -210,6 +230,17 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     unsigned side_exits = 0;
     u8 cross_bytes[kMaxLength];
 
+    auto decode_bytes = [&](const u8* bytes, u64 count) {
+        ZydisDecoderContext context;
+        const ZyanStatus status =
+            ZydisDecoderDecodeInstruction(&decoder, &context, bytes, count, &insn.zydis);
+        if (!ZYAN_SUCCESS(status)) return status;
+        return ZydisDecoderDecodeOperands(&decoder, &context, &insn.zydis, insn.operands,
+                                          asks_for_hidden(insn.zydis.meta.category)
+                                              ? insn.zydis.operand_count
+                                              : insn.zydis.operand_count_visible);
+    };
+
     // Decodes the instruction at `offset`.
     auto decode = [&]() -> Fetch {
         const u64 rip = start + u64(offset); // not cut: the limit check sees the carry
@@ -224,11 +255,11 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         const u8* bytes = page.host ? page.host + offset : cross_bytes;
         ZyanStatus status = ZYDIS_STATUS_NO_MORE_DATA;
         if (page.host) {
-            status = ZydisDecoderDecodeFull(&decoder, bytes, near_bytes, &insn.zydis, insn.operands);
+            status = decode_bytes(bytes, near_bytes);
         } else { // a read of a device may have effects: no more of them than the instruction has bytes
             for (u64 n = 1; n <= near_bytes && status == ZYDIS_STATUS_NO_MORE_DATA; n++) {
                 cross_bytes[n - 1] = u8(mmu_.map().load(page.gpa + offset + n - 1, 1));
-                status = ZydisDecoderDecodeFull(&decoder, bytes, n, &insn.zydis, insn.operands);
+                status = decode_bytes(bytes, n);
             }
         }
         if (status == ZYDIS_STATUS_NO_MORE_DATA && near_bytes < allowed) {
@@ -243,7 +274,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             for (u64 n = near_bytes; n < allowed && status == ZYDIS_STATUS_NO_MORE_DATA; n++) {
                 cross_bytes[n] = second.host ? second.host[n - near_bytes]
                                              : u8(mmu_.map().load(second.gpa + n - near_bytes, 1));
-                status = ZydisDecoderDecodeFull(&decoder, cross_bytes, n + 1, &insn.zydis, insn.operands);
+                status = decode_bytes(cross_bytes, n + 1);
             }
             bytes = cross_bytes;
             source.gpa[1] = second.gpa;
@@ -315,7 +346,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         }
         if (!go_on && !was_shadowed && follow_calls_ && cs_limit >= 0xffffffff && page.host &&
             block.guest_instructions < limit)
-            go_on = followed.follow(block, insn, offset);
+            go_on = followed.follow(block, source, insn, offset);
         if (!go_on) {
             if (was_shadowed) end_with_exit(t.ir);
             open = false;
@@ -329,9 +360,13 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         if (stops_ && stops_->count(mode.long64() ? linear + u64(offset) : u32(linear + u64(offset)))) break;
         // Where the code wraps at 64 KiB or 4 GiB a new block begins.
         if (insn.next_rip < insn.rip) break;
-        if (block.guest_instructions >= limit) break;
+        if (block.guest_instructions >= followed.limit(limit)) break;
     }
 
+    if (followed.end(block, source, offset)) {
+        open = false;
+        shadow = kNoShadow;
+    }
     if (open) {
         if (shadow) {
             t.ir.store_state(1, offsetof(ir::Context, interrupt_shadow), ir::Ref::imm(), shadow);
