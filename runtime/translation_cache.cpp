@@ -19,7 +19,8 @@ ir::Context::JumpCacheEntry* make_jump_cache() {
     void* const memory = std::aligned_alloc(huge_page, bytes);
     if (!memory) throw std::bad_alloc();
     madvise(memory, bytes, MADV_HUGEPAGE);
-    return std::uninitialized_default_construct_n(static_cast<Entry*>(memory), ir::Context::jump_cache_entries) -
+    return std::uninitialized_default_construct_n(static_cast<Entry*>(memory),
+                                                  ir::Context::jump_cache_entries) -
            ir::Context::jump_cache_entries;
 }
 
@@ -44,8 +45,7 @@ const backend::SidePoint* CachedBlock::side_point(const u8* host_return) const {
 TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffer* buffer,
                                    backend::Backend* backend)
     : map_(map), buffer_(buffer), backend_(backend), buckets_(kBuckets),
-      set_(Set::bucket_traits(buckets_.data(), buckets_.size())),
-      jump_cache_(make_jump_cache()) {
+      set_(Set::bucket_traits(buckets_.data(), buckets_.size())), jump_cache_(make_jump_cache()) {
     if (backend_) {
         ring_start_ = align_up(backend_->stub_bytes(), 64);
         ring_bytes_ = buffer_->bytes() - ring_start_;
@@ -84,6 +84,7 @@ void TranslationCache::evict_oldest() {
         ++counters_.evicted;
         detach(oldest);
     }
+    if (last_by_host_ == &oldest) last_by_host_ = nullptr;
     ring_.pop_front();
     ++popped_;
 }
@@ -102,7 +103,9 @@ CachedBlock* TranslationCache::at_position(u64 position) {
                                          [](u64 at, const auto& block) { return at < block->position; });
         return it == ring_.begin() ? nullptr : std::prev(it)->get();
     }
-    while (n + 1 < ring_.size() && ring_[n + 1]->position <= position)
+    // The next block is looked at only where this one has ended.
+    while (position - ring_[n]->position >= ring_[n]->code.code_bytes && n + 1 < ring_.size() &&
+           ring_[n + 1]->position <= position)
         ++n;
     return ring_[n].get();
 }
@@ -163,7 +166,9 @@ CachedBlock* TranslationCache::by_host(const u8* host_return) {
         if (position < ring_bytes_) return nullptr;
         position -= ring_bytes_;
     }
-    CachedBlock* const block = at_position(position);
+    if (last_by_host_ && position - last_by_host_->position < last_by_host_->code.code_bytes)
+        return last_by_host_;
+    CachedBlock* const block = last_by_host_ = at_position(position);
     return block && position - block->position < block->code.code_bytes ? block : nullptr;
 }
 

@@ -151,7 +151,8 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     // that begins at or before them.
     static constexpr u64 kGranule = 256;
     std::vector<u32> granules_;
-    u32 popped_ = 0; // the number of ring_.front()
+    u32 popped_ = 0;                      // the number of ring_.front()
+    CachedBlock* last_by_host_ = nullptr; // asked for again where the jump that left it is linked
     struct Free {
         void operator()(void* memory) const { std::free(memory); }
     };

@@ -229,8 +229,8 @@ u64 Emitter::rip_of(i32 guest_offset) const {
 
 void Emitter::note_side_point() {
     points_.push_back({.return_offset = u32(a.offset()),
-                            .guest_offset = guest_offset_,
-                            .instruction_index = instruction_index_});
+                       .guest_offset = guest_offset_,
+                       .instruction_index = instruction_index_});
 }
 
 Emitter::OutOfLine& Emitter::out_of_line(OutOfLineFn emit, const Inst& inst) {

@@ -38,7 +38,8 @@ class Follower {
             if (target < -in_page || target >= left_ || insn.next_rip < insn.rip || offset >= left_)
                 return false;
             if (used_ && (target < last_ - span || target > first_ + span)) return false;
-            call_ = {block.insts.size() - 1, last, block.guest_instructions, source.branch, used_, first_, last_};
+            call_ = {
+                block.insts.size() - 1, last, block.guest_instructions, source.branch, used_, first_, last_};
             block.insts.pop_back();
             inside_ = true;
             return_to_ = offset;
@@ -87,7 +88,7 @@ class Follower {
 
   private:
     static constexpr unsigned longest = 24; // instructions of what is called, up to its return
-    static constexpr i64 span = 256; // of all that is followed: what lies between is taken for code
+    static constexpr i64 span = 256;        // of all that is followed: what lies between is taken for code
     const u64 start_, linear_;
     const i64 left_;
     bool inside_ = false; // what was called

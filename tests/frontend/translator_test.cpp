@@ -71,6 +71,46 @@ TEST_F(Decode, EndsAtLimitAndPageEnd) {
     EXPECT_EQ(source.bytes[1], 0u);
 }
 
+// Calls into the page are followed if the return comes soon; otherwise the block ends with the call.
+TEST_F(Decode, FollowsCallsUpToTheirReturns) {
+    constexpr unsigned followed = Translator::Source::Followed;
+    code(0x1000, {0x40, 0xe8, 0xfa, 0x00, 0x00, 0x00});       // inc eax; call 0x1100
+    code(0x1006, {0xe8, 0x15, 0x01, 0x00, 0x00, 0xeb, 0xfe}); // call 0x1120; jmp to itself
+    code(0x1100, {0x41, 0xc3});                               // inc ecx; ret
+    code(0x1120, {0x42, 0xc3});                               // inc edx; ret
+    ASSERT_TRUE(translate(0x1000));
+    EXPECT_TRUE(block.follows);
+    EXPECT_EQ(block.guest_instructions, 8u);
+    EXPECT_EQ(block.insts.back().imm, 0x100b);
+    EXPECT_EQ(source.bytes[0], 13u);
+    EXPECT_EQ(source.gpa[followed], 0x1100u);
+    EXPECT_EQ(source.bytes[followed], 0x22u);
+
+    const auto ends_with_second_call = [&] {
+        ASSERT_TRUE(translate(0x1000));
+        EXPECT_TRUE(block.follows);
+        EXPECT_EQ(block.guest_instructions, 5u);
+        EXPECT_EQ(end(), ir::Op::Jump);
+        EXPECT_EQ(block.insts.back().imm, 0x1120);
+        EXPECT_EQ(source.bytes[0], 11u);
+        EXPECT_EQ(source.end, 11);
+        EXPECT_EQ(source.branch, BranchKind::Always);
+        EXPECT_EQ(source.bytes[followed], 2u) << "of the first call only";
+    };
+    code(0x1120, {0x42, 0xeb, 0xfd}); // inc edx; jmp 0x1120
+    ends_with_second_call();
+    code(0x1120, {0x42, 0xfb, 0xff, 0xe0}); // inc edx; sti; jmp eax
+    ends_with_second_call();
+    std::memset(ram.get() + 0x1120, 0x90, 40);
+    code(0x1120 + 40, {0xc3});
+    ends_with_second_call();
+    code(0x1100, {0x41, 0xeb, 0xfd});
+    ASSERT_TRUE(translate(0x1000));
+    EXPECT_FALSE(block.follows);
+    EXPECT_EQ(block.guest_instructions, 2u);
+    EXPECT_EQ(source.bytes[followed], 0u);
+}
+
 TEST_F(Decode, CrossingInstructionIsAlone) {
     code(0x1ffe, {0xb8, 0x78, 0x56, 0x34, 0x12}); // mov eax, imm32
     ASSERT_TRUE(translate(0x1ffc));
