@@ -49,6 +49,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
         backend::Options emit = options.backend;
         emit.tlb_offset = reinterpret_cast<const u8*>(&vcpu->memory_->tlb.tables()) -
                           reinterpret_cast<const u8*>(static_cast<ir::Context*>(&vcpu->memory_->cpu));
+        emit.loop_checks &= !options.verify; // which compares round by round
         if (emit.window && emit.inline_tlb) vcpu->window_ = softmmu::HostWindow::create(map);
         if (vcpu->window_) {
             emit.window_base = vcpu->window_->base();

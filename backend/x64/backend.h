@@ -50,6 +50,7 @@ struct Options {
     bool saved_flags = true;   // off: between linked blocks the flags are always in EFLAGS
     bool early_polls = true;   // off: a branch backward polls between its flags and the jump
     bool share_checks = true;  // off: each access has a TLB check of its own
+    bool loop_checks = true;   // off: no check is made for several rounds of a loop
     bool window = true;        // off: no host window (softmmu/host_window.h)
     u64 window_base = 0;       // its host address, less than 2 GiB; 0: there is none
     bool inline_x87 = true;    // off: x87 instructions are calls into C++
@@ -67,6 +68,7 @@ inline constexpr Switch kSwitches[] = {{"bmi2", &Options::use_bmi2},
                                        {"saved-flags", &Options::saved_flags},
                                        {"early-polls", &Options::early_polls},
                                        {"share-checks", &Options::share_checks},
+                                       {"loop-checks", &Options::loop_checks},
                                        {"window", &Options::window},
                                        {"inline-x87", &Options::inline_x87},
                                        {"lazy-vectors", &Options::lazy_vectors}};

@@ -300,7 +300,10 @@ void Emitter::emit_Branch(const Inst& inst) {
     if ((backward(inst.imm) || backward(inst.imm2)) && early_poll_ == kNoPoll)
         poll(inst, &Emitter::event_of_branch);
     finish_flags();
-    link_jump_if(inst.cond, inst, u64(inst.imm));
+    if (shared_.loop())
+        next_round(inst);
+    else
+        link_jump_if(inst.cond, inst, u64(inst.imm));
     link_jump(inst, u64(inst.imm2));
 }
 

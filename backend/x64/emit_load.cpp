@@ -65,7 +65,7 @@ void Emitter::emit_Store(const Inst& inst) {
 // ---- checks
 
 void Emitter::emit_CheckAlign(const Inst& inst) {
-    if (shared() && checked_[shared()->slot]) return; // with its alignment
+    if (shared() && checked_before(*shared())) return; // with its alignment
     address(inst.mem, true);
     clobber(needed_before_);
     const Label back = a.newLabel();

@@ -77,7 +77,7 @@ bool Emitter::keeps_scratch(const Inst& inst) const {
 void Emitter::begin_shared_region() {
     if (!share_ && region_ < shared_.regions().size() && position_ == shared_.regions()[region_].first) {
         share_ = true;
-        checked_.assign(frame::addends, false);
+        checked_.assign(kMostShared, false);
         loaded_ = kNoSlot;
     }
     if (share_ && !keeps_scratch(block_->insts[position_])) loaded_ = kNoSlot;
@@ -87,13 +87,13 @@ void Emitter::end_shared_region() {
     if (!share_ || position_ != shared_.regions()[region_].last) return;
     share_ = false;
     ends_[region_++] = at_;
-    a.bind(back_of_region_);
+    if (!shared_.loop()) a.bind(back_of_region_);
 }
 
 Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_register) {
     const SharedGroup& group = *shared();
     const Mem slot_of_group = addend_slot(group.slot);
-    if (!checked_[group.slot]) {
+    if (!checked_before(group)) {
         ir::Address all = inst.mem;
         all.disp = i64(u64(all.disp) + group.first - shared_.offset(position_));
         clobber(needed_before_);

@@ -82,15 +82,16 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
 
     // The entry for flags in EFLAGS is offset 0. The other one is behind what saves them, or out of line.
     const u32 before = a.count;
-    at_ = first_flags();
+    at_ = shared_.loop() && options_.saved_flags && needed_[0] ? FlagsAt::Saved : first_flags();
     if (at_ == FlagsAt::Saved) {
         a.lahf();
         a.seto(x86::al);
         out.saved_entry = u32(a.offset());
     }
     if (options_.lazy_vectors && block.vectors_lazy && has_vectors(block)) take_vectors();
-    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
     const bool restore = at_ == FlagsAt::Eflags;
+    if (shared_.loop()) begin_loop();
+    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
     emit_range(0, block.insts.size(), true);
     out.host_instructions = a.count - before;
     emit_out_of_line();
@@ -128,9 +129,10 @@ void Emitter::take_vectors() {
 void Emitter::emit_range(size_t first, size_t end, bool in_line) {
     for (position_ = first; position_ < end; ++position_) {
         const Inst& inst = block_->insts[position_];
-        needed_before_ = needed_[position_] & live_[position_];
-        needed_after_ = needed_[position_ + 1] & live_[position_ + 1];
-        if (in_line && position_ == early_poll_) emit_early_poll();
+        const std::vector<Flags>& needed = in_line && shared_.loop() ? needed_in_rounds_ : needed_;
+        needed_before_ = needed[position_] & live_[position_];
+        needed_after_ = needed[position_ + 1] & live_[position_ + 1];
+        if (in_line && position_ == early_poll_) shared_.loop() ? end_round() : emit_early_poll();
         if (inst.op == ir::Op::Insn) begin_instruction(position_);
         if (in_line) begin_shared_region();
         (this->*table_[u8(inst.op)])(inst);
@@ -173,9 +175,11 @@ void Emitter::prepare(const ir::Block& block) {
     region_ = 0;
     alone_.assign(n, {});
     if (options_.share_checks && options_.inline_tlb)
-        shared_.plan(block, frame::addends, x87_, [this](const Inst& inst) { return shared_use(inst); });
+        shared_.plan(block, window() ? kMostShared : frame::addends, x87_, round_end(block),
+                     [this](const Inst& inst) { return shared_use(inst); });
     else
         shared_.clear();
+    if (shared_.loop()) find_needed_in_rounds();
     ends_.assign(shared_.regions().size(), FlagsAt::Nowhere);
 }
 

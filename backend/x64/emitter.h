@@ -171,6 +171,19 @@ class Emitter final : private asmjit::ErrorHandler {
     void begin_shared_region();
     void end_shared_region();
     void region_alone(const OutOfLine& o);
+    bool checked_before(const SharedGroup& group) const {
+        return group.ahead || checked_[group.slot];
+    }
+    // ---- loops with checks ahead (emit_loop.cpp)
+    u32 round_end(const ir::Block& block) const;
+    void find_needed_in_rounds();
+    void begin_loop();
+    void check_ahead(const SharedGroup& group, const Label& fail);
+    void count_rounds_ahead(const SharedGroup& group, bool first);
+    void end_round();
+    void next_round(const Inst& branch);
+    void round_alone(const OutOfLine& o);
+    void pause_loop(const OutOfLine& o);
     void meet_flags(FlagsAt at);
 
     // ---- the accesses themselves, on a host operand (emit_load.cpp, emit_rmw.cpp, emit_vector.cpp)
@@ -281,13 +294,16 @@ class Emitter final : private asmjit::ErrorHandler {
     Flags needed_before_ = 0, needed_after_ = 0; // of the current IR instruction
     std::vector<Flags> live_; // by instruction: those that were computed, as far as somebody may look at them
     SharedChecks shared_;
-    bool share_ = false; // in line, between the ends of a region
-    size_t region_ = 0;  // the next region of shared_, or the present one
+    std::vector<Flags> needed_in_rounds_; // needed_ where the checks were made ahead
+    Label round_, pause_;                 // in line; between rounds, with a poll and the checks to come again
+    bool share_ = false;                  // in line, between the ends of a region
+    size_t region_ = 0;                   // the next region of shared_, or the present one
     std::vector<Label>
         alone_; // by position: where the access is emitted with its own check, if a check may go there
     Label back_of_region_;      // behind the present one
     std::vector<FlagsAt> ends_; // by region: where the flags are behind it
     std::vector<u8> checked_;   // by slot of frame::addend: whether its group has been checked
+    static constexpr unsigned kMostShared = 16; // in a region; without a window frame::addends
     static constexpr u8 kNoSlot = 0xff;
     u8 loaded_ = kNoSlot;    // the slot whose value RCX has too
     u8 home_ = 0xff;         // the temporary in host::temp

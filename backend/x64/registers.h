@@ -32,7 +32,8 @@ inline constexpr int argument = 8; // second argument of a call; the entry while
 inline constexpr int mxcsr = 16;   // to move MXCSR through
 inline constexpr int addend = 24;  // of accesses that share a TLB check (shared_checks.h)
 inline constexpr int addends = 4;
-inline constexpr int bytes = 56; // keeps RSP aligned to 16
+inline constexpr int round = 56; // SharedLoop::counter when the last round that is checked ahead is over
+inline constexpr int bytes = 72; // keeps RSP aligned to 16
 } // namespace frame
 
 // A general register by number and size in bytes.

@@ -1,5 +1,6 @@
 #include "backend/x64/shared_checks.h"
 
+#include "backend/x64/registers.h"
 #include "ir/passes/passes.h"
 
 #include <algorithm>
@@ -16,6 +17,7 @@ namespace {
 constexpr u32 kMaxSpan = 256;    // a wider group more often straddles two pages
 constexpr u32 kMaxGap = 16;      // ops between two members: all of them are emitted twice
 constexpr unsigned kMaxOpen = 8; // groups that may still grow
+constexpr i64 kMaxStride = 2048; // for more than a round or two in a page
 
 // Has the address nothing but registers of the mode's width and a constant?
 bool plain(const ir::Address& m, unsigned width) {
@@ -46,14 +48,24 @@ SharedGroup extend(SharedGroup group, u64 offset, const SharedChecks::Use& use) 
     return group;
 }
 
-} // namespace
+// May it be in a loop with checks ahead, though it shares none? What calls C++ code must not: that may change
+// mappings, many rounds before the next check.
+bool stays_in_loop(const Inst& inst, bool x87) {
+    const u8 effects = ir::info(inst.op).effects;
+    switch (inst.op) {
+    case Op::Insn:
+    case Op::BranchOut:
+    case Op::JumpOut:
+    case Op::CheckAlign:
+    case Op::ClearUpper: return true;
+    case Op::Vec:
+    case Op::Vex: return !inst.from_memory;
+    case Op::X87: return x87 && !inst.from_memory;
+    default: return !(effects & (ir::kTouchesMemory | ir::kMayFault | ir::kTouchesState | ir::kEndsBlock));
+    }
+}
 
-// Accesses off one origin: base + (index << scale).
-struct SharedChecks::Candidate {
-    Value base, index; // their offsets are 0: they are in SharedGroup::first
-    u8 scale = 0;
-    u16 group = 0; // index + 1
-};
+} // namespace
 
 // A register plus a constant stays what it was, moved by the constant.
 void SharedChecks::follow(const Inst& inst, unsigned width) {
@@ -94,13 +106,15 @@ SharedChecks::Candidate SharedChecks::origin(const ir::Address& m, unsigned widt
     return c;
 }
 
-void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87,
+void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 round_end,
                         const std::function<Use(const Inst&)>& use_of) {
     places_.assign(block.insts.size(), {});
     groups_.clear();
     regions_.clear();
     extents_.clear();
     members_.clear();
+    origins_.clear();
+    is_loop_ = false;
     roots_ = 0;
     for (Value& v : values_)
         v = {.root = ++roots_, .offset = 0};
@@ -111,6 +125,8 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87,
     for (u32 at = 0; at < block.insts.size(); ++at) {
         const Inst& inst = block.insts[at];
         const Use use = use_of(inst);
+        if (at == round_end) std::copy(std::begin(values_), std::end(values_), std::begin(at_round_end_));
+        if (at < round_end && !use.bytes && !stays_in_loop(inst, x87)) round_end = 0;
         if (inst.op == Op::Call || (inst.op == Op::X87 && !x87) ||
             (inst.op == Op::Vec && !inst.d.is_xmm() && !use.bytes))
             open.clear(); // C++ code may change mappings
@@ -145,6 +161,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87,
                 extents_.push_back({at, at});
                 members_.push_back(1);
                 wanted.group = u16(groups_.size());
+                origins_.push_back(wanted);
                 places_[at] = {wanted.group, offset};
                 if (open.size() == kMaxOpen) open.erase(open.begin());
                 open.push_back(wanted);
@@ -152,7 +169,61 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87,
         }
         follow(inst, width);
     }
-    make_regions(slots);
+    if (!round_end || !plan_loop(round_end, width, slots)) make_regions(slots);
+}
+
+// What a value changes by in each round; not steady: by something else each time.
+i64 SharedChecks::step_of(const Value& v, bool& steady) const {
+    if (!v.root) return 0;
+    if (v.root > ir::kGprs || values_[v.root - 1].root != v.root) return steady = false, 0;
+    return i64(values_[v.root - 1].offset);
+}
+
+bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
+    const auto cut = [&](i64 step) { return width == 4 ? i64(i32(step)) : step; };
+    loop_ = {.end = round_end};
+    for (u8 n = 0; n < ir::kGprs; ++n) {
+        bool steady = true;
+        const i64 step = cut(step_of({.root = n + 1u}, steady));
+        const Value& then = at_round_end_[n];
+        const i64 offset = cut(i64(then.offset));
+        if (!steady || !step || step != i32(step) || then.root != n + 1u || offset != i32(offset)) continue;
+        const bool better = host::of_guest[n] != host::memory;
+        if (!loop_.step || better) loop_.counter = Ref::gpr(n), loop_.step = step, loop_.offset = offset;
+        if (better) break;
+    }
+    if (!loop_.step) return false;
+
+    unsigned used = 0;
+    for (std::size_t n = 0; n < groups_.size() && used < slots; ++n) {
+        SharedGroup& g = groups_[n];
+        const Candidate& c = origins_[n];
+        bool steady = true;
+        const i64 stride = cut(step_of(c.base, steady) + i64(u64(step_of(c.index, steady)) << c.scale));
+        if (!steady || stride > kMaxStride || stride < -kMaxStride || (stride & g.aligned)) continue;
+        g.ahead = true;
+        g.stride = stride;
+        g.slot = u8(used++);
+        const auto holder = [](const Value& v) { return v.root ? Ref::gpr(v.root - 1) : Ref::none(); };
+        g.origin = {.base = holder(c.base),
+                    .index = holder(c.index),
+                    .scale = c.scale,
+                    .size = u8(width),
+                    .linear_size = u8(width),
+                    .disp = i64(g.first)};
+        is_loop_ = true;
+    }
+    if (!is_loop_) return false;
+    regions_.push_back({0, round_end - 1});
+    for (std::size_t n = 0; n < groups_.size(); ++n)
+        if (!groups_[n].ahead) {
+            if (members_[n] > 1 && used < slots)
+                groups_[n].slot = u8(used++);
+            else
+                members_[n] = 0;
+        }
+    drop_places();
+    return true;
 }
 
 void SharedChecks::make_regions(unsigned slots) {
@@ -171,6 +242,11 @@ void SharedChecks::make_regions(unsigned slots) {
         else
             members_[g] = 0;
     }
+    drop_places();
+}
+
+// Of groups that share nothing, and of checks behind the last member.
+void SharedChecks::drop_places() {
     for (u32 at = 0; at < places_.size(); ++at) {
         u16& group = places_[at].group;
         if (group && (!members_[group - 1] || at > extents_[group - 1].last)) group = 0;

@@ -1,6 +1,9 @@
 // Which accesses of a block can share one TLB check: those off the same base and index whose bytes lie close
 // together. The first of them checks that all of their bytes are in one page that may be accessed so; the
 // others need the host address only.
+//
+// In a block that jumps to its own start a check may even cover many rounds: where an address changes by the
+// same amount in each round, the check before the first tells how many stay in the page.
 #pragma once
 
 #include "ir/block.h"
@@ -18,6 +21,19 @@ struct SharedGroup {
     u64 first = 0;      // lowest byte of all, relative to the same origin as SharedChecks::Place::offset
     u32 span = 0;       // bytes from there to the end of the highest
     u8 slot = 0;        // of frame::addend
+
+    // Of a group that is checked before the first round of a loop:
+    bool ahead = false;
+    i64 stride = 0;     // bytes that it moves in each round
+    ir::Address origin; // of its first byte, when a round begins
+};
+
+// A block that jumps to its own start, with checks ahead.
+struct SharedLoop {
+    u32 end = 0; // position where a round is over: nothing behind it touches memory or leaves, but the jump
+    ir::Ref counter; // a register that tells the rounds
+    i64 step = 0;    // what it changes by in each
+    i64 offset = 0;  // at `end`, from what it was when the round began
 };
 
 // From the first access of a group to the last of it or of any other group that begins in between: what has
@@ -39,10 +55,16 @@ class SharedChecks {
         bool write = false;
         u8 aligned = 0; // the mask of the alignment that it checks itself
     };
-    // `use` tells it of each op; `x87`: its instructions are no calls into C++.
-    void plan(const ir::Block& block, unsigned slots, bool x87,
+    // `use` tells it of each op; `x87`: its instructions are no calls into C++. `round_end`: where a round of
+    // the loop that the block is would be over (SharedLoop::end); 0: it is none, or is not to be treated so.
+    void plan(const ir::Block& block, unsigned slots, bool x87, u32 round_end,
               const std::function<Use(const ir::Inst&)>& use);
-    void clear() { regions_.clear(); }
+    void clear() {
+        regions_.clear();
+        is_loop_ = false;
+    }
+    const SharedLoop* loop() const { return is_loop_ ? &loop_ : nullptr; } // the region is all of it then
+    const std::vector<SharedGroup>& groups() const { return groups_; }
     // Of the op at a position; null if it shares with nobody.
     const SharedGroup* group(std::size_t position) const {
         const u16 number = places_[position].group;
@@ -52,23 +74,34 @@ class SharedChecks {
     const std::vector<SharedRegion>& regions() const { return regions_; }
 
   private:
-    struct Value { // of a register: something unknown, plus a constant
-        u32 root = 0;
+    struct Value {    // of a register: something unknown, plus a constant
+        u32 root = 0; // what register n holds at the start is n + 1; 0: nothing
         u64 offset = 0;
         friend bool operator==(const Value&, const Value&) = default;
     };
-    struct Candidate;
+    struct Candidate {     // accesses off one origin: base + (index << scale)
+        Value base, index; // their offsets are 0: they are in SharedGroup::first
+        u8 scale = 0;
+        u16 group = 0; // index + 1
+    };
 
     Value& of(ir::Ref r) { return values_[r.id()]; }
     Candidate origin(const ir::Address& mem, unsigned width, u64& offset);
     void follow(const ir::Inst& inst, unsigned width);
     void make_regions(unsigned slots);
+    void drop_places();
+    bool plan_loop(u32 round_end, unsigned width, unsigned slots);
+    i64 step_of(const Value& v, bool& steady) const;
 
     std::vector<Place> places_;
     std::vector<SharedGroup> groups_;
     std::vector<SharedRegion> regions_, extents_; // extents_: of each group
     std::vector<u32> members_;                    // of each group
+    std::vector<Candidate> origins_;              // the same
     Value values_[32];
+    Value at_round_end_[32];
+    SharedLoop loop_;
+    bool is_loop_ = false;
     u32 roots_ = 0;
 };
 

@@ -1,0 +1,164 @@
+// Blocks that jump to their own start, with checks made ahead for as many rounds as stay in the pages that
+// are checked (shared_checks.h).
+//
+//     checks: any fails -> round_alone, out of line: one round with a check for each access
+//     frame::round = the counter at the end of the last round that they hold for
+//   round:
+//     the block, whose accesses off these groups are the instruction alone
+//     counter == frame::round? -> pause: polls, then leaves by the block's own jumps
+//     the jump backward leads to `round`
+//
+// What a check has found holds until the pause: no op in the loop calls C++ code that could change it.
+#include "backend/x64/emitter.h"
+
+#include "softmmu/tlb.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstdlib>
+
+namespace dragoman::backend {
+
+using namespace asmjit;
+using ir::Access;
+
+namespace {
+
+// A pause polls: strides count as four bytes at least, so that it comes after 1024 rounds.
+constexpr i64 kLeastStride = 4;
+constexpr u32 kMostRounds = softmmu::kPageSize / kLeastStride;
+
+} // namespace
+
+u32 Emitter::round_end(const ir::Block& block) const {
+    const Inst& last = block.insts.back();
+    if (!options_.loop_checks || options_.count_exact || early_poll_ == kNoPoll) return 0;
+    return u64(last.imm) == block.pc && u64(last.imm2) != block.pc ? u32(early_poll_) : 0;
+}
+
+// As prepare does it, but accesses that were checked ahead do not leave.
+void Emitter::find_needed_in_rounds() {
+    needed_in_rounds_ = needed_;
+    for (size_t i = shared_.loop()->end; i-- > 0;) {
+        const Inst& inst = block_->insts[i];
+        Flags needed = needed_in_rounds_[i + 1];
+        if (!(ir::info(inst.op).effects & ir::kFlagsMaybe)) needed &= ~ir::flags_written(inst);
+        needed |= ir::flags_read(inst);
+        const SharedGroup* const group = shared_.group(i);
+        const bool stays = group && group->ahead && inst.op != ir::Op::X87;
+        if (ir::may_leave(inst) && !stays) needed = ir::kAllFlags;
+        needed_in_rounds_[i] = needed;
+    }
+}
+
+void Emitter::begin_loop() {
+    const SharedLoop& loop = *shared_.loop();
+    needed_before_ = needed_[0] & live_[0];
+    clobber(needed_before_);
+    round_ = a.newLabel();
+    pause_ = a.newLabel();
+    OutOfLine& o = out_of_line(&Emitter::round_alone, block_->insts[0]);
+    const Label fail = o.entry;
+
+    const Gp rounds = gp(host::temp, 4), end = gp(host::temp, 8); // temporaries are dead here
+    bool first = true;
+    for (const SharedGroup& group : shared_.groups()) {
+        if (!group.ahead) continue;
+        check_ahead(group, fail);
+        if (!group.stride) continue;
+        count_rounds_ahead(group, first);
+        first = false;
+    }
+    if (first) a.mov(rounds, kMostRounds - 1);
+    if (loop.step != 1) a.imul(end, end, imm(loop.step));
+    a.emit(x86::Inst::kIdAdd, end, source(loop.counter, 8, 0, host::scratch));
+    if (loop.offset) a.add(end, imm(loop.offset));
+    a.mov(x86::ptr(x86::rsp, frame::round, 8), end);
+
+    a.bind(round_);
+    if (!(needed_in_rounds_[0] & live_[0])) at_ = FlagsAt::Nowhere;
+    if (at_ == FlagsAt::Both) at_ = FlagsAt::Saved;
+    share_ = true;
+    checked_.assign(kMostShared, false);
+    loaded_ = kNoSlot;
+}
+
+// Leaves in R14 where the group's first byte is in its page; for a window tag plus one.
+void Emitter::check_ahead(const SharedGroup& group, const Label& fail) {
+    address(group.origin, true);
+    tlb_check(group.span, group.write ? Access::Write : Access::Read, false, fail);
+    if (!window()) {
+        a.mov(x86::rcx, tlb_addend());
+        a.mov(x86::ptr(x86::rsp, frame::addend + 8 * group.slot, 8), x86::rcx);
+    }
+    if (!group.aligned) return;
+    a.lea(x86::ecx, x86::ptr(x86::r14, i32((group.aligned_at - group.first - window()) & group.aligned)));
+    a.test(x86::cl, group.aligned);
+    a.jnz(fail);
+}
+
+// R14 -> how many rounds may follow the first; the least of all groups is kept.
+void Emitter::count_rounds_ahead(const SharedGroup& group, bool first) {
+    const i32 in_page = window() ? 1 : 0;
+    if (group.stride > 0) {
+        a.neg(x86::r14d);
+        a.add(x86::r14d, i32(softmmu::kPageSize - group.span) + in_page);
+    } else if (in_page) {
+        a.dec(x86::r14d);
+    }
+    const u32 stride = u32(std::max(std::abs(group.stride), kLeastStride));
+    if (std::has_single_bit(stride)) {
+        a.shr(x86::r14d, std::countr_zero(stride));
+    } else { // rounded down, and so may be one less than it could be
+        constexpr unsigned bits = 20;
+        a.imul(x86::r14d, x86::r14d, imm((1 << bits) / stride));
+        a.shr(x86::r14d, bits);
+    }
+    const Gp rounds = gp(host::temp, 4);
+    if (first) return (void)a.mov(rounds, x86::r14d);
+    a.cmp(x86::r14d, rounds);
+    a.cmovb(rounds, x86::r14d);
+}
+
+// No flags are alive here.
+void Emitter::end_round() {
+    const ir::Ref counter = shared_.loop()->counter;
+    const unsigned width = block_->mode_bits / 8;
+    at_ = FlagsAt::Nowhere;
+    out_of_line(&Emitter::pause_loop, block_->insts.back()).entry = pause_;
+    Gp value = gp(host::scratch, width);
+    if (in_register(counter))
+        value = gp(host_of(counter), width);
+    else
+        a.mov(value, slot(counter, width));
+    a.cmp(value, x86::ptr(x86::rsp, frame::round, width));
+    a.je(pause_);
+}
+
+// The condition is in EFLAGS.
+void Emitter::next_round(const Inst& branch) {
+    const x86::CondCode taken = x86::CondCode(u8(branch.cond));
+    if (!(needed_in_rounds_[0] & live_[0])) return (void)a.j(taken, round_);
+    const Label over = a.newLabel();
+    a.j(x86::CondCode(u8(ir::negate(branch.cond))), over);
+    saved_for_exit();
+    a.jmp(round_);
+    a.bind(over);
+}
+
+void Emitter::round_alone(const OutOfLine&) {
+    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block_->guest_instructions)));
+    emit_range(0, shared_.loop()->end, false);
+    a.jmp(pause_);
+}
+
+void Emitter::pause_loop(const OutOfLine&) {
+    const Inst& branch = block_->insts.back();
+    emit_early_poll();
+    emit_range(early_poll_, block_->insts.size() - 1, false);
+    want_eflags();
+    link_jump_if(branch.cond, branch, u64(branch.imm));
+    link_jump(branch, u64(branch.imm2));
+}
+
+} // namespace dragoman::backend
