@@ -8,8 +8,11 @@
 #include "ir/memory.h"
 #include "softmmu/tlb.h"
 
+#include <sys/mman.h>
+
 #include <array>
 #include <cstring>
+#include <new>
 #include <string>
 #include <vector>
 
@@ -53,8 +56,9 @@ class FlatMemory final : public ir::Memory {
             const u64 page = linear & ~u64{0xfff};
             entry.addend = u64(byte(page)) - page;
             entry.read_tag = page;
-            entry.write_tag =
-                kind_of(linear) == PageKind::Ram ? page : softmmu::empty_tag(softmmu::tlb_index(linear));
+            const bool writable = kind_of(linear) == PageKind::Ram;
+            entry.write_tag = writable ? page : softmmu::empty_tag(softmmu::tlb_index(linear));
+            if (page - kInWindow < ram.size()) fill_window(u8(ctx.view), page, writable);
             return byte(linear);
         }
         open_ = linear;
@@ -72,15 +76,38 @@ class FlatMemory final : public ir::Memory {
 
     u8* byte(u64 linear) { return &ram[linear & 0xffff]; }
 
+    // The linear addresses of which RAM itself is the host window, where window tags are filled.
+    static constexpr u64 kInWindow = 0x10000;
+    bool has_window = false;
+
     alignas(4096) std::array<u8, 0x10000> ram{};
     u64 acquires = 0, commits = 0;
 
   private:
+    void fill_window(u8 view, u64 page, bool writable) {
+        if (!has_window) return;
+        auto& tags = const_cast<softmmu::TlbTables&>(vcpu_.tlb.tables()).window[view];
+        const u64 index = softmmu::tlb_index(page);
+        tags.read_tags[index] = page - 1;
+        tags.write_tags[index] = writable ? page - 1 : softmmu::empty_window_tag(index);
+    }
+
     Vcpu& vcpu_;
     u64 open_ = 0;
     u32 size_ = 0;
     alignas(64) u8 bounce_[64];
 };
+
+// Below 2 GiB, as a window must be.
+struct UnmapMemory {
+    void operator()(FlatMemory* memory) const { munmap(memory, sizeof *memory); }
+};
+inline std::unique_ptr<FlatMemory, UnmapMemory> make_memory(Vcpu& vcpu) {
+    void* const at = mmap(nullptr, sizeof(FlatMemory), PROT_READ | PROT_WRITE,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_32BIT, -1, 0);
+    DRAGOMAN_ASSERT(at != MAP_FAILED);
+    return std::unique_ptr<FlatMemory, UnmapMemory>(new (at) FlatMemory(vcpu));
+}
 
 inline std::unique_ptr<backend::CodeBuffer> make_buffer() {
     auto buffer = backend::CodeBuffer::create(256 * MiB);
@@ -90,11 +117,13 @@ inline std::unique_ptr<backend::CodeBuffer> make_buffer() {
 // One processor with its memory, its backend and the code it has compiled.
 class Machine {
   public:
-    explicit Machine(backend::Options options = {})
-        : vcpu(std::make_unique<Vcpu>()), memory(std::make_unique<FlatMemory>(*vcpu)), buffer(make_buffer()),
+    explicit Machine(backend::Options options = {}, bool window = false)
+        : vcpu(std::make_unique<Vcpu>()), memory(make_memory(*vcpu)), buffer(make_buffer()),
           jump_cache(ir::Context::jump_cache_entries) {
         options.tlb_offset =
             reinterpret_cast<const u8*>(&vcpu->tlb.tables()) - reinterpret_cast<const u8*>(&vcpu->ctx);
+        memory->has_window = window;
+        if (window) options.window_base = reinterpret_cast<u64>(memory->ram.data()) - FlatMemory::kInWindow;
         auto made = backend::Backend::create(*buffer, options, log);
         DRAGOMAN_ASSERT(made);
         backend = std::move(*made);
@@ -148,7 +177,7 @@ class Machine {
     }
 
     std::unique_ptr<Vcpu> vcpu;
-    std::unique_ptr<FlatMemory> memory;
+    std::unique_ptr<FlatMemory, UnmapMemory> memory;
     std::unique_ptr<backend::CodeBuffer> buffer;
     std::vector<ir::Context::JumpCacheEntry> jump_cache;
     Log log;
