@@ -37,7 +37,7 @@ def syscall():
 
 
 def sysenter():
-    for mode in (REAL, V86, PM16, PM32, PAE, C32, L64):
+    for mode in (REAL, V86, PM16, PM32, PAE, C16, C32, L64):
         for ring in mode.rings:
             sets = lambda cs: [msr(SYSENTER_CS, cs), msr(SYSENTER_ESP, STACK_HANDLER - 0x100), msr(SYSENTER_EIP, LANDING)]
             for cs in (0, 1, 3):
