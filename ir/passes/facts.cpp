@@ -1,3 +1,4 @@
+#include "ir/context.h"
 #include "ir/passes/passes.h"
 #include "ir/vec.h"
 
@@ -12,6 +13,15 @@ bool writes_part_only(const Inst& inst) {
     case Op::Cmov: return true;
     default: return inst.d.is_gpr() && written_bytes(inst) < 4;
     }
+}
+
+// The registers that lie where the op loads or stores state.
+RegSet registers_in_state(const Inst& inst) {
+    static_assert(offsetof(Context, gpr) == 0 && offsetof(Context, tmp) == 8 * kGprs);
+    RegSet s = 0;
+    for (u64 n = u64(inst.imm) / 8; n < kGprs + kTemps && n * 8 < u64(inst.imm) + inst.size; ++n)
+        s |= RegSet{1} << n;
+    return s;
 }
 
 // The flags that `op` with this count replaces. SDM vol. 2: undefined flags may be kept.
@@ -67,6 +77,7 @@ RegSet registers_read(const Inst& inst) {
     case Op::Rmw: return inst.sub == Op::Cmpxchg ? s | reg_set(kRax) : s;
     case Op::Vec: return vec_op(inst.vec).implicit_registers ? s | kGprSet : s;
     case Op::Call: return s | kGprSet;
+    case Op::LoadState: return s | registers_in_state(inst);
     default: return s;
     }
 }
@@ -78,6 +89,7 @@ RegSet register_replaced(const Inst& inst) {
 
 RegSet registers_written(const Inst& inst) {
     switch (inst.op) {
+    case Op::StoreState: return registers_in_state(inst);
     case Op::MulWide:
     case Op::ImulWide:
     case Op::DivWide:

@@ -513,6 +513,8 @@ u64 from_environment(const char* name, u64 otherwise) {
 void run_random(backend::Options options, const char* what) {
     const u64 first = from_environment("DRAGOMAN_SEED", std::random_device{}() & 0xffffff);
     const u64 rounds = from_environment("DRAGOMAN_ROUNDS", 5000);
+    std::printf("DRAGOMAN_SEED=%llu DRAGOMAN_ROUNDS=%llu\n", static_cast<unsigned long long>(first),
+                static_cast<unsigned long long>(rounds));
     options.loop_checks = false; // the reference runs one round; loop_test.cpp has the others
     Machine reference, machine(options);
     const u64 start = machine.next;

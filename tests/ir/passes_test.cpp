@@ -298,6 +298,13 @@ TEST(DeadCode, TemporariesAndFlags) {
 )");
 }
 
+TEST(Facts, StateMayBeRegisters) {
+    const Inst across{.op = Op::StoreState, .size = 4, .imm = 8 * 9 + 6}; // R9 and R10
+    EXPECT_EQ(registers_written(across), RegSet{3} << 9);
+    EXPECT_EQ(registers_read({.op = Op::LoadState, .size = 8, .d = kRax, .imm = 8 * 3}), RegSet{1} << 3);
+    EXPECT_EQ(registers_written({.op = Op::StoreState, .size = 8, .imm = offsetof(Context, rip)}), RegSet{0});
+}
+
 TEST(Passes, SwitchesByName) {
     PassSwitches s;
     EXPECT_TRUE(s.set("dead-code", false));
