@@ -35,7 +35,7 @@ struct Golden {
     std::vector<u8> code;
 };
 
-// The three lines at the top: "# what", "# mode: BITS ring CPL", "# code: HEX HEX ...".
+// The three lines at the top: "# what", "# mode: BITS ring CPL [avx|avx512]", "# code: HEX HEX ...".
 Golden parse(const std::string& text) {
     Golden g;
     std::istringstream in(text);
@@ -79,7 +79,7 @@ class Lister {
         options_.window_base = 256 * MiB; // the code is only listed
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
         stubs_ =
-            *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 32, options_);
+            *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 64, options_);
     }
 
     std::string list(const Golden& g) {
@@ -127,6 +127,10 @@ class Lister {
         cpu.log = &log_;
         x86::reset(cpu);
         cpu.cr4 = x86::kCr4OSFXSR;
+        if (mode.find("avx") != std::string::npos) {
+            cpu.cr4 |= x86::kCr4OSXSAVE;
+            cpu.xcr0 = mode.find("avx512") == std::string::npos ? 0x07 : 0xe7;
+        }
         cpu.fpu.control = 0x37f;
         cpu.cr0 = bits == 16 ? 0 : u64{x86::kCr0PE};
         cpu.efer = bits == 64 ? u64{x86::kEferLMA} | x86::kEferLME : 0;
