@@ -218,6 +218,15 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     return {.host = bounce_};
 }
 
+void Mmu::expect_stores(u64 linear, u64 bytes, View view) {
+    const u64 page = align_down(linear, kPageSize);
+    const TlbEntry& entry = tlb_.entry(view, linear);
+    const auto* host = reinterpret_cast<const u8*>(linear + entry.addend);
+    if (entry.read_tag != page || !map_.watcher() || !map_.is_ram(host)) return;
+    const u64 gpa = map_.gpa_of_ram(host), n = std::min(bytes, page + kPageSize - linear);
+    if (map_.hits_code(gpa, n) && map_.watcher()->may_write(gpa, n)) map_.watcher()->written(gpa, n);
+}
+
 void Mmu::commit() {
     if (!open_.active) return;
     open_.active = false;

@@ -81,6 +81,10 @@ class Mmu final : public MapListener {
     };
     Acquired acquire(u64 linear, u32 size, AccessKind kind, View view);
     void commit();
+    // Many stores, one after the other, are about to go to [linear, linear+bytes), of which only what lies in
+    // the first page counts: translations made from it are forgotten at once, if the TLB leads there, and not
+    // by each store.
+    void expect_stores(u64 linear, u64 bytes, View view);
 
     // Instruction bytes: host pointer to `linear`'s byte and how many follow in its page; null host and `io`
     // set when the page is not memory (then bytes are read one by one by map().load). Sets the exec tag.

@@ -65,6 +65,7 @@ class Repeater {
             }
             u64 units = fast(std::min(count, allowance));
             if (!units) {
+                if (count > 1) expect_stores(count);
                 if (!one_unit()) return; // Context::exit is set, nothing of this unit has changed
                 units = 1;
             }
@@ -141,6 +142,11 @@ class Repeater {
         store_bytes(host, r_.size, value);
         ctx_.memory->commit(ctx_);
         return true;
+    }
+    // A page that is filled anew and was code before: else each unit would look for it.
+    void expect_stores(u64 units) const {
+        if (!cpu_.mmu || compares() || !uses_target() || step_ < 0) return;
+        cpu_.mmu->expect_stores(linear(target()), units * r_.size, softmmu::View(ctx_.view));
     }
     bool one_unit() {
         u64 value = 0;

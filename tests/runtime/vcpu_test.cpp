@@ -33,7 +33,8 @@ TEST_P(Run, StopsAtHltWithExactState) {
 // Left for an event again and again, also by a single step.
 TEST_P(Run, RepeatedStringInstructionsCountOnce) {
     m.protected32();
-    m.code(0x7c00, {0x90, 0xf3, 0xaa, 0x40, 0xf3, 0xa4, 0xf3, 0xae, 0xf4}); // nop; rep stosb; inc eax; rep movsb; repe scasb; hlt
+    m.code(0x7c00, {0x90, 0xf3, 0xaa, 0x40, 0xf3, 0xa4, 0xf3, 0xae,
+                    0xf4}); // nop; rep stosb; inc eax; rep movsb; repe scasb; hlt
     m.reg(cx) = 50'000;
     m.reg(di) = 0x20000;
     unsigned turns = 0;
@@ -46,6 +47,36 @@ TEST_P(Run, RepeatedStringInstructionsCountOnce) {
     EXPECT_EQ(m.reg(di), 0x20000u + 50'000 + 0);
     EXPECT_GT(turns, 5u);
     EXPECT_EQ(m.vcpu->instructions_retired(), 6u);
+}
+
+// Pages of code that are filled anew, as a kernel clears them.
+TEST_P(Run, RepeatedStoresOverCodeAreSeen) {
+    m.protected32();
+    // xor edx,edx; call [ebx] x 2; mov edi,ebx; rep stosb; call [ebx]; call [ebx]; hlt
+    m.code(0x7c00,
+           {0x31, 0xd2, 0xff, 0xd3, 0xff, 0xd3, 0x89, 0xdf, 0xf3, 0xaa, 0xff, 0xd3, 0xff, 0xd6, 0xf4});
+    m.reg(bx) = 0x20000;
+    m.reg(si) = 0x20ffe;
+    m.reg(cx) = 4096;
+    m.reg(ax) = 0xc3; // RET
+    m.reg(sp) = 0x7000;
+    m.code(0x20000, {0x42, 0xc3}); // inc edx; ret
+    m.code(0x20ffe, {0x42, 0xc3});
+    m.run();
+    EXPECT_EQ(m.reg(dx), 2u);
+    EXPECT_EQ(m.reg(di), 0x21000u);
+    EXPECT_EQ(m.reg(cx), 0u);
+}
+
+TEST_P(Run, RepeatedStoresOverThemselvesAreSeen) {
+    m.protected32();
+    // mov edi,0x7c07; rep stosb; inc edx x 4, of which the first three become NOP; hlt
+    m.code(0x7c00, {0xbf, 0x07, 0x7c, 0x00, 0x00, 0xf3, 0xaa, 0x42, 0x42, 0x42, 0x42, 0xf4});
+    m.reg(cx) = 3;
+    m.reg(ax) = 0x90;
+    m.reg(dx) = 0;
+    m.run();
+    EXPECT_EQ(m.reg(dx), 1u);
 }
 
 TEST_P(Run, LoopsCountEveryInstruction) {
