@@ -13,6 +13,7 @@ Workers::~Workers() {
 }
 
 void Workers::run(std::function<void()> work, std::function<void()> done) {
+    ++under_way_;
     const std::lock_guard guard(lock_);
     waiting_.push_back({std::move(work), std::move(done)});
     if (sleeping_ < waiting_.size() && threads_.size() < most_) threads_.emplace_back([this] { loop(); });
@@ -51,8 +52,10 @@ void Workers::deliver() {
             finished.swap(finished_);
         }
         if (finished.empty()) return;
-        for (const auto& done : finished)
+        for (const auto& done : finished) {
+            --under_way_;
             done();
+        }
     }
 }
 

@@ -24,6 +24,8 @@ class Workers {
     void run(std::function<void()> work, std::function<void()> done);
     // Calls what is done, in the order in which the work ended.
     void deliver();
+    // Is there anything that deliver() has not called yet? On the caller's thread.
+    bool under_way() const { return under_way_ != 0; }
     // Waits until all work is done; deliver() still has to be called.
     void drain();
 
@@ -40,6 +42,7 @@ class Workers {
     std::deque<Job> waiting_;
     std::deque<std::function<void()>> finished_;
     unsigned sleeping_ = 0, busy_ = 0;
+    unsigned under_way_ = 0; // the caller's
     bool stop_ = false;
     std::vector<std::thread> threads_; // started as they are needed
 };

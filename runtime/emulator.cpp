@@ -5,6 +5,7 @@
 #include "runtime/monitor.h"
 #include "runtime/qmp.h"
 
+#include <chrono>
 #include <cstring>
 #include <ctime>
 #include <sys/random.h>
@@ -240,10 +241,19 @@ void Emulator::set_deadline() {
     alarm_.set_deadline(clock_.now(), deadline);
 }
 
+// To be woken costs some 50 us, as much as many a disk's answer takes: while one is awaited, and the last
+// wait was short, the wait begins with looking.
 void Emulator::wait() {
+    using Clock = std::chrono::steady_clock;
+    constexpr auto kShort = std::chrono::microseconds(200);
     std::atomic_ref<u32> poll(vcpu_->cpu().poll);
-    while (poll.load(std::memory_order_acquire) == 0)
+    const auto come = [&] { return poll.load(std::memory_order_acquire) != 0; };
+    const Clock::time_point start = Clock::now();
+    while (look_first_ && disks_.under_way() && !come() && Clock::now() - start < kShort)
+        __builtin_ia32_pause();
+    while (!come())
         poll.wait(0, std::memory_order_acquire);
+    look_first_ = Clock::now() - start < kShort;
 }
 
 void Emulator::press_keys(std::span<const hw::KeyCode> keys) {

@@ -158,6 +158,7 @@ class Emulator final : private x86::Platform {
     bool running_ = true;
     const char* stopped_as_ = "prelaunch";
     bool step_ = false;
+    bool look_first_ = false; // wait()
     std::optional<int> exit_status_;
 };
 
