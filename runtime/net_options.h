@@ -58,7 +58,7 @@ struct NetworkOption {
 };
 
 struct NicOption {
-    enum class Model : u8 { E1000, Rtl8139, VirtioNet };
+    enum class Model : u8 { E1000, Pcnet, Rtl8139, VirtioNet };
 
     Model model = Model::E1000;
     std::optional<unsigned> network; // number in Options::networks; nothing: no cable

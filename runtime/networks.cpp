@@ -1,6 +1,7 @@
 #include "runtime/networks.h"
 
 #include "hw/e1000.h"
+#include "hw/pcnet.h"
 #include "hw/rtl8139.h"
 #include "hw/virtio_net.h"
 #include "hw/virtio_pci.h"
@@ -31,6 +32,7 @@ struct ModelRow {
 constexpr ModelRow row_of(NicOption::Model model) {
     switch (model) {
     case NicOption::Model::E1000: return {"e1000", "pxe-e1000.rom"};
+    case NicOption::Model::Pcnet: return {"pcnet", "pxe-pcnet.rom"};
     case NicOption::Model::Rtl8139: return {"rtl8139", "pxe-rtl8139.rom"};
     case NicOption::Model::VirtioNet: break;
     }
@@ -41,6 +43,7 @@ std::unique_ptr<hw::PciFunction> make_function(const NicOption& nic, hw::NetBack
                                                hw::Scheduler& scheduler, Log& log) {
     switch (nic.model) {
     case NicOption::Model::E1000: return std::make_unique<hw::E1000>(*nic.mac, backend, scheduler, log);
+    case NicOption::Model::Pcnet: return std::make_unique<hw::Pcnet>(*nic.mac, backend, scheduler, log);
     case NicOption::Model::Rtl8139: return std::make_unique<hw::Rtl8139>(*nic.mac, backend, scheduler, log);
     case NicOption::Model::VirtioNet: break;
     }

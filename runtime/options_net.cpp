@@ -232,6 +232,7 @@ constexpr const char* kNicProperties = ",netdev=ID[,mac=,addr=,romfile=]";
 constexpr ModelRow models[] = {
     {"e1000", Model::E1000, true, kNicProperties, "network card: Intel 82540EM"},
     {"e1000-82540em", Model::E1000, true, kNicProperties, "the same"},
+    {"pcnet", Model::Pcnet, true, kNicProperties, "network card: AMD Am79C970A, for old systems"},
     {"rtl8139", Model::Rtl8139, true, kNicProperties, "network card: Realtek RTL8139C, for old systems"},
     {"virtio-net-pci", Model::VirtioNet, true, kNicProperties, "virtio network card"},
     {"virtio-net-pci-transitional", Model::VirtioNet, true, kNicProperties, "the same"},
@@ -329,7 +330,7 @@ Complaint set_model(NicOption& nic, const std::string& name) {
         nic.legacy = row.legacy;
         return {};
     }
-    return "model=e1000, rtl8139 or virtio-net-pci; '" + name + "' is not built, the nearest is e1000";
+    return "model=e1000, pcnet, rtl8139 or virtio-net-pci; '" + name + "' is not built, the nearest is e1000";
 }
 
 template <std::size_t row> Complaint add_card(Options& o, const Properties& given) {
@@ -468,7 +469,8 @@ std::span<const DeviceRow> net_devices() {
 std::span<const OptionRow> net_options() {
     static const OptionRow rows[] = {
         {"nic", "KIND[,model=MODEL][,...]",
-         "a network and a card: -netdev's properties and model=e1000|rtl8139|virtio-net-pci,mac=,addr=; none",
+         "a network and a card: -netdev's properties and "
+         "model=e1000|pcnet|rtl8139|virtio-net-pci,mac=,addr=; none",
          set_nic},
         {"netdev", "KIND,id=ID[,...]",
          "a network: "

@@ -1,5 +1,5 @@
 // libFuzzer: programs of port and register accesses, DMA memory, time, ends of disk requests, resets, saving
-// and loading, for the storage chips. The first byte chooses the chip, or DRAGOMAN_FUZZ_DEVICE names it.
+// and loading, for the storage chips and network cards. The first byte chooses the chip, or DRAGOMAN_FUZZ_DEVICE names it.
 #include "device_rig.h"
 
 #include <cstdlib>

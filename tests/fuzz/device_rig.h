@@ -109,4 +109,9 @@ class DeviceRig {
 std::unique_ptr<DeviceRig> make_rig(const std::string& name);
 std::vector<std::string> rig_names();
 
+// network_rigs.cpp
+std::unique_ptr<DeviceRig> make_e1000_rig();
+std::unique_ptr<DeviceRig> make_pcnet_rig();
+std::unique_ptr<DeviceRig> make_rtl8139_rig();
+
 } // namespace dragoman::test

@@ -55,7 +55,7 @@ def start(test, *options):
             with open(test.guest(part), "rb") as source:
                 joined.write(source.read())
     console = test.start("-kernel", test.guest("vmlinuz-amd64"), "-initrd", initrd, "-append",
-                         "console=ttyS0 quiet dragoman.load=e1000,virtio_pci,virtio_net,8139too", *options, memory="128")
+                         "console=ttyS0 quiet dragoman.load=e1000,virtio_pci,virtio_net,8139too,pcnet32", *options, memory="128")
     console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
     return Shell(console)
 
@@ -113,14 +113,16 @@ def user(test):
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Page", (Quiet,), {"content": data}))
     threading.Thread(target=server.serve_forever, daemon=True).start()
     capture = os.path.join(test.scratch.name, "net.pcap")
-    ports = free_port(), free_port(), free_port()
+    ports = [free_port() for _ in range(4)]
     try:
         shell = start(test, "-netdev", f"user,id=a,hostfwd=tcp:127.0.0.1:{ports[0]}-:{PORT}", "-device", "e1000,netdev=a",
                       "-nic", f"user,id=b,model=virtio-net-pci,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:{ports[1]}-:{PORT}",
                       "-nic", f"user,model=rtl8139,net=10.0.4.0/24,hostfwd=tcp:127.0.0.1:{ports[2]}-:{PORT}",
+                      "-nic", f"user,model=pcnet,net=10.0.5.0/24,hostfwd=tcp:127.0.0.1:{ports[3]}-:{PORT}",
                       "-object", f"filter-dump,id=f,netdev=b,file={capture},maxlen=128")
         shell.run(LEASE)
-        for card, network, port in (("eth0", "10.0.2", ports[0]), ("eth1", "10.0.3", ports[1]), ("eth2", "10.0.4", ports[2])):
+        for n, port in enumerate(ports):
+            card, network = f"eth{n}", f"10.0.{n + 2}"
             shell.check(f"ip link set {card} up; udhcpc -i {card} -s /lease -n -q -f 2>&1", f"^BOUND {network}.15 {network}.2 {network}.3$")
             shell.check(f"wget -q -O /tmp/page http://{network}.2:{server.server_port}/; md5sum /tmp/page", f"^{md5(data)} ")
             shell.run(f"rm -f /tmp/*; ip route add default via {network}.2 dev {card}")
@@ -172,7 +174,8 @@ def cable(test):
 
 def boot(test):
     """Firmware, the card's ROM, DHCP, a script and a kernel by TFTP: once with each card."""
-    for model in ("e1000", "virtio-net-pci"):
+    models = ("e1000", "pcnet", "virtio-net-pci")
+    for model in models:
         folder = os.path.join(test.scratch.name, model)
         os.mkdir(folder)
         for name in ("vmlinuz-amd64", "initrd-amd64.cpio"):
@@ -189,5 +192,5 @@ def boot(test):
         shell.check("uname -m", "^x86_64$")
         console.send("poweroff -f\n")
         test.ends()
-        if model == "e1000":
+        if model != models[-1]:
             console.close()
