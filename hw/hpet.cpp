@@ -23,6 +23,11 @@ u64 width_mask(u64 config) {
     return config & k32Mode ? 0xffffffff : ~u64{0};
 }
 
+// Would anybody notice a match?
+bool watched(u64 config) {
+    return config & (kEnable | kLevel);
+}
+
 } // namespace
 
 Hpet::Hpet(Scheduler& scheduler, const std::array<IrqLine*, 24>& routes, IrqLine& irq0, IrqLine& irq8)
@@ -36,7 +41,7 @@ Hpet::Hpet(Scheduler& scheduler, const std::array<IrqLine*, 24>& routes, IrqLine
       }) {
     for (unsigned n = 0; n < timer_count; n++)
         timers_[n] = std::make_unique<Timer>(scheduler, [this, n] {
-            take_time();
+            settle();
             fired(n);
         });
     Hpet::reset();
@@ -60,6 +65,7 @@ void Hpet::reset() {
 }
 
 void Hpet::visit(StateVisitor& visitor) {
+    if (!visitor.loading()) settle();
     visitor.field("hpet", s_);
     if (!visitor.loading()) return;
     take_time();
@@ -140,7 +146,17 @@ void Hpet::write_timer(unsigned n, u64 reg, u64 value, u64 lanes) {
 
 // Expiries that are due but not yet run happened before what the guest does now.
 void Hpet::settle() {
+    const u64 before = counter();
     take_time();
+    const u64 elapsed = counter() > before ? counter() - before : 0;
+    // A periodic comparator without anybody to notice moves on all the same (arm() gave it no timer).
+    for (Comparator& timer : s_.timers) {
+        const u64 mask = width_mask(timer.config), period = timer.period & mask;
+        const u64 first = ((timer.value - before - 1) & mask) + 1; // ticks until it matches
+        if (watched(timer.config) || !(timer.config & kPeriodic) || !period || first == 0 || first > elapsed)
+            continue;
+        timer.value = (timer.value + ((elapsed - first) / period + 1) * period) & mask;
+    }
     for (unsigned n = 0; n < timer_count; n++) {
         if (!timers_[n]->armed() || timers_[n]->deadline() > ticks_ * tick_ns) continue;
         timers_[n]->cancel();
@@ -168,10 +184,7 @@ void Hpet::fired(unsigned n) {
 void Hpet::arm(unsigned n) {
     timers_[n]->cancel();
     const Comparator& timer = s_.timers[n];
-    if (!running() || !(timer.config & (kEnable | kLevel))) {
-        // Nobody would notice the match, except that a periodic comparator moves on.
-        if (!running() || !(timer.config & kPeriodic)) return;
-    }
+    if (!running() || !watched(timer.config)) return;
     const u64 mask = width_mask(timer.config);
     // The match is with equality: a value that went by comes round again only when the counter wraps.
     u64 distance = (timer.value - counter()) & mask;

@@ -120,6 +120,23 @@ TEST_F(HpetTest, PeriodicWithValSet) {
     EXPECT_EQ(get(comp(0)), 27000u);
 }
 
+// As Linux leaves the one it began with: the guest sees it move on, but the host is not woken for that.
+TEST_F(HpetTest, PeriodicWithoutInterruptWakesNobody) {
+    put(conf(0), 18 << 9 | 8 | 0x40);
+    put(comp(0), 5000);
+    put(comp(0), 2000);
+    put(0x10, 1);
+    EXPECT_EQ(scheduler.next_deadline(), Scheduler::never);
+    run_to(50000 + 10 * 20000);
+    EXPECT_EQ(get(comp(0)), 27000u);
+    run_to(269990);
+    EXPECT_EQ(get(comp(0)), 27000u);
+    put(conf(0), 18 << 9 | 4 | 8);
+    run_to(270000);
+    EXPECT_EQ(lines[18].rises, 1u) << "watched again, and in phase";
+    EXPECT_EQ(get(comp(0)), 29000u);
+}
+
 TEST_F(HpetTest, PeriodicCatchesUpInOneStep) {
     put(conf(0), 18 << 9 | 4 | 8 | 0x40);
     put(comp(0), 2000);
