@@ -1,6 +1,7 @@
 #include "backend/x64/backend.h"
 
 #include "backend/x64/emitter.h"
+#include "backend/x64/portable_code.h"
 #include "softmmu/tlb.h"
 
 #include <asm/prctl.h>
@@ -20,7 +21,7 @@ class X64Backend final : public Backend {
     X64Backend(CodeBuffer& buffer, const Options& options, const HostFeatures& features,
                const StubSets& stubs)
         : buffer_(buffer), options_(options), features_(features), stubs_(stubs),
-          emitter_(options, features, stubs) {}
+          emitter_(options, features, stubs), mover_(buffer.executable(), stubs.bytes) {}
 
     u64 stub_bytes() const override { return stubs_.bytes; }
 
@@ -30,6 +31,27 @@ class X64Backend final : public Backend {
         std::memcpy(buffer_.writable_of(at), code, out.code_bytes);
         buffer_.written(at + out.code_bytes);
         return true;
+    }
+
+    bool portable(const u8* entry, const Compiled& made, PortableCode& to) override {
+        return mover_.take(entry, made, emitter_.stub_jumps(), to);
+    }
+
+    bool place(const PortableCode& code, const u8* at, Compiled& out) override {
+        if (!mover_.place(code, buffer_.writable_of(at), at, out)) return false;
+        buffer_.written(at + out.code_bytes);
+        return true;
+    }
+
+    std::string identity() const override {
+        std::string text = describe() + ", TLB at " + std::to_string(options_.tlb_offset) + ", window at " +
+                           std::to_string(options_.window_base) + ", stubs";
+        for (const Stubs& set : stubs_.sets)
+            text += " " + std::to_string(set.commit - buffer_.executable());
+        text += " to " + std::to_string(stubs_.bytes) + ", off:";
+        for (const Switch& s : kSwitches)
+            if (!(options_.*s.on)) text += " " + std::string(s.name);
+        return text;
     }
 
     void link(const u8* entry, const LinkSite& site, const u8* target_entry,
@@ -100,6 +122,7 @@ class X64Backend final : public Backend {
     HostFeatures features_;
     StubSets stubs_;
     Emitter emitter_;
+    CodeMover mover_;
     ir::Context* gs_ = nullptr;
     std::thread::id gs_thread_;
 };

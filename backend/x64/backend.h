@@ -7,6 +7,7 @@
 #include "ir/context.h"
 
 #include <memory>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -35,10 +36,25 @@ struct Compiled {
     u32 saved_entry =
         0; // offset of the entry for those who come with the flags saved in RAX: the jump cache's
     u32 host_instructions = 0; // in line: without what is rarely run and lies behind the block's end
+    u32 calls = 0;             // CallRecords (stubs.h), the last of its bytes
     std::vector<LinkSite> links;
     std::vector<SidePoint> points; // sorted by return_offset
     std::vector<std::unique_ptr<ir::Inst>>
         kept; // instructions that the code refers to (ops emitted as calls of the interpreter)
+};
+
+// A compiled block as it can be kept in a file: nothing in it depends on where it, the stubs and the program
+// lie in memory. What it does depend on is its build and Backend::identity.
+struct PortableCode {
+    u32 saved_entry = 0, host_instructions = 0, calls = 0; // as in Compiled
+    std::span<const LinkSite> links;
+    std::span<const SidePoint> points;
+    std::span<const u32>
+        stub_jumps; // offsets of four bytes that lead to a stub: here its offset in the buffer
+    std::span<const ir::Inst> kept; // `helper` is a position in the program (base/program_image.h)
+    // With no jump linked. The first field of a CallRecord is a position in the program, the second, where
+    // the interpreter is called, an index into `kept`.
+    std::span<const u8> code;
 };
 
 struct Options {
@@ -86,6 +102,14 @@ class Backend {
     // Compiles `block` to run at `at` (inside the buffer's executable view), into at most `room` bytes.
     // False: it does not fit. The block and everything it points to may be dropped afterwards.
     virtual bool compile(const ir::Block& block, const u8* at, u64 room, Compiled& out) = 0;
+
+    // The block that was compiled last, before anything was linked to it or from it. Valid until the next one
+    // is compiled. False: it leads to something outside the program.
+    virtual bool portable(const u8* entry, const Compiled& made, PortableCode& to) = 0;
+    // Puts the code at `at`, instead of compiling it. False: this cannot have come from portable().
+    virtual bool place(const PortableCode& code, const u8* at, Compiled& out) = 0;
+    // What generated code depends on besides the block and the build: the host's features and the options.
+    virtual std::string identity() const = 0;
 
     // Patches a jump at run time (the code may not be running in another thread).
     virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry,

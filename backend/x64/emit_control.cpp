@@ -11,14 +11,10 @@ namespace dragoman::backend {
 using namespace asmjit;
 using ir::Context;
 
-namespace {
-
 u64 run_interpreter(Context& ctx, u64, u64, u64 inst) {
     ir::execute(ctx, *reinterpret_cast<const ir::Inst*>(inst));
     return 0;
 }
-
-} // namespace
 
 // ---- calls. R14 and frame::argument are set; the result comes in R14, flags are saved before and after.
 

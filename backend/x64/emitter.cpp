@@ -99,7 +99,7 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
         out.saved_entry = u32(a.offset());
         at_ = FlagsAt::Saved;
         want_eflags();
-        jump_to(at);
+        a.jmp(imm(reinterpret_cast<u64>(at)));
     }
     if (!records_.empty()) a.align(AlignMode::kZero, 8);
     for (const auto& [label, record] : records_) {
@@ -111,6 +111,7 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     if (made.size() > room) return nullptr;
     DRAGOMAN_ASSERT(!code_.hasUnresolvedLinks() && code_.relocEntries().empty());
     out.code_bytes = u32(made.size());
+    out.calls = u32(records_.size());
     std::sort(points_.begin(), points_.end(),
               [](const SidePoint& x, const SidePoint& y) { return x.return_offset < y.return_offset; });
     out.points.assign(points_.begin(), points_.end());
@@ -147,6 +148,7 @@ void Emitter::prepare(const ir::Block& block) {
     links_.clear();
     points_.clear();
     records_.clear();
+    stub_jumps_.clear();
     at_ = FlagsAt::Eflags;
     home_ = 0xff;
     x87_there_ = false;

@@ -42,6 +42,8 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // Code for `block` to run at `at`. Null if it does not fit into `room` bytes. Valid until the next call.
     const u8* compile(const ir::Block& block, const u8* at, u64 room, Compiled& out);
+    // Of the block compiled last: the offsets of its displacements that lead to stubs.
+    const std::vector<u32>& stub_jumps() const { return stub_jumps_; }
 
   private:
     using Inst = ir::Inst;
@@ -259,10 +261,12 @@ class Emitter final : private asmjit::ErrorHandler {
     void vex_store(const Inst& inst, const Mem& m);
 
     void jump_to(const u8* stub) {
-        a.jmp(asmjit::imm(reinterpret_cast<u64>(stub)));
+        a.long_().jmp(asmjit::imm(reinterpret_cast<u64>(stub)));
+        stub_jumps_.push_back(u32(a.offset()) - 4);
     }
     void call_to(const u8* stub) {
         a.call(asmjit::imm(reinterpret_cast<u64>(stub)));
+        stub_jumps_.push_back(u32(a.offset()) - 4);
     }
     bool bmi2() const {
         return bmi2_;
@@ -289,6 +293,7 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<LinkSite> links_; // what out_ gets
     std::vector<SidePoint> points_;
     std::vector<std::pair<Label, CallRecord>> records_;
+    std::vector<u32> stub_jumps_;
     std::vector<Flags> needed_; // by instruction: flags that somebody later may look at
     FlagsAt at_ = FlagsAt::Eflags;
     Flags needed_before_ = 0, needed_after_ = 0; // of the current IR instruction

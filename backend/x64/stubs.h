@@ -14,6 +14,8 @@ struct CallRecord {
     u64 imm;
     u64 rip; // of the guest instruction
 };
+// A function of a CallRecord: the interpreter's meaning of the ir::Inst at `inst`.
+u64 run_interpreter(ir::Context& ctx, u64, u64, u64 inst);
 
 // Addresses in the code buffer. "Saved" flags: in RAX, see registers.h.
 struct Stubs {

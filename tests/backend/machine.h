@@ -147,6 +147,17 @@ class Machine {
         next = (next + code.compiled.code_bytes + 15) & ~u64{15};
         return code;
     }
+    // What `maker` compiles, moved here by way of its portable form.
+    Code compile_elsewhere(const ir::Block& block, Machine& maker) {
+        const Code made = maker.compile(block);
+        backend::PortableCode portable;
+        DRAGOMAN_ASSERT(maker.backend->portable(made.entry, made.compiled, portable));
+        next += 64 * (made.compiled.code_bytes % 5);
+        Code code{buffer->executable() + next, {}};
+        DRAGOMAN_ASSERT(backend->place(portable, code.entry, code.compiled));
+        next = (next + code.compiled.code_bytes + 15) & ~u64{15};
+        return code;
+    }
     std::string list(const Code& code) { return backend->list(code.entry, code.compiled.code_bytes); }
 
     static const backend::SidePoint* point_of(const Code& code, u64 host_return) {

@@ -510,14 +510,19 @@ u64 from_environment(const char* name, u64 otherwise) {
     return text ? std::strtoull(text, nullptr, 0) : otherwise;
 }
 
-void run_random(backend::Options options, const char* what) {
+void run_random(backend::Options options, const char* what, bool moved = false) {
     const u64 first = from_environment("DRAGOMAN_SEED", std::random_device{}() & 0xffffff);
     const u64 rounds = from_environment("DRAGOMAN_ROUNDS", 5000);
     std::printf("DRAGOMAN_SEED=%llu DRAGOMAN_ROUNDS=%llu\n", static_cast<unsigned long long>(first),
                 static_cast<unsigned long long>(rounds));
     options.loop_checks = false; // the reference runs one round; loop_test.cpp has the others
-    Machine reference, machine(options);
+    Machine reference, machine(options), maker(options);
     const u64 start = machine.next;
+    const auto compile = [&](const Block& block) {
+        if (!moved) return machine.compile(block);
+        maker.next = start;
+        return machine.compile_elsewhere(block, maker);
+    };
     u64 faults = 0, chains = 0;
     for (u64 seed = first; seed < first + rounds; ++seed) {
         Generator generator(seed);
@@ -530,8 +535,8 @@ void run_random(backend::Options options, const char* what) {
         reference.ctx().view = machine.ctx().view = block.view;
         if (seed % 16 == 0) machine.vcpu->tlb.flush(false);
         machine.next = start;
-        const Machine::Code code = machine.compile(block);
-        const Machine::Code second_code = machine.compile(second);
+        const Machine::Code code = compile(block);
+        const Machine::Code second_code = compile(second);
         bool linked = false;
         for (const backend::LinkSite& site : code.compiled.links)
             if (site.target == kSecond && seed % 4)
@@ -556,6 +561,9 @@ void run_random(backend::Options options, const char* what) {
 
 TEST(Random, AllOn) {
     run_random({}, "all on");
+}
+TEST(Random, CodeFromAnotherPlace) {
+    run_random({}, "all on, code from another place", true);
 }
 TEST(Random, AllOff) {
     run_random({.use_bmi2 = false,

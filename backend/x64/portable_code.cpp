@@ -1,0 +1,126 @@
+#include "backend/x64/portable_code.h"
+
+#include <algorithm>
+#include <cstring>
+#include <type_traits>
+
+namespace dragoman::backend {
+
+namespace {
+
+static_assert(std::is_trivially_copyable_v<ir::Inst> && std::is_trivially_copyable_v<LinkSite> &&
+              std::is_trivially_copyable_v<SidePoint>);
+
+// Does the instruction use Inst::helper, rather than Inst::vec?
+bool has_helper(const ir::Inst& inst) {
+    return inst.op == ir::Op::Call || inst.op == ir::Op::X87;
+}
+
+CallRecord record_at(const u8* code, u64 offset) {
+    CallRecord record;
+    std::memcpy(&record, code + offset, sizeof record);
+    return record;
+}
+
+template <class T> T* pointer(u64 value) {
+    return reinterpret_cast<T*>(value);
+}
+
+} // namespace
+
+bool CodeMover::take(const u8* entry, const Compiled& made, const std::vector<u32>& stub_jumps,
+                     PortableCode& to) {
+    code_.assign(entry, entry + made.code_bytes);
+    stub_jumps_ = stub_jumps;
+    for (const u32 at : stub_jumps_) {
+        u32 stub;
+        std::memcpy(&stub, &code_[at], sizeof stub);
+        stub += u32(entry + at + 4 - buffer_);
+        DRAGOMAN_ASSERT(stub < stub_bytes_);
+        std::memcpy(&code_[at], &stub, sizeof stub);
+    }
+    for (u32 n = 0; n < made.calls; ++n) {
+        const u64 offset = made.code_bytes - (made.calls - n) * sizeof(CallRecord);
+        CallRecord record = record_at(code_.data(), offset);
+        if (record.fn == reinterpret_cast<const void*>(run_interpreter)) {
+            const auto it = std::ranges::find(made.kept, pointer<ir::Inst>(record.imm),
+                                              [](const auto& inst) { return inst.get(); });
+            if (it == made.kept.end()) return false;
+            record.imm = u64(it - made.kept.begin());
+        }
+        const auto position = image_.position_of_code(record.fn);
+        if (!position) return false;
+        record.fn = pointer<const void>(*position);
+        std::memcpy(&code_[offset], &record, sizeof record);
+    }
+    kept_.clear();
+    for (const auto& inst : made.kept) {
+        kept_.push_back(*inst);
+        if (!has_helper(*inst)) continue;
+        const auto position = image_.position_of_data(inst->helper, sizeof(ir::Helper));
+        if (!position) return false;
+        kept_.back().helper = pointer<const ir::Helper>(*position);
+    }
+    to = {.saved_entry = made.saved_entry,
+          .host_instructions = made.host_instructions,
+          .calls = made.calls,
+          .links = made.links,
+          .points = made.points,
+          .stub_jumps = stub_jumps_,
+          .kept = kept_,
+          .code = code_};
+    return true;
+}
+
+bool CodeMover::place(const PortableCode& from, u8* writable, const u8* at, Compiled& out) const {
+    const u64 bytes = from.code.size();
+    const auto inside = [&](u64 offset, u64 size) { return offset <= bytes && size <= bytes - offset; };
+    if (!bytes || !inside(from.saved_entry, 1) || from.calls > bytes / sizeof(CallRecord)) return false;
+    for (const LinkSite& link : from.links)
+        if (!inside(link.jump_offset, 6) || !inside(link.stub_offset, 1) || link.return_offset < 4 ||
+            link.return_offset > bytes)
+            return false;
+    for (const SidePoint& point : from.points)
+        if (point.return_offset > bytes) return false;
+    if (!std::ranges::is_sorted(from.points, {}, &SidePoint::return_offset)) return false;
+
+    out = {};
+    for (const ir::Inst& inst : from.kept) {
+        if (inst.op >= ir::Op::Count) return false;
+        out.kept.push_back(std::make_unique<ir::Inst>(inst));
+        if (!has_helper(inst)) continue;
+        const u64 position = reinterpret_cast<u64>(inst.helper);
+        out.kept.back()->helper =
+            static_cast<const ir::Helper*>(image_.data_at(position, sizeof(ir::Helper)));
+        if (position % alignof(ir::Helper) || !out.kept.back()->helper) return false;
+    }
+    std::memcpy(writable, from.code.data(), bytes);
+    for (const u32 jump : from.stub_jumps) {
+        u32 stub;
+        if (!inside(jump, sizeof stub)) return false;
+        std::memcpy(&stub, writable + jump, sizeof stub);
+        if (stub >= stub_bytes_) return false;
+        stub -= u32(at + jump + 4 - buffer_);
+        std::memcpy(writable + jump, &stub, sizeof stub);
+    }
+    for (u32 n = 0; n < from.calls; ++n) {
+        const u64 offset = bytes - (from.calls - n) * sizeof(CallRecord);
+        CallRecord record = record_at(writable, offset);
+        record.fn = image_.code_at(reinterpret_cast<u64>(record.fn));
+        if (!record.fn) return false;
+        if (record.fn == reinterpret_cast<const void*>(run_interpreter)) {
+            if (record.imm >= out.kept.size()) return false;
+            record.imm = reinterpret_cast<u64>(out.kept[record.imm].get());
+        }
+        std::memcpy(writable + offset, &record, sizeof record);
+    }
+    out.code_bytes = u32(bytes);
+    out.saved_entry = from.saved_entry;
+    out.host_instructions = from.host_instructions;
+    out.calls = from.calls;
+    out.links.assign(from.links.begin(), from.links.end());
+    out.points.assign(from.points.begin(), from.points.end());
+    return true;
+}
+
+} // namespace dragoman::backend
