@@ -4,6 +4,7 @@
 #include "runtime/gdb_stub.h"
 #include "runtime/monitor.h"
 #include "runtime/qmp.h"
+#include "runtime/tb_cache.h"
 
 #include <chrono>
 #include <cstring>
@@ -120,6 +121,7 @@ Status Emulator::open_all() {
     vcpu_options.side_exits = options_.side_exits;
     vcpu_options.follow_calls = options_.follow_calls;
     vcpu_options.backend = options_.emission;
+    vcpu_options.tb_cache = options_.tb_cache;
     auto vcpu = Vcpu::create(*map_, model_, *this, log_, vcpu_options);
     if (!vcpu) return vcpu.error();
     vcpu_ = std::move(*vcpu);
@@ -354,7 +356,15 @@ int Emulator::run() {
             stop_machine(reason);
         }
     }
+    save_translations();
     return *exit_status_;
+}
+
+void Emulator::save_translations() {
+    if (!vcpu_->tb_cache() || options_.sandbox) return; // which opens nothing more
+    if (const auto saved = vcpu_->tb_cache()->save(); !saved)
+        std::fprintf(stderr, "dragoman: -tb-cache %s: %s\n", options_.tb_cache.c_str(),
+                     saved.error().message.c_str());
 }
 
 } // namespace dragoman::runtime

@@ -98,6 +98,7 @@ class Emulator final : private x86::Platform {
     void act_on_panic();
     void stop_as(const char* status); // a stopped machine, for another reason than that somebody asked
     void shutdown_report();
+    void save_translations();
     void take_panic(u8 events);
     void watchdog_expired();
     void time_changed() {

@@ -2,6 +2,7 @@
 #include "runtime/monitor_commands.h"
 
 #include "runtime/registers_text.h"
+#include "runtime/tb_cache.h"
 #include "runtime/text.h"
 
 #include <algorithm>
@@ -46,6 +47,13 @@ std::string info_jit(const MonitorCall& call) {
     text += format("translation      %.2f us a block, %.0f ns a guest instruction, %.3f s in all\n",
                    ratio(v.translation_ns, v.translations) / 1e3,
                    ratio(v.translation_ns, c.guest_instructions), double(v.translation_ns) / 1e9);
+    if (const TbCache* kept = vcpu.tb_cache()) {
+        const TbCache::Counters& k = kept->counters();
+        text += format("-tb-cache        %llu blocks from the file (%.1f%%), which had %llu; %llu made again from "
+                       "this run, %llu new\n",
+                       ull(k.from_file), 100 * ratio(k.from_file, c.blocks), ull(k.in_file), ull(k.of_this_run),
+                       ull(k.kept));
+    }
     text += format("links            %llu made\n", ull(c.links));
     text += format("instructions     %llu retired\n", ull(vcpu.instructions_retired()));
     text += format("returns to loop  %llu lookups, %llu events, %llu faults, %llu restarts, %llu halts\n",

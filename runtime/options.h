@@ -87,6 +87,7 @@ struct Options {
     bool interpret = false; // -accel interp
     bool verify = false;
     u64 cache_bytes = 256 * MiB;
+    std::string tb_cache; // file of translations; empty: none
     ir::PassSwitches passes;   // -passes
     bool side_exits = true;    // the same
     bool follow_calls = true;  // the same

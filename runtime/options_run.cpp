@@ -123,6 +123,11 @@ std::span<const OptionRow> run_options() {
              o.cache_bytes = *bytes;
              return {};
          }},
+        {"tb-cache", "FILE", "keep translations in this file, for the next run of the same guest",
+         [](Options& o, const std::string& v) -> Complaint {
+             o.tb_cache = v;
+             return file_name(v);
+         }},
         {"passes", "LIST", "turn optimisations on and off: NAME=on|off,... or all=off", set_passes},
         {"verify", nullptr, "run interpreter and generated code in lockstep, stop at the first difference",
          [](Options& o, const std::string&) -> Complaint {

@@ -111,11 +111,14 @@ CachedBlock* TranslationCache::at_position(u64 position) {
 }
 
 CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator::Source& source,
-                                      ir::Block&& block, bool keep_ir) {
+                                      ir::Block&& block, bool keep_ir, const backend::PortableCode* code) {
     auto cached = std::make_unique<CachedBlock>();
     if (backend_) {
         cached->entry = reserve(cached->position);
-        if (!backend_->compile(block, cached->entry, kMaxBlockBytes, cached->code)) return nullptr;
+        const bool made = code ? code->code.size() <= kMaxBlockBytes &&
+                                     backend_->place(*code, cached->entry, cached->code)
+                               : backend_->compile(block, cached->entry, kMaxBlockBytes, cached->code);
+        if (!made) return nullptr;
         head_ += align_up(cached->code.code_bytes, 16);
     } else {
         if (ring_.size() >= kMaxInterpretedBlocks) evict_oldest();

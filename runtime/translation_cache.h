@@ -83,9 +83,10 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
 
     CachedBlock* find(const BlockKey& key);
     // Takes over a translated block: compiles it (unless interpreted), keeps it, marks its guest bytes. Null:
-    // its code does not fit the largest room there is; translate fewer instructions.
+    // its code does not fit the largest room there is; translate fewer instructions. `code`: its code, made
+    // before; null then: that is no use, and nothing has happened.
     CachedBlock* insert(const BlockKey& key, const x86::Translator::Source& source, ir::Block&& block,
-                        bool keep_ir);
+                        bool keep_ir, const backend::PortableCode* code = nullptr);
     // The block, alive or not, whose host code made the call that returns to this address; null if none.
     CachedBlock* by_host(const u8* host_return);
 

@@ -10,6 +10,7 @@
 #include "frontend/x86/system_registers.h"
 #include "ir/interpreter.h"
 #include "runtime/registers_text.h"
+#include "runtime/tb_cache.h"
 
 #include <chrono>
 
@@ -69,6 +70,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
     cpu.platform = &platform;
     cpu.log = &log;
     vcpu->cache_->set_context(&cpu);
+    if (!options.tb_cache.empty() && vcpu->backend_) vcpu->open_tb_cache(model);
     vcpu->reset();
     return vcpu;
 }
@@ -162,7 +164,8 @@ CachedBlock* Vcpu::next_block() {
     }
 
     const u64 linear = linear_rip(c);
-    const auto view = c.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
+    const softmmu::View view = fetch_view(c);
+    const u8* host = nullptr;
     BlockKey key{.rip = c.rip, .mode = c.key & kModeMask};
     const bool inside = c.code64() || c.rip <= c.seg[unsigned(ir::Seg::CS)].limit;
     if (inside && x86::canonical(mmu_.paging(), linear, 1)) {
@@ -172,6 +175,7 @@ CachedBlock* Vcpu::next_block() {
             return nullptr;
         }
         key.gpa = fetched.gpa;
+        host = fetched.host;
         CachedBlock* block = cache_->find(key);
         if (block && block->crosses_page()) { // is its second page still where it was?
             const auto second = mmu_.fetch(align_down(linear, 4096) + 4096, view);
@@ -182,7 +186,7 @@ CachedBlock* Vcpu::next_block() {
         }
         if (block) return block;
     }
-    return translate(key);
+    return translate(key, host);
 }
 
 std::string Vcpu::guest_text(const ir::Block& block, const x86::Translator::Source& source) {
@@ -192,17 +196,20 @@ std::string Vcpu::guest_text(const ir::Block& block, const x86::Translator::Sour
     return x86::list_guest(block, bytes);
 }
 
-CachedBlock* Vcpu::translate(const BlockKey& key) {
+CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host) {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point begin = Clock::now();
-    CachedBlock* const block = make_block(key);
+    CachedBlock* const block = make_block(key, host);
     ++counters_.translations;
     counters_.translation_ns += u64(std::chrono::nanoseconds(Clock::now() - begin).count());
     return block;
 }
 
-CachedBlock* Vcpu::make_block(const BlockKey& key) {
+CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host) {
     x86::Cpu& c = cpu();
+    const TbRecord* const record = find_kept(key, host);
+    if (record && !wants_ir())
+        if (CachedBlock* cached = from_kept(key, *record)) return cached;
     for (unsigned limit = x86::Translator::max_instructions;; limit /= 2) {
         ir::Block& block = block_;
         x86::Translator::Source source;
@@ -220,11 +227,17 @@ CachedBlock* Vcpu::make_block(const BlockKey& key) {
             log_.print(LogItem::OpOpt, "OP after passes:\n%s\n", ir::print(block).c_str());
         BlockKey actual = key;
         actual.gpa = source.gpa[0];
-        CachedBlock* cached = cache_->insert(actual, source, std::move(block), executor_->needs_ir());
+        CachedBlock* cached = nullptr;
+        if (record && record->guest_instructions == block.guest_instructions) {
+            const backend::PortableCode code = record->portable();
+            cached = cache_->insert(actual, source, std::move(block), executor_->needs_ir(), &code);
+        }
+        if (!cached) {
+            cached = cache_->insert(actual, source, std::move(block), executor_->needs_ir());
+            if (cached) keep(*cached, host);
+        }
         if (cached) {
-            if (backend_ && log_.enabled(LogItem::OutAsm))
-                log_.print(LogItem::OutAsm, "OUT: [size=%u]\n%s\n", cached->code.code_bytes,
-                           backend_->list(cached->entry, cached->code.code_bytes).c_str());
+            log_host_code(*cached);
             return cached;
         }
         DRAGOMAN_ASSERT(limit > 1);
@@ -364,6 +377,12 @@ StopReason Vcpu::run_until_stop(bool single) {
         done = single;
         x86::end_instruction(c, branch, next_rip);
     }
+}
+
+void Vcpu::log_host_code(const CachedBlock& block) {
+    if (backend_ && log_.enabled(LogItem::OutAsm))
+        log_.print(LogItem::OutAsm, "OUT: [size=%u]\n%s\n", block.code.code_bytes,
+                   backend_->list(block.entry, block.code.code_bytes).c_str());
 }
 
 void Vcpu::log_block(const CachedBlock& block) {

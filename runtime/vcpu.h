@@ -17,6 +17,9 @@
 
 namespace dragoman::runtime {
 
+class TbCache;
+struct TbRecord;
+
 enum class StopReason {
     Requested,
     Breakpoint,
@@ -38,6 +41,7 @@ class Vcpu {
         backend::Options backend; // tlb_offset and window_base are filled in here
         // Accesses through the TLB after which a page is mapped in the host window.
         u32 window_heat = 1000;
+        std::string tb_cache; // file of translations (tb_cache.h); empty: none
     };
 
     // Everything is borrowed and must outlive the vCPU.
@@ -50,6 +54,7 @@ class Vcpu {
     softmmu::Tlb& tlb() { return memory_->tlb; }
     const softmmu::HostWindow* window() const { return window_.get(); } // null: none
     TranslationCache& cache() { return *cache_; }
+    TbCache* tb_cache() { return tb_cache_.get(); }        // null: none
     backend::Backend* backend() { return backend_.get(); } // null when interpreting
     x86::Translator& translator() { return translator_; }
 
@@ -107,8 +112,19 @@ class Vcpu {
     bool take_interrupt(); // NMI, INTR
     bool halted_wait();
     CachedBlock* next_block();
-    CachedBlock* translate(const BlockKey& key);
-    CachedBlock* make_block(const BlockKey& key);
+    // `host`: where the block's first byte is; null: not in memory.
+    CachedBlock* translate(const BlockKey& key, const u8* host);
+    CachedBlock* make_block(const BlockKey& key, const u8* host);
+    // ---- translations of earlier runs (vcpu_tb_cache.cpp)
+    void open_tb_cache(const x86::CpuModel& model);
+    softmmu::Mmu::Fetched fetch_behind();
+    static softmmu::View fetch_view(const x86::Cpu& cpu) {
+        return cpu.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
+    }
+    bool wants_ir() const; // whoever looks at blocks
+    const TbRecord* find_kept(const BlockKey& key, const u8* host);
+    CachedBlock* from_kept(const BlockKey& key, const TbRecord& record);
+    void keep(const CachedBlock& block, const u8* host);
     std::string guest_text(const ir::Block& block, const x86::Translator::Source& source);
     void run_block(CachedBlock& block);
     // The instruction at rip, in a block of its own that is not kept.
@@ -119,6 +135,7 @@ class Vcpu {
     void settle(const CachedBlock& block); // rip and budget of a block left in its middle
     StopReason run_until_stop(bool single);
     void log_block(const CachedBlock& block);
+    void log_host_code(const CachedBlock& block);
 
     std::unique_ptr<Memory> memory_;
     std::unique_ptr<softmmu::HostWindow> window_; // null: none
@@ -129,6 +146,7 @@ class Vcpu {
     std::unique_ptr<backend::CodeBuffer> buffer_;
     std::unique_ptr<backend::Backend> backend_;
     std::unique_ptr<TranslationCache> cache_;
+    std::unique_ptr<TbCache> tb_cache_;
     std::unique_ptr<Executor> executor_;
     ir::Block block_; // the one being translated: keeps its room
     Options options_;

@@ -213,6 +213,27 @@ def script_pvh(test):
     script(test, kernel="vmlinux")
 
 
+def kept_translations(test):
+    """Two boots with the same -tb-cache: the second one takes nearly everything from the file."""
+    file = os.path.join(test.scratch.name, "translations")
+    for share in (0, 90):
+        if test.console:
+            test.console.close()
+        console = test.linux("amd64", "", "-tb-cache", file, kernel="vmlinux")
+        console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
+        shell = Shell(console)
+        shell.check("seq 1 2000 | sort -rn | head -n 3 | xargs echo", "^2000 1999 1998$")
+        console.send("\x01c")
+        console.expect("monitor")
+        console.send("info jit\n")
+        got = float(console.expect(r"-tb-cache +\d+ blocks from the file \(([\d.]+)%\)").group(1))
+        console.say(f"{got}% of the blocks are from the file")
+        if got < share or (not share and got):
+            raise Failure(f"{got}% of the blocks come from the file, expected {'none' if not share else 'over 90%'}")
+        console.send("quit\n")
+        test.ends()
+
+
 def reboot(test):
     """A reset by the guest boots again; with -no-reboot it ends the emulator."""
     encoded = base64.b64encode(b"reboot -f").decode().rstrip("=")
@@ -318,6 +339,7 @@ SCENARIOS = {
     "debian-nvme": lambda test: debian.run(test, "nvme"),
     "installer-e1000": lambda test: installer.run(test, "e1000", "ide", "/dev/sda"),
     "installer-virtio": lambda test: installer.run(test, "virtio-net-pci", "virtio", "/dev/vda"),
+    "kept-translations": kept_translations,
     "linux-amd64": linux_amd64,
     "linux-i386": linux_i386,
     "smp": smp,

@@ -56,6 +56,8 @@ struct Way {
     ir::PassSwitches passes = {};
     bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true,
          window = true, follow_calls = true, lazy_vectors = true;
+    const char* cpu = "max";
+    std::string tb_cache = {}; // file
 };
 inline const Way kWays[] = {
     {.name = "Generated"},
@@ -82,7 +84,7 @@ class VcpuMachine {
     static constexpr u64 kCode = 0x7c00, kGdt = 0x1000, kIdt = 0x2000, kStack = 0x6000, kTables = 0x100000;
 
     explicit VcpuMachine(const Way& way, u64 cache_bytes = 4 * MiB, u64 ram_bytes = 16 * MiB)
-        : map(std::move(*softmmu::PhysicalMap::create(ram_bytes))) {
+        : model(*x86::make_model(way.cpu)), map(std::move(*softmmu::PhysicalMap::create(ram_bytes))) {
         runtime::Vcpu::Options options;
         options.interpret = way.interpret;
         options.verify = way.verify;
@@ -97,6 +99,7 @@ class VcpuMachine {
         options.follow_calls = way.follow_calls;
         options.backend.inline_x87 = way.inline_x87;
         options.backend.lazy_vectors = way.lazy_vectors;
+        options.tb_cache = way.tb_cache;
         vcpu = std::move(*runtime::Vcpu::create(*map, model, platform, log, options));
         platform.line = &cpu().interrupt_line;
         vcpu->on_idle([this] {
@@ -186,7 +189,7 @@ class VcpuMachine {
 
     Log log;
     NoChips platform;
-    x86::CpuModel model = *x86::make_model("max");
+    x86::CpuModel model;
     std::unique_ptr<softmmu::PhysicalMap> map;
     std::unique_ptr<runtime::Vcpu> vcpu;
     std::function<void()> on_idle;

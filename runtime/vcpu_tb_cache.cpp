@@ -1,0 +1,109 @@
+// The vCPU's use of -tb-cache: what a translation depends on, and the way of a block to the file and back.
+#include "base/bits.h"
+#include "base/program_image.h"
+#include "frontend/x86/mode.h"
+#include "runtime/tb_cache.h"
+#include "runtime/vcpu.h"
+
+namespace dragoman::runtime {
+
+namespace {
+
+using Source = x86::Translator::Source;
+
+TbKey tb_key(const x86::Cpu& cpu, const BlockKey& key) {
+    TbKey found{
+        .rip = key.rip, .mode = u32(key.mode), .inline_time = cpu.platform && cpu.platform->time_line()};
+    const ir::Segment& cs = cpu.seg[unsigned(ir::Seg::CS)];
+    if (!cpu.code64()) found.code_base = u32(cs.base), found.code_limit = cs.limit;
+    return found;
+}
+
+} // namespace
+
+// Everything but the key and the guest's bytes: what is missing here would be believed wrongly.
+void Vcpu::open_tb_cache(const x86::CpuModel& model) {
+    const std::string build = ProgramImage().build();
+    if (build.empty()) {
+        std::fprintf(stderr, "dragoman: -tb-cache: this build has no build-id, so the file is not used\n");
+        return;
+    }
+    std::string identity = "build " + build + "\nprocessor " + model.name + " " + model.vendor;
+    for (const u64 n : {u64{model.family}, u64{model.model}, u64{model.stepping}, u64{model.physical_bits},
+                        u64{model.basic_leaves}, u64{model.extended_leaves}, model.tsc_hz})
+        identity += " " + std::to_string(n);
+    identity += "\nfeatures " + model.features.to_string();
+    identity += "\npasses " + std::to_string(options_.passes.on);
+    for (const bool on : {options_.side_exits, options_.follow_calls, options_.verify})
+        identity += on ? " 1" : " 0";
+    identity += "\n" + backend_->identity() + "\n";
+    tb_cache_ = std::make_unique<TbCache>(options_.tb_cache, std::move(identity));
+    if (const std::string& why = tb_cache_->complaint(); !why.empty())
+        std::fprintf(stderr, "dragoman: -tb-cache %s: %s; it is not used\n", options_.tb_cache.c_str(),
+                     why.c_str());
+}
+
+bool Vcpu::wants_ir() const {
+    return executor_->needs_ir() || log_.enabled(LogItem::InAsm) || log_.enabled(LogItem::Op) ||
+           log_.enabled(LogItem::OpOpt);
+}
+
+// The page behind that of rip.
+softmmu::Mmu::Fetched Vcpu::fetch_behind() {
+    const u64 linear = align_down(linear_pc(), softmmu::kPageSize) + softmmu::kPageSize;
+    return mmu_.fetch(cpu().code64() ? linear : u32(linear), fetch_view(cpu()));
+}
+
+const TbRecord* Vcpu::find_kept(const BlockKey& key, const u8* host) {
+    if (!tb_cache_ || !host || !stops_.empty()) return nullptr; // stops end blocks early
+    return tb_cache_->find(tb_key(cpu(), key), {host, key.gpa % softmmu::kPageSize},
+                           [&] { return fetch_behind().host; });
+}
+
+// As Translator::translate and the backend left it when it was made.
+CachedBlock* Vcpu::from_kept(const BlockKey& key, const TbRecord& record) {
+    ir::Block block;
+    block.pc = key.rip;
+    block.linear_pc = linear_pc();
+    block.guest_bytes = u32{record.guest[Source::First]} + record.guest[Source::Second];
+    block.guest_instructions = record.guest_instructions;
+    Source source;
+    for (unsigned part = 0; part < Source::Parts; ++part)
+        source.bytes[part] = record.guest[part];
+    source.gpa[Source::First] = key.gpa;
+    if (source.bytes[Source::Second]) source.gpa[Source::Second] = fetch_behind().gpa;
+    if (source.bytes[Source::Followed])
+        source.gpa[Source::Followed] = align_down(key.gpa, softmmu::kPageSize) + record.followed;
+    source.branch = x86::BranchKind(record.branch);
+    source.near_branch = {.bytes = record.branch_bytes, .stack = record.branch_stack};
+    source.end = record.end;
+    const backend::PortableCode code = record.portable();
+    CachedBlock* const cached = cache_->insert(key, source, std::move(block), false, &code);
+    if (cached) log_host_code(*cached);
+    return cached;
+}
+
+void Vcpu::keep(const CachedBlock& block, const u8* host) {
+    if (!tb_cache_ || !host || !stops_.empty()) return;
+    backend::PortableCode code;
+    if (!backend_->portable(block.entry, block.code, code)) return;
+    const Source& source = block.source;
+    const u8* const page = host - block.key.gpa % softmmu::kPageSize;
+    const u64 followed = source.gpa[Source::Followed] % softmmu::kPageSize;
+    const u8* const parts[] = {
+        host, source.bytes[Source::Second] ? mmu_.map().lookup(source.gpa[Source::Second]).host : host,
+        page + followed};
+    if (!parts[Source::Second]) return;
+    TbRecord header{.key = tb_key(cpu(), block.key),
+                    .followed = u16(followed),
+                    .end = source.end,
+                    .branch_stack = source.near_branch.stack,
+                    .branch_bytes = source.near_branch.bytes,
+                    .branch = u8(source.branch),
+                    .guest_instructions = u16(block.guest_instructions)};
+    for (unsigned part = 0; part < Source::Parts; ++part)
+        header.guest[part] = u16(source.bytes[part]);
+    tb_cache_->keep(header, parts, code);
+}
+
+} // namespace dragoman::runtime
