@@ -53,6 +53,13 @@ void Disk::retry() {
         submit(std::move(h.work), h.on_error, std::move(h.done));
 }
 
+void Disk::give_up() {
+    std::deque<Held> held;
+    held.swap(held_);
+    for (Held& h : held)
+        h.done(BlockStatus::IoError);
+}
+
 void Disk::read(u64 sector, u32 count, u8* to, Completion done) {
     if (!in_range(sector, count)) return done(BlockStatus::OutOfRange);
     submit([=](Image& image) { return image.read(sector * sector_bytes, to, u64{count} * sector_bytes); },

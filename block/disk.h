@@ -44,7 +44,8 @@ class Disk final : public BlockDevice {
 
     // While no request is being worked on (Workers::drain). The new size is not below the old one.
     Outcome grow(u64 new_bytes);
-    void retry(); // what stopped the machine, when it goes on
+    void retry();   // what stopped the machine, when it goes on
+    void give_up(); // or ends it as an error: the image will not be there any more
     Image& image() const { return *image_; }
 
   private:

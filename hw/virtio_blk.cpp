@@ -107,6 +107,7 @@ void VirtioBlk::size_changed() {
 void VirtioBlk::device_reset() {
     ++epoch_;
     waiting_ = false;
+    draining_ = under_way_ != 0;
     put_config<u8>(kWriteBackAt, 1);
 }
 
@@ -127,7 +128,7 @@ bool VirtioBlk::write_back() const {
 void VirtioBlk::take(unsigned number) {
     VirtQueue& queue = queues()[number];
     for (unsigned left = queue.size(); left != 0; --left) {
-        if (held_ >= kMostHeld) {
+        if (held_ >= kMostHeld || draining_) {
             waiting_ = true;
             break;
         }
@@ -204,24 +205,30 @@ void VirtioBlk::next_piece(const Pointer& request) {
             give_back(r);
             return fail("a buffer outside memory");
         }
-        image_.write(sector, u32(now / kSector), r.piece.data(), [this, request, now](BlockStatus status) {
-            if (status != BlockStatus::Ok || request->epoch != epoch_) return finish(request, status);
-            request->at += now;
-            next_piece(request);
-        });
-        return;
+        return image_.write(sector, u32(now / kSector), r.piece.data(), then(request, [this, request, now] {
+                                request->at += now;
+                                next_piece(request);
+                            }));
     }
-    image_.read(sector, u32(now / kSector), r.piece.data(), [this, request, now](BlockStatus status) {
-        Request& q = *request;
-        if (status != BlockStatus::Ok || q.epoch != epoch_) return finish(request, status);
-        DmaBus* ram = memory();
-        if (!ram || !q.chain.in.write(*ram, q.at, q.piece.data(), now)) {
-            give_back(q);
-            return fail("a buffer outside memory");
-        }
-        q.at += now;
-        next_piece(request);
-    });
+    image_.read(sector, u32(now / kSector), r.piece.data(), then(request, [this, request, now] {
+                    Request& q = *request;
+                    DmaBus* ram = memory();
+                    if (!ram || !q.chain.in.write(*ram, q.at, q.piece.data(), now)) {
+                        give_back(q);
+                        return fail("a buffer outside memory");
+                    }
+                    q.at += now;
+                    next_piece(request);
+                }));
+}
+
+BlockDevice::Completion VirtioBlk::then(const Pointer& request, std::function<void()> next) {
+    ++under_way_;
+    return [this, request, next = std::move(next)](BlockStatus status) {
+        if (--under_way_ == 0) draining_ = false;
+        if (status != BlockStatus::Ok || request->epoch != epoch_) return finish(request, status);
+        next();
+    };
 }
 
 void VirtioBlk::next_range(const Pointer& request) {
@@ -229,18 +236,15 @@ void VirtioBlk::next_range(const Pointer& request) {
     if (r.range == r.ranges.size())
         return r.type == kWriteZeroesRequest && !write_back() ? flush(request) : finish(request, kOk);
     const Range range = r.ranges[r.range++];
-    const auto done = [this, request](BlockStatus status) {
-        if (status != BlockStatus::Ok || request->epoch != epoch_) return finish(request, status);
-        next_range(request);
-    };
+    auto done = then(request, [this, request] { next_range(request); });
     if (r.type == kDiscardRequest)
-        image_.discard(range.sector, range.count, done);
+        image_.discard(range.sector, range.count, std::move(done));
     else
-        image_.write_zeroes(range.sector, range.count, range.flags & 1, done);
+        image_.write_zeroes(range.sector, range.count, range.flags & 1, std::move(done));
 }
 
 void VirtioBlk::flush(const Pointer& request) {
-    image_.flush([this, request](BlockStatus status) { finish(request, status); });
+    image_.flush(then(request, [this, request] { finish(request, kOk); }));
 }
 
 void VirtioBlk::get_id(const Pointer& request) {
@@ -273,7 +277,7 @@ void VirtioBlk::finish(const Pointer& request, u8 status) {
             interrupt(queue);
         }
     }
-    if (!waiting_ || held_ >= kMostHeld) return;
+    if (!waiting_ || held_ >= kMostHeld || draining_) return;
     waiting_ = false;
     for (unsigned n = 0; n < queues().size(); ++n)
         if (queues()[n].enabled() && memory()) take(n);

@@ -45,6 +45,8 @@ class VirtioBlk final : public VirtioDevice {
     void finish(const Pointer& request, u8 status);
     void finish(const Pointer& request, BlockStatus status);
     void give_back(const Request& request);
+    // What the image calls: goes on with `next`, or ends the request that failed or is forgotten.
+    BlockDevice::Completion then(const Pointer& request, std::function<void()> next);
     template <class T> void put_config(unsigned offset, T value);
     bool write_back() const;
 
@@ -53,7 +55,9 @@ class VirtioBlk final : public VirtioDevice {
     std::array<u8, 60> config_{}; // 5.2.4
     unsigned epoch_ = 0;          // counts resets: what was started before is forgotten
     u64 held_ = 0;                // bytes of memory that requests under way take
-    bool waiting_ = false;        // chains were left in a queue because of that
+    unsigned under_way_ = 0;      // requests to the image that have not ended
+    bool draining_ = false;       // they are of before a reset: what comes now must not overtake them
+    bool waiting_ = false;        // chains were left in a queue because of one or the other
 };
 
 } // namespace dragoman::hw

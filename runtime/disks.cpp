@@ -323,6 +323,7 @@ Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::stri
         else if (!cd->change_disc(fresh.get(), force))
             return Error{"'" + name + "' is locked by the guest (-f takes it out)"};
         settle(); // what goes on from here is the new one's; nothing uses the old one any more
+        if (device.drive && disks_[*device.drive]) disks_[*device.drive]->give_up();
         if (!device.drive) {
             device.drive = unsigned(drives_.size());
             drives_.push_back(drive);

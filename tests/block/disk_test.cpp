@@ -188,6 +188,25 @@ TEST_F(DiskTest, FullStorageStopsAndGoesOn) {
     EXPECT_EQ(result, BlockStatus::Ok);
 }
 
+// The medium is changed while the machine stands still: its request ends all the same.
+TEST_F(DiskTest, WhatStoppedTheMachineCanBeGivenUp) {
+    Disk::Options options = reporting();
+    options.on_write_error = Disk::OnError::Stop;
+    Disk disk(image(file("disk", 4096)), workers, options);
+    std::vector<u8> data(512, 1);
+    std::optional<BlockStatus> result;
+    const Tight tight(1024);
+    disk.write(4, 1, data.data(), [&](BlockStatus s) { result = s; });
+    workers.drain();
+    workers.deliver();
+    EXPECT_EQ(stops, 1u);
+    EXPECT_FALSE(result.has_value());
+    disk.give_up();
+    EXPECT_EQ(result, BlockStatus::IoError);
+    disk.retry();
+    EXPECT_FALSE(workers.under_way());
+}
+
 TEST_F(DiskTest, FullStorageOfAQcow2ImageLosesNothing) {
     create(path("q"), {.size = 8 * MiB, .cluster_bits = 12});
     auto q = open(path("q"));

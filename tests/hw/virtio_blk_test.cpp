@@ -195,6 +195,25 @@ TEST(VirtioBlk, CompletionAfterResetIsForgotten) {
     EXPECT_EQ(t.driver.fetch(fresh, 512), t.sectors(3, 1));
 }
 
+// A write of before the reset may still be on its way to the disk: a new driver's requests wait for its end.
+TEST(VirtioBlk, NothingOvertakesWhatAResetForgot) {
+    Blk t;
+    t.full.disk.later = true;
+    const u64 old = t.driver.place(std::vector<u8>(512, 0x77)),
+              fresh = t.driver.place(std::vector<u8>(512, 0));
+    EXPECT_EQ(t.request(1, 3, {{old, 512, false}}), 0xee);
+    t.driver.set_status(0);
+    ASSERT_TRUE(t.driver.start(kFlushBit));
+    const unsigned reads = t.full.disk.reads;
+    EXPECT_EQ(t.request(0, 3, {{fresh, 512, true}}), 0xee);
+    EXPECT_EQ(t.full.disk.reads, reads) << "before the old write has ended";
+    t.full.disk.complete_pending();
+    EXPECT_EQ(t.full.disk.reads, reads + 1);
+    t.full.disk.complete_pending();
+    EXPECT_EQ(t.driver.fetch(fresh, 512), std::vector<u8>(512, 0x77));
+    EXPECT_TRUE(t.driver.take_used(0));
+}
+
 TEST(VirtioBlk, WhatIsUnderWayIsBounded) {
     Blk t;
     t.full.disk.later = true;
