@@ -35,6 +35,8 @@ class Image {
     virtual Outcome discard(u64 at, u64 count) = 0;
     virtual Outcome write_zeroes(u64 at, u64 count, bool unmap) = 0;
     virtual Outcome resize(u64 new_bytes) = 0;
+    // The last thing that happens to it: what is kept elsewhere until then goes there.
+    virtual Outcome close() { return read_only() ? Outcome{} : flush(); }
 
     // What is known about the bytes from `at` on without reading them.
     enum class Content : u8 { Data, Zero, Backing }; // Backing: this image says nothing, the one below does

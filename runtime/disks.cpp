@@ -1,5 +1,6 @@
 #include "runtime/disks.h"
 
+#include "block/fat_volume.h"
 #include "hw/ahci.h"
 #include "hw/nvme.h"
 #include "hw/virtio_blk.h"
@@ -24,6 +25,14 @@ block::Disk::OnError on_error(DriveOption::OnError action) {
 }
 
 Result<std::shared_ptr<block::Image>> open_drive(const DriveOption& drive) {
+    if (const auto folder = block::parse_fat_folder(drive.file)) {
+        auto made = block::FatVolume::open(*folder);
+        if (!made) return made.error();
+        if (!drive.snapshot || !folder->writable) return std::shared_ptr<block::Image>(std::move(*made));
+        auto overlay = block::make_temporary_overlay(std::move(*made));
+        if (!overlay) return overlay.error();
+        return std::shared_ptr<block::Image>(std::move(*overlay));
+    }
     block::OpenOptions options;
     options.format = drive.format;
     options.backing = drive.backing;
@@ -37,6 +46,12 @@ Result<std::shared_ptr<block::Image>> open_drive(const DriveOption& drive) {
         opened = std::move(*overlay);
     }
     return opened;
+}
+
+// What is written is where it belongs; the user is told what is not.
+void end(block::Disk& disk) {
+    if (const block::Outcome o = disk.image().close(); o.failed())
+        std::fprintf(stderr, "dragoman: %s\n", o.message.c_str());
 }
 
 } // namespace
@@ -103,9 +118,7 @@ void Disks::close_image(unsigned drive) {
     settle();
     drives_[drive] = {};
     const std::unique_ptr<block::Disk> disk = std::move(disks_[drive]);
-    if (!disk || disk->read_only()) return;
-    if (const block::Outcome o = disk->image().flush(); o.failed())
-        std::fprintf(stderr, "dragoman: %s\n", o.message.c_str());
+    if (disk) end(*disk);
 }
 
 Result<std::unique_ptr<block::Disk>> Disks::open_disk(const DriveOption& drive) {
@@ -323,7 +336,10 @@ Status Disks::change_medium(hw::Pc& pc, const std::string& name, const std::stri
         else if (!cd->change_disc(fresh.get(), force))
             return Error{"'" + name + "' is locked by the guest (-f takes it out)"};
         settle(); // what goes on from here is the new one's; nothing uses the old one any more
-        if (device.drive && disks_[*device.drive]) disks_[*device.drive]->give_up();
+        if (device.drive && disks_[*device.drive]) {
+            disks_[*device.drive]->give_up();
+            end(*disks_[*device.drive]);
+        }
         if (!device.drive) {
             device.drive = unsigned(drives_.size());
             drives_.push_back(drive);
@@ -369,11 +385,8 @@ void Disks::settle() {
 
 void Disks::close() {
     workers_.drain();
-    for (const auto& disk : disks_) {
-        if (!disk || disk->read_only()) continue;
-        if (const block::Outcome o = disk->image().flush(); o.failed())
-            std::fprintf(stderr, "dragoman: %s\n", o.message.c_str());
-    }
+    for (const auto& disk : disks_)
+        if (disk) end(*disk);
 }
 
 } // namespace dragoman::runtime

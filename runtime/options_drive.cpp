@@ -1,4 +1,5 @@
 // Images: -drive, -blockdev, -hda and the like.
+#include "block/fat_volume.h"
 #include "runtime/option_table.h"
 
 #include <algorithm>
@@ -177,6 +178,13 @@ Complaint check_file(DriveOption& drive) {
         drive.file = drive.file.substr(5);
         return {};
     }
+    if (const auto folder = block::parse_fat_folder(drive.file)) {
+        if (folder->path.empty())
+            return "file=fat:[32:][floppy:][rw:]DIR, a folder of this machine as a disk";
+        if (!drive.format.empty() && drive.format != "raw") return "format=raw beside file=fat:DIR";
+        drive.read_only |= !folder->writable;
+        return {};
+    }
     return "file=NAME of a file on this machine (" + protocol + ": is not built)";
 }
 
@@ -271,7 +279,9 @@ Complaint set_blockdev(Options& o, const std::string& text) {
 
 Complaint add_floppy(Options& o, unsigned index, const std::string& file) {
     if (file.empty()) return "the name of an image file";
-    o.drives.push_back({.file = file, .interface = Interface::Floppy, .index = index});
+    DriveOption drive{.file = file, .interface = Interface::Floppy, .index = index};
+    if (const Complaint bad = check_file(drive)) return bad;
+    o.drives.push_back(drive);
     return {};
 }
 
@@ -306,7 +316,7 @@ std::span<const OptionRow> drive_options() {
         {"fdb", "FILE", "of floppy disk B",
          [](Options& o, const std::string& v) { return add_floppy(o, 1, v); }},
         {"drive", "file=FILE[,...]",
-         "a drive: "
+         "a drive: FILE may be fat:[floppy:][rw:]DIR; "
          "format=raw|qcow2,if=ide|virtio|none,media=disk|cdrom,index=N,id=ID,readonly=,snapshot=,cache=,"
          "discard=,werror=,rerror=",
          set_drive},

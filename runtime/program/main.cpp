@@ -69,7 +69,10 @@ SandboxNeeds sandbox_needs(const Options& options) {
     SandboxNeeds needs;
     for (const NetworkOption& network : options.networks)
         needs.connections |= std::holds_alternative<UserNetwork>(network.what);
-    needs.folders = !options.folders.empty();
+    needs.folders = !options.folders.empty() ||
+                    std::any_of(options.drives.begin(), options.drives.end(), [](const DriveOption& d) {
+                        return d.file.rfind("fat:", 0) == 0 && !d.read_only;
+                    });
     needs.window = options.display == Options::Display::Sdl;
     return needs;
 }
