@@ -67,6 +67,7 @@ class StubWriter {
     void spill_vectors(int depth);
     void load_vectors(int depth); // not those that are to stay in Context
     void load_all_vectors(int depth);
+    void test_uppers(); // ZF unless a vector register of Context has more than its low 16 bytes. RCX is lost
     void to_host_mxcsr(int depth);
     void load_mxcsr(int depth);
     void x87_component(); // what XSAVE is to move, to EDX:EAX
