@@ -93,9 +93,9 @@ class RecordingMemory final : public ir::Memory {
 
 // What of a block decides how it is verified.
 struct Traits {
-    bool calls = false;   // into C++: not verified
-    bool vectors = false; // may change the vector or x87 part of the Context
-    bool beyond = false;  // stores into state beyond the Context
+    bool unverified = false; // calls into C++, or what it does depends on incomparable flags
+    bool vectors = false;    // may change the vector or x87 part of the Context
+    bool beyond = false;     // stores into state beyond the Context
     // Flags that the manual leaves undefined and that a processor gives differently for different forms of
     // one instruction.
     ir::Flags incomparable = 0;
@@ -103,7 +103,7 @@ struct Traits {
 
 constexpr Traits traits_of(ir::Op op) {
     switch (op) {
-    case ir::Op::Call: return {.calls = true};
+    case ir::Op::Call: return {.unverified = true};
     case ir::Op::Vec:
     case ir::Op::Vex:
     case ir::Op::X87:
@@ -130,13 +130,17 @@ Traits traits_of(const ir::Block& block) {
         return table;
     }();
     Traits all;
+    ir::Flags open = 0; // incomparable ones, not written since
     for (const ir::Inst& inst : block.insts) {
+        all.unverified |= (ir::flags_read(inst) & open) != 0;
+        if (!(ir::info(inst.op).effects & ir::kFlagsMaybe)) open &= ~ir::flags_written(inst);
         const Traits& t = by_op[u8(inst.op == ir::Op::Rmw ? inst.sub : inst.op)];
         const bool state = inst.op == ir::Op::StoreState;
-        all.calls |= t.calls;
+        all.unverified |= t.unverified;
         all.vectors |= t.vectors || (state && u64(inst.imm) >= offsetof(ir::Context, vec));
         all.beyond |= state && u64(inst.imm) >= sizeof(ir::Context);
         all.incomparable |= t.incomparable;
+        open |= t.incomparable;
     }
     return all;
 }
@@ -182,7 +186,7 @@ class VerifyingExecutor final : public Executor {
 
     void run(x86::Cpu& cpu, CachedBlock& block) override {
         traits_ = traits_of(*block.ir);
-        if (traits_.calls || !interpret(cpu, block)) return backend_.run(cpu, block.entry);
+        if (traits_.unverified || !interpret(cpu, block)) return backend_.run(cpu, block.entry);
         backend_.run(cpu, block.entry);
         // A poll was asked for during the two runs: the second left the block at another poll than the first.
         const ir::Context& expected = expected_.state();

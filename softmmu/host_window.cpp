@@ -13,8 +13,9 @@ namespace {
 
 constexpr u64 kPage = PhysicalMap::page_size;
 
-// The start must be a positive 32-bit displacement, with room behind it for an operand.
-constexpr u64 kFirst = 256 * MiB, kLast = 1792 * MiB, kStep = 256 * MiB;
+// The first is the least address that kernels let processes map (vm.mmap_min_addr).
+constexpr u64 kStarts[] = {64 * KiB, 1 * MiB, 16 * MiB, 256 * MiB};
+constexpr u64 kEnd = 4 * GiB;
 
 constexpr std::chrono::milliseconds kBetweenDrops{100};
 
@@ -25,7 +26,7 @@ u64 mapping_limit() {
 }
 
 void* reserve(u64 at, int flags) {
-    return mmap(reinterpret_cast<void*>(at), HostWindow::bytes, PROT_NONE,
+    return mmap(reinterpret_cast<void*>(at), kEnd - at, PROT_NONE,
                 MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | flags, -1, 0);
 }
 
@@ -37,11 +38,11 @@ void HostWindow::Free::operator()(void* p) const {
 
 std::unique_ptr<HostWindow> HostWindow::create(const PhysicalMap& map, u64 most_mappings) {
     if (map.ram_file() < 0) return nullptr;
-    for (u64 at = kFirst; at <= kLast; at += kStep) {
+    for (const u64 at : kStarts) {
         void* const got = reserve(at, MAP_FIXED_NOREPLACE);
         if (got == MAP_FAILED) continue;
         if (reinterpret_cast<u64>(got) != at) { // a kernel that does not know MAP_FIXED_NOREPLACE
-            munmap(got, bytes);
+            munmap(got, kEnd - at);
             continue;
         }
         // calloc: what is never touched costs nothing
@@ -49,7 +50,7 @@ std::unique_ptr<HostWindow> HostWindow::create(const PhysicalMap& map, u64 most_
         if (slots)
             return std::unique_ptr<HostWindow>(
                 new HostWindow(map, at, slots, most_mappings ? most_mappings : mapping_limit()));
-        munmap(got, bytes);
+        munmap(got, kEnd - at);
     }
     return nullptr;
 }
@@ -58,7 +59,7 @@ HostWindow::HostWindow(const PhysicalMap& map, u64 base, u32* slots, u64 limit)
     : map_(map), base_(base), slots_(slots), limit_(limit) {}
 
 HostWindow::~HostWindow() {
-    munmap(reinterpret_cast<void*>(base_), bytes);
+    munmap(reinterpret_cast<void*>(base_), kEnd - base_);
 }
 
 bool HostWindow::clear() {
@@ -71,14 +72,14 @@ bool HostWindow::clear() {
 
 HostWindow::Mapped HostWindow::map(u64 linear, const u8* host, u64 pages) {
     const u32 first = frame(host);
-    if (!first) return {};
+    const u64 at = slot(linear), slots = (kEnd - base_) / kPage;
+    if (!first || at >= slots) return {};
     Mapped mapped;
     if (mappings_ + 2 > limit_) {
         mapped.cleared = true;
         if (!clear()) return mapped;
     }
-    const u64 at = slot(linear);
-    pages = std::min({pages, bytes / kPage - at, map_.ram_bytes() / kPage - (first - 1)});
+    pages = std::min({pages, slots - at, map_.ram_bytes() / kPage - (first - 1)});
     ++counters_.calls;
     // A single page is wanted now; of many only some will be touched.
     if (mmap(reinterpret_cast<void*>(base_ + at * kPage), pages * kPage, PROT_READ | PROT_WRITE,

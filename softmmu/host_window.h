@@ -3,6 +3,9 @@
 // know the host address; the TLB's window tags only tell whether the page that lies there is the one meant
 // (tlb.h).
 //
+// The window lies in the first 4 GiB of host addresses and ends with them: then the host adds its start to 32
+// bits of an address within the instruction that accesses memory. The slots beyond that end stay empty.
+//
 // A *slot* is a page of the window. It always holds one page of RAM or nothing, and what it holds has nothing
 // to do with who may access it: flushes leave slots alone, and a TLB entry that is filled again finds its
 // page still there.
@@ -21,8 +24,8 @@ class HostWindow {
   public:
     static constexpr u64 bytes = 4 * GiB;
 
-    // Null where the host does not let it be: RAM that cannot be mapped twice, or no free room of 4 GiB that
-    // starts below 2 GiB, so that its start is a displacement in an instruction. `map` must outlive it.
+    // Null where the host does not let it be: RAM that cannot be mapped twice, or the host's first 4 GiB are
+    // in use. `map` must outlive it.
     // `most_mappings`: for the host to keep; 0: half of what the kernel allows a process.
     static std::unique_ptr<HostWindow> create(const PhysicalMap& map, u64 most_mappings = 0);
     ~HostWindow();

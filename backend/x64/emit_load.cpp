@@ -39,8 +39,7 @@ void Emitter::load_to(const Inst& inst, const Mem& m) {
 }
 
 void Emitter::emit_Load(const Inst& inst) {
-    Label back;
-    load_to(inst, begin_read(inst, inst.size, false, back));
+    access_memory(inst, inst.size, Access::Read, &Emitter::load_to);
 }
 void Emitter::emit_LoadZx(const Inst& inst) {
     emit_Load(inst);
@@ -59,7 +58,7 @@ void Emitter::store_op(const Inst& inst, const Mem& m) {
     }
 }
 void Emitter::emit_Store(const Inst& inst) {
-    write_access(inst, inst.size, Access::Write, &Emitter::store_op);
+    access_memory(inst, inst.size, Access::Write, &Emitter::store_op);
 }
 
 // ---- checks

@@ -108,9 +108,39 @@ Emitter::Mem Emitter::tlb_addend() const {
     return indexed(tlb_field(softmmu::TlbTables::entries_of(block_->view) + offsetof(TlbEntry, addend)));
 }
 
-// In R14 is what acquire or a window leads to.
+// In R14 is what acquire or find leads to: relative to the window, if there is one.
 Emitter::Mem Emitter::host_pointer(unsigned size) const {
     return x86::ptr(x86::r14, i32(options_.window_base), size);
+}
+
+// The operand of an access whose page was found in the window. An address of 32 bits is made by the host, the
+// window's start with it, without an instruction of its own; through R14 where it is not simple.
+Emitter::Mem Emitter::in_window(const ir::Address& m, unsigned size) {
+    const i32 disp = i32(u32(u64(m.disp) + options_.window_base));
+    if (is_constant(m) && disp >= 0) {
+        Mem at(u64(disp), size);
+        at.setAddrType(Mem::AddrType::kAbs);
+        return at;
+    }
+    if (!is_simple(m)) {
+        address(m, true, 4);
+        return x86::ptr(x86::r14d, i32(options_.window_base), size);
+    }
+    if (m.base.is_none()) return x86::ptr(u64(i64(disp)), gp(host_of(m.index), 4), m.scale, size);
+    const Gp base = gp(host_of(m.base), 4);
+    return m.index.is_none() ? x86::ptr(base, disp, size)
+                             : x86::ptr(base, gp(host_of(m.index), 4), m.scale, disp, size);
+}
+
+bool Emitter::is_constant(const ir::Address& m) {
+    return m.base.is_none() && m.index.is_none() && m.seg == ir::Seg::None;
+}
+
+// One operand of the host, from registers.
+bool Emitter::is_simple(const ir::Address& m) const {
+    const auto there = [&](Ref r) { return r.is_none() || in_register(r); };
+    return !is_constant(m) && m.seg == ir::Seg::None && m.size == m.linear_size && m.size > 2 &&
+           there(m.base) && there(m.index) && i64(i32(m.disp)) == m.disp;
 }
 
 // Whether the page of R14 may be accessed in place, for `size` bytes. RCX is lost; R14 is lost or not: see
@@ -132,37 +162,59 @@ bool Emitter::tlb_check(unsigned size, Access access, bool keep_address, const L
     return false;
 }
 
-// The address as low_address can make it again from what is in registers.
-bool Emitter::remakes(const ir::Address& m, Shape shape) const {
-    return shape != Shape::Complex && m.linear_size == 8 && m.size == 8;
+// A constant address needs no index, and its tag is one constant.
+bool Emitter::check_constant(const ir::Address& m, unsigned size, Access access, const Label& miss) {
+    const u64 linear = u64(m.disp) & low_mask(m.linear_size * 8), page = linear & ~(softmmu::kPageSize - 1);
+    if (!window() || !is_constant(m) || linear + size > page + softmmu::kPageSize) return false;
+    const auto tags = softmmu::TlbTables::window_tags_of(block_->view, access != Access::Read);
+    const Mem tag = in_context(tlb_field(tags + 8 * softmmu::tlb_index(linear)), 8);
+    const u64 wanted = page - 1;
+    if (u64(i64(i32(wanted))) == wanted) {
+        a.cmp(tag, imm(i32(wanted)));
+    } else {
+        move_imm(host::address, wanted);
+        a.cmp(tag, x86::r14);
+    }
+    a.jne(miss);
+    return true;
 }
 
-// On the way to `miss` R14 is linear, or linear - tag, and RCX the index: see slow_access.
+// On the way to `miss` R14 is linear, or linear - tag, and RCX the index, or neither: see linear_again.
 Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, bool one_register,
                                 const Label& miss) {
     clobber(needed_before_);
     if (alone_[position_].isValid() && !share_) a.bind(alone_[position_]);
-    const Shape shape = address(inst.mem, true);
     loaded_ = kNoSlot;
+    if (options_.inline_tlb && check_constant(inst.mem, size, access, miss)) {
+        if (!one_register) return {in_window(inst.mem, size), AddressAt::Constant};
+        address(inst.mem, true, 4);
+        return {host_pointer(size), AddressAt::Constant};
+    }
+    const Shape shape = address(inst.mem, true);
     if (!options_.inline_tlb) {
         a.jmp(miss);
-        return {x86::ptr(x86::r14, 0, size), true};
+        return {x86::ptr(x86::r14, 0, size), AddressAt::R14};
     }
     if (window()) {
-        const bool again = remakes(inst.mem, shape);
+        const bool again = is_simple(inst.mem);
+        const AddressAt at = again ? AddressAt::BeyondTag : AddressAt::R14;
         tlb_check(size, access, !again, miss);
+        if (!one_register) {
+            if (again) return {in_window(inst.mem, size), at};
+            return {x86::ptr(x86::r14d, i32(options_.window_base), size), at};
+        }
         if (again)
             address(inst.mem, true, 4);
-        else if (inst.mem.linear_size == 8)
+        else
             a.mov(x86::r14d, x86::r14d);
-        return {host_pointer(size), !again};
+        return {host_pointer(size), at};
     }
     tlb_check(size, access, false, miss);
     switch (shape) {
     case Shape::Direct: { // the address need not wait for the tag
         a.mov(x86::rcx, tlb_addend());
         const Mem m = x86::ptr(gp(host_of(inst.mem.base), 8), x86::rcx, 0, i32(inst.mem.disp), size);
-        if (!one_register) return {m, false};
+        if (!one_register) return {m, AddressAt::BeyondTag};
         a.lea(x86::r14, m);
         break;
     }
@@ -175,7 +227,7 @@ Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, 
         a.add(x86::r14, tlb_addend());
         break;
     }
-    return {x86::ptr(x86::r14, 0, size), false};
+    return {x86::ptr(x86::r14, 0, size), AddressAt::BeyondTag};
 }
 
 // In a region that is emitted once more out of line, a miss goes on there: C++ code that gives another page a
@@ -187,79 +239,44 @@ bool Emitter::check_in_region(const Inst& inst, unsigned size, Access access, bo
     return true;
 }
 
-Emitter::Mem Emitter::begin_read(const Inst& inst, unsigned size, bool one_register, Label& back) {
-    Mem at;
-    if (shared()) at = shared_access(inst, size, one_register);
-    if (shared() || check_in_region(inst, size, Access::Read, one_register, at)) {
-        back = a.newLabel();
-        a.bind(back);
-        return at;
-    }
-    OutOfLine& o = out_of_line(&Emitter::slow_access, inst);
-    const size_t number = out_of_line_.size() - 1;
-    const Label miss = o.entry;
-    const Checked c = check(inst, size, Access::Read, one_register, miss);
-    OutOfLine& again = out_of_line_[number];
-    again.flags_at = at_;
-    again.size = u8(size);
-    again.access = Access::Read;
-    again.address_kept = c.address_kept;
-    again.direct = c.at.hasIndexReg();
-    again.back = again.in_place = back = a.newLabel();
-    a.bind(back);
-    return c.at;
-}
-
-void Emitter::write_access(const Inst& inst, unsigned size, Access access, AccessFn write) {
-    // These use no scratch register.
-    const bool one_register = !(inst.op == Op::VStore || inst.op == Op::X87 ||
+void Emitter::access_memory(const Inst& inst, unsigned size, Access access, AccessFn op) {
+    // An addend in RCX is in the way of ops that need a scratch register.
+    const bool one_register = !window() && access != Access::Read &&
+                              !(inst.op == Op::VStore || inst.op == Op::X87 ||
                                 (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
     Mem at;
     if (shared()) at = shared_access(inst, size, one_register);
-    if (shared() || check_in_region(inst, size, access, one_register, at)) return (this->*write)(inst, at);
-    out_of_line(&Emitter::slow_access, inst);
-    const size_t number = out_of_line_.size() - 1;
-    const Label miss = out_of_line_[number].entry;
+    if (shared() || check_in_region(inst, size, access, one_register, at)) return (this->*op)(inst, at);
+    const size_t number = out_of_line_.size();
+    const Label miss = out_of_line(&Emitter::slow_access, inst).entry;
     const Checked c = check(inst, size, access, one_register, miss);
     OutOfLine& o = out_of_line_[number];
     o.flags_at = at_;
     o.size = u8(size);
     o.access = access;
-    o.write = write;
-    o.address_kept = c.address_kept;
+    o.op = op;
+    o.address_at = c.address_at;
     const Label back = o.back = a.newLabel();
-    o.in_place = a.newLabel();
-    a.bind(o.in_place);
-    (this->*write)(inst, c.at);
+    (this->*op)(inst, c.at);
     a.bind(back);
 }
 
 // R14 = the linear address again, after a check that failed.
 void Emitter::linear_again(const OutOfLine& o) {
-    if (!o.address_kept) a.add(x86::r14, tlb_tag(o.access));
+    if (o.address_at == AddressAt::BeyondTag) a.add(x86::r14, tlb_tag(o.access));
+    if (o.address_at == AddressAt::Constant) address(o.inst->mem, true);
 }
 
 void Emitter::slow_access(const OutOfLine& o) {
     linear_again(o);
     a.mov(x86::ecx, imm(o.size));
-    if (window()) {
-        call_to(stubs_.find[block_->view][u8(o.access)]);
-        note_side_point();
-        if (o.write || o.x87_there) a.jnc(o.in_place);
-    } else {
-        call_to(stubs_.acquire[u8(o.access)]);
-        note_side_point();
-    }
-    if (!o.write || o.inst->op == Op::X87) keep_x87(o);
-    if (o.write) {
-        (this->*o.write)(*o.inst, host_pointer(o.size));
-        call_to(stubs_.commit);
-        keep_x87(o);
-    } else if (o.direct) { // the inline access adds RCX to the guest's address
-        a.lea(x86::rcx, x86::ptr(gp(host_of(o.inst->mem.base), 8), i32(o.inst->mem.disp)));
-        a.sub(x86::r14, x86::rcx);
-        a.mov(x86::rcx, x86::r14);
-    }
+    call_to(window() ? stubs_.find[block_->view][u8(o.access)] : stubs_.acquire[u8(o.access)]);
+    note_side_point();
+    const bool x87 = o.inst->op == Op::X87, writes = o.access != Access::Read;
+    if (x87) keep_x87(o);
+    (this->*o.op)(*o.inst, host_pointer(o.size));
+    if (writes) call_to(stubs_.commit);
+    if (writes || !x87) keep_x87(o);
     a.jmp(o.back);
 }
 
@@ -281,13 +298,13 @@ Emitter::Mem Emitter::check_or_interpret(const Inst& inst, unsigned size, Access
         return at;
     }
     const size_t number = out_of_line_.size();
-    out_of_line(&Emitter::find_or_interpret, inst);
-    const Checked c = check(inst, size, access, aligned, out_of_line_[number].entry);
+    const Label miss = out_of_line(&Emitter::find_or_interpret, inst).entry;
+    const Checked c = check(inst, size, access, aligned || window(), miss); // find leads to R14
     OutOfLine& o = out_of_line_[number];
     o.flags_at = at_;
     o.size = u8(size);
     o.access = access;
-    o.address_kept = c.address_kept;
+    o.address_at = c.address_at;
     o.back = back;
     o.in_place = a.newLabel();
     a.bind(o.in_place);

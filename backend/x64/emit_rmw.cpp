@@ -140,7 +140,7 @@ void Emitter::emit_Rmw(const Inst& inst) {
     case Op::Cmpxchg: op = &Emitter::rmw_compare; break;
     default: break;
     }
-    write_access(inst, inst.size, Access::ReadWrite, op);
+    access_memory(inst, inst.size, Access::ReadWrite, op);
 }
 
 // They exist as Inst::sub only.

@@ -103,8 +103,11 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
             back_of_region_ = o.back = a.newLabel();
         }
         alone_[position_] = a.newLabel();
-        address(all, true);
-        tlb_check(group.span, group.write ? ir::Access::Write : ir::Access::Read, false, alone_[position_]);
+        const ir::Access access = group.write ? ir::Access::Write : ir::Access::Read;
+        if (group.aligned || !check_constant(all, group.span, access, alone_[position_])) {
+            address(all, true);
+            tlb_check(group.span, access, false, alone_[position_]);
+        }
         if (group.aligned) { // R14 is group.first's place in its page, for a window tag plus one
             const i32 from_first = i32((group.aligned_at - group.first - window()) & group.aligned);
             if (from_first) a.add(x86::r14d, from_first);
@@ -119,10 +122,7 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
         loaded_ = group.slot;
     }
     const ir::Address& m = inst.mem;
-    if (window()) {
-        if (address(m, true, 4) == Shape::Complex && m.linear_size == 8) a.mov(x86::r14d, x86::r14d);
-        return host_pointer(size);
-    }
+    if (window()) return in_window(m, size);
     Gp base = x86::r14;
     i32 disp = 0;
     if (m.size == 8 && m.base.is_reg() && in_register(m.base) && m.index.is_none() && m.disp == i32(m.disp)) {

@@ -10,8 +10,10 @@ using ir::Access;
 
 void Emitter::emit_VLoad(const Inst& inst) {
     if (!inst.d.is_xmm()) return interpret(inst);
-    Label back;
-    const Mem m = begin_read(inst, inst.size, false, back);
+    access_memory(inst, inst.size, Access::Read, &Emitter::vload_op);
+}
+
+void Emitter::vload_op(const Inst& inst, const Mem& m) {
     const InstId id = inst.size == 4   ? x86::Inst::kIdMovss
                       : inst.size == 8 ? x86::Inst::kIdMovsd
                                        : x86::Inst::kIdMovups;
@@ -26,7 +28,7 @@ void Emitter::vstore_op(const Inst& inst, const Mem& m) {
 }
 void Emitter::emit_VStore(const Inst& inst) {
     if (!inst.a.is_xmm()) return interpret(inst);
-    write_access(inst, inst.size, Access::Write, &Emitter::vstore_op);
+    access_memory(inst, inst.size, Access::Write, &Emitter::vstore_op);
 }
 
 // An XMM register, or a general one in its register or in R14.

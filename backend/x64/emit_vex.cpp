@@ -122,7 +122,7 @@ void Emitter::vex_op(const Inst& inst, const Mem* memory) {
         define(inst.d, width, host::scratch);
 }
 
-void Emitter::vex_store(const Inst& inst, const Mem& m) {
+void Emitter::vex_memory(const Inst& inst, const Mem& m) {
     vex_op(inst, &m);
 }
 
@@ -145,10 +145,7 @@ void Emitter::emit_Vex(const Inst& inst) {
 
     const unsigned bytes = ir::vex_memory_bytes(inst);
     if (!op.aligned && !vex_is_partial(inst)) {
-        if (op.stores()) return write_access(inst, bytes, Access::Write, &Emitter::vex_store);
-        Label back;
-        const Mem m = begin_read(inst, bytes, false, back);
-        return vex_op(inst, &m);
+        return access_memory(inst, bytes, op.stores() ? Access::Write : Access::Read, &Emitter::vex_memory);
     }
     // The interpreter knows what to raise, and which elements are touched.
     const Label back = a.newLabel();

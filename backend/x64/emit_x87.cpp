@@ -175,11 +175,8 @@ void Emitter::emit_X87(const Inst& inst) {
         guest_flags(inst); // FCMOV reads them, FCOMI writes them
         const u8 bytes[] = {u8(0xd8 | call.opcode >> 8), u8(call.opcode)};
         a.embed(bytes, sizeof bytes);
-    } else if (call.stores()) {
-        write_access(inst, inst.size, Access::Write, &Emitter::x87_memory);
     } else {
-        Label back;
-        x87_memory(inst, begin_read(inst, inst.size, false, back));
+        access_memory(inst, inst.size, call.stores() ? Access::Write : Access::Read, &Emitter::x87_memory);
     }
     note_x87(inst);
 }

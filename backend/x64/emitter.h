@@ -65,19 +65,19 @@ class Emitter final : private asmjit::ErrorHandler {
     using OutOfLineFn = void (Emitter::*)(const OutOfLine&);
     using Access = ir::Access;
     using AccessFn = void (Emitter::*)(const Inst&, const Mem&);
+    enum class AddressAt : u8 { R14, BeyondTag, Constant }; // BeyondTag: R14 is linear - tag, RCX the index
     struct OutOfLine {
         OutOfLineFn emit = nullptr;
         Label entry, back;
         const Inst* inst = nullptr;
-        AccessFn write = nullptr; // of an access for writing: the op, on the host pointer
+        AccessFn op = nullptr; // of an access: to be done on the host pointer
         u64 value = 0;            // target rip
         u32 jump_offset = 0;      // of a link site
         u32 region = 0;           // of SharedChecks
         u8 size = 0;
         ir::Access access = ir::Access::Read;
-        Label in_place;            // the op in line, for an address that was found after all
-        bool address_kept = false; // R14 is the linear address when the check fails
-        bool direct = false;       // the inline access is relative to the guest's own base register
+        Label in_place; // the op in line, for an address that was found after all
+        AddressAt address_at = AddressAt::R14; // when the check fails
 
         FlagsAt flags_at = FlagsAt::Nowhere;
         Flags needed_before = 0, needed_after = 0;
@@ -136,24 +136,25 @@ class Emitter final : private asmjit::ErrorHandler {
     // To R14, or its low `bytes` bytes only, zero-extended; RCX is lost.
     Shape address(const ir::Address& mem, bool linear, unsigned bytes = 8);
     void host_index(unsigned entry_bits); // RCX = the byte offset of R14's entry in a table; EFLAGS lost
-    // The address, the TLB check and the way out of line; the host operand for the op itself. Saves flags.
-    // For writes, `write` is what emits the op; it is called here, and once more out of line.
-    Mem begin_read(const Inst& inst, unsigned size, bool one_register, Label& back);
-    void write_access(const Inst& inst, unsigned size, ir::Access access, AccessFn write);
+    // The address, the TLB check and the op, which is emitted here and once more out of line. Saves flags.
+    void access_memory(const Inst& inst, unsigned size, ir::Access access, AccessFn op);
     struct Checked {
         Mem at;
-        bool address_kept; // see OutOfLine
+        AddressAt address_at;
     };
     Checked check(const Inst& inst, unsigned size, ir::Access access, bool one_register, const Label& miss);
     bool check_in_region(const Inst& inst, unsigned size, ir::Access access, bool one_register, Mem& at);
     bool tlb_check(unsigned size, ir::Access access, bool keep_address, const Label& miss);
-    bool remakes(const ir::Address& mem, Shape shape) const;
+    bool check_constant(const ir::Address& mem, unsigned size, ir::Access access, const Label& miss);
+    static bool is_constant(const ir::Address& mem);
+    bool is_simple(const ir::Address& mem) const;
     void linear_again(const OutOfLine& o);
     void slow_access(const OutOfLine& o);
     Mem check_or_interpret(const Inst& inst, unsigned size, ir::Access access, bool aligned,
                            const Label& back);
     void find_or_interpret(const OutOfLine& o);
     Mem host_pointer(unsigned size) const;
+    Mem in_window(const ir::Address& mem, unsigned size);
     bool window() const {
         return options_.window_base != 0;
     }
@@ -191,6 +192,7 @@ class Emitter final : private asmjit::ErrorHandler {
     // ---- the accesses themselves, on a host operand (emit_load.cpp, emit_rmw.cpp, emit_vector.cpp)
     void load_to(const Inst& inst, const Mem& m);
     void store_op(const Inst& inst, const Mem& m);
+    void vload_op(const Inst& inst, const Mem& m);
     void vstore_op(const Inst& inst, const Mem& m);
     void rmw_op(const Inst& inst, const Mem& m);
     void rmw_by_count(const Inst& inst, const Mem& m);
@@ -258,7 +260,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void vex_op(const Inst& inst, const Mem* memory);
     bool vex_by_interpreter(const Inst& inst) const;
     static bool vex_is_partial(const Inst& inst); // or raises exception flags before a store
-    void vex_store(const Inst& inst, const Mem& m);
+    void vex_memory(const Inst& inst, const Mem& m);
 
     void jump_to(const u8* stub) {
         a.long_().jmp(asmjit::imm(reinterpret_cast<u64>(stub)));

@@ -33,6 +33,7 @@ inline constexpr int mxcsr = 16;   // to move MXCSR through
 inline constexpr int addend = 24;  // of accesses that share a TLB check (shared_checks.h)
 inline constexpr int addends = 4;
 inline constexpr int round = 56; // SharedLoop::counter when the last round that is checked ahead is over
+inline constexpr int to_commit = 64; // not 0: the access in progress ends with Memory::commit
 inline constexpr int bytes = 72; // keeps RSP aligned to 16
 } // namespace frame
 

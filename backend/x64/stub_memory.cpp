@@ -180,6 +180,7 @@ void StubWriter::acquire(ir::Access access) {
     a.test(x86::rax, x86::rax);
     a.jz(leave_called_);
     a.lea(x86::r14, x86::ptr(x86::rax, -i32(options_.window_base)));
+    if (access != ir::Access::Read) a.mov(x86::ptr(x86::rsp, 8 + frame::to_commit, 4), 1);
     load_vectors(8);
     a.mov(x86::rax, x86::r12);
     load_registers();
@@ -188,7 +189,12 @@ void StubWriter::acquire(ir::Access access) {
 }
 
 void StubWriter::commit() {
+    const Label done = a.newLabel();
     a.pushfq();
+    const Mem to_commit = x86::ptr(x86::rsp, 16 + frame::to_commit, 4);
+    a.cmp(to_commit, 0);
+    a.je(done);
+    a.mov(to_commit, 0);
     a.push(x86::rax);
     spill_registers();
     spill_vectors(24);
@@ -197,6 +203,7 @@ void StubWriter::commit() {
     load_vectors(24);
     load_registers();
     a.pop(x86::rax);
+    a.bind(done);
     a.popfq();
     a.ret();
 }

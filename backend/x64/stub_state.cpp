@@ -222,8 +222,11 @@ void StubWriter::take_x87() {
 }
 
 void StubWriter::load_x87() {
+    const Label there = a.newLabel();
     a.bind(load_x87_);
     a.pushfq();
+    a.cmp(FIELD(x87_here, 4), 0);
+    a.je(there);
     a.push(x86::rax);
     a.push(x86::rdx);
     a.movzx(x86::ecx, FPU_FIELD(top, 1));
@@ -235,6 +238,7 @@ void StubWriter::load_x87() {
     a.mov(FIELD(x87_here, 4), 0);
     a.pop(x86::rdx);
     a.pop(x86::rax);
+    a.bind(there);
     a.popfq();
     a.ret();
 }

@@ -16,6 +16,7 @@ void StubWriter::enter() {
     a.sub(x86::rsp, frame::bytes);
     a.mov(stack(frame::context), x86::rdi);
     a.mov(stack(frame::argument), x86::rsi);
+    a.mov(stack(frame::to_commit), 0);
     a.stmxcsr(FIELD(host_mxcsr, 4));
     load_vectors(0);
     load_flags();
