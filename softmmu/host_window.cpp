@@ -13,8 +13,8 @@ namespace {
 
 constexpr u64 kPage = PhysicalMap::page_size;
 
-// The first is the least address that kernels let processes map (vm.mmap_min_addr).
-constexpr u64 kStarts[] = {64 * KiB, 1 * MiB, 16 * MiB, 256 * MiB};
+// Multiples of a huge page, beyond the addresses that kernels keep free (vm.mmap_min_addr).
+constexpr u64 kStarts[] = {2 * MiB, 32 * MiB, 256 * MiB};
 constexpr u64 kEnd = 4 * GiB;
 
 constexpr std::chrono::milliseconds kBetweenDrops{100};

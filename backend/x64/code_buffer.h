@@ -18,8 +18,9 @@ class CodeBuffer {
     u8* writable() { return rw_; } // of offset 0
     const u8* executable() const { return rx_; }
     u8* writable_of(const u8* rx) { return rw_ + (rx - rx_); }
-    // Code up to there has been written. Now and then the pages behind leave the writable mapping, so that
-    // they do not count twice in the process's resident set; one that is patched comes back.
+    // Code up to there has been written. When that has filled a huge page, it becomes one in the executable
+    // mapping, where the host can do that, and leaves the writable one, so that it does not count twice in
+    // the process's resident set; a page that is patched comes back.
     void written(const u8* rx_end);
     bool contains(const void* rx) const {
         const u8* p = static_cast<const u8*>(rx);
@@ -30,7 +31,7 @@ class CodeBuffer {
     CodeBuffer(u8* rw, u8* rx, u64 bytes) : rw_(rw), rx_(rx), bytes_(bytes) {}
     u8 *rw_, *rx_;
     u64 bytes_;
-    u64 dropped_ = 0; // offset up to which nothing new was written since
+    u64 done_ = 0; // offset up to which that was done
 };
 
 } // namespace dragoman::backend
