@@ -275,7 +275,13 @@ void Emitter::slow_access(const OutOfLine& o) {
     const bool x87 = o.inst->op == Op::X87, writes = o.access != Access::Read;
     if (x87) keep_x87(o);
     (this->*o.op)(*o.inst, host_pointer(o.size));
-    if (writes) call_to(stubs_.commit);
+    if (writes) {
+        if (o.inst->op != Op::Rmw) { // EFLAGS are free: most accesses need no commit
+            a.cmp(x86::ptr(x86::rsp, frame::to_commit, 4), 0);
+            a.je(o.back);
+        }
+        call_to(stubs_.commit);
+    }
     if (writes || !x87) keep_x87(o);
     a.jmp(o.back);
 }
