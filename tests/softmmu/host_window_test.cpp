@@ -23,7 +23,7 @@ class Window : public ::testing::Test {
   protected:
     void SetUp() override {
         window = HostWindow::create(*map);
-        if (!window) GTEST_SKIP() << "the host has no room below 2 GiB";
+        if (!window) GTEST_SKIP() << "the first 4 GiB of host addresses are not free";
         mmu.set_window(window.get(), kHeat);
         mmu.set_paging(
             {.cr3 = 0x1000, .paging = true, .write_protect = true, .pae = true, .long_mode = true});
