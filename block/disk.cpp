@@ -6,9 +6,15 @@
 namespace dragoman::block {
 
 namespace {
+
+// Of one read. A thread takes longer to wake than the page cache to copy so much; what is longer a thread
+// copies meanwhile.
+constexpr u64 kMostInRing = 32 * KiB;
+
 bool all_zero(const u8* p, u64 bytes) {
     return bytes && p[0] == 0 && std::memcmp(p, p + 1, bytes - 1) == 0;
 }
+
 } // namespace
 
 Disk::Disk(std::shared_ptr<Image> image, Workers& workers, Options options)
@@ -62,8 +68,17 @@ void Disk::give_up() {
 
 void Disk::read(u64 sector, u32 count, u8* to, Completion done) {
     if (!in_range(sector, count)) return done(BlockStatus::OutOfRange);
-    submit([=](Image& image) { return image.read(sector * sector_bytes, to, u64{count} * sector_bytes); },
-           options_.on_read_error, std::move(done));
+    const u64 at = sector * sector_bytes, bytes = u64{count} * sector_bytes;
+    const Work work = [=](Image& image) { return image.read(at, to, bytes); };
+    if (const auto place = image_->place(at, bytes); options_.ring && place && bytes <= kMostInRing) {
+        // What does not work there is done again by a thread, which knows how to fail.
+        if (workers_.read(*place, to, u32(bytes), [this, work, done, bytes](i64 result) {
+                if (result == i64(bytes)) return done(BlockStatus::Ok);
+                submit(work, options_.on_read_error, done);
+            }))
+            return;
+    }
+    submit(work, options_.on_read_error, std::move(done));
 }
 
 void Disk::write(u64 sector, u32 count, const u8* from, Completion done) {

@@ -25,6 +25,7 @@ class Disk final : public BlockDevice {
         bool detect_zeroes = false; // write zeroes as such
         bool ignore_flush = false;  // cache=unsafe
         bool write_through = false; // each write ends with a flush
+        bool ring = true;           // reads by the ring, where there is one
         OnError on_read_error = OnError::Report, on_write_error = OnError::Report;
         std::function<void(const std::string&)> report; // one line for the user, on the delivering thread
         std::function<void()> stop;                     // for OnError::Stop

@@ -15,7 +15,7 @@ namespace {
 constexpr u32 kSector = 512;
 constexpr u64 kUsualDisk = 1032192; // sectors: 1024 cylinders, 16 heads, 63 sectors
 constexpr u32 kRoot16 = 512;        // entries of the root folder
-constexpr u8 kReadOnly = 1, kLabel = 8, kFolder = 0x10, kArchive = 0x20, kLong = 0x0f;
+constexpr u8 kReadOnly = 1, kFolder = 0x10, kArchive = 0x20, kLong = 0x0f;
 constexpr u8 kBootCode[] = {0xeb, 0xfe, 0x90}; // nothing to boot here
 
 template <class T> void put(std::vector<u8>& to, std::size_t at, T value) {

@@ -25,6 +25,7 @@ class HostFile final {
     HostFile& operator=(const HostFile&) = delete;
 
     const std::string& path() const { return path_; }
+    int descriptor() const { return fd_; }
     u64 bytes() const { return bytes_; } // grows with writes
     bool block_device() const { return block_device_; }
 

@@ -1,6 +1,7 @@
 #include "block/image.h"
 
 #include "block/host_file.h"
+#include "block/nbd_image.h"
 #include "block/qcow2.h"
 #include "block/raw_image.h"
 
@@ -94,7 +95,11 @@ std::string probe_format(const u8* head, std::size_t bytes) {
 }
 
 Result<std::unique_ptr<Image>> open_image(const std::string& path, const OpenOptions& options) {
-    return open_at(path, options, 0);
+    if (!parse_nbd(path)) return open_at(path, options, 0); // only the user names a server, no image does
+    if (!options.format.empty() && options.format != "raw")
+        return Error{"disk image '" + path + "': format " + options.format +
+                     " on a server is not built (expected raw)"};
+    return NbdImage::open(path, options.read_only);
 }
 
 Result<Image::Extent> Image::extent_of_chain(u64 at, u64 limit) {

@@ -5,8 +5,10 @@
 #include "base/block.h"
 #include "base/result.h"
 #include "base/types.h"
+#include "block/ring.h"
 
 #include <memory>
+#include <optional>
 #include <string>
 
 namespace dragoman::block {
@@ -45,6 +47,9 @@ class Image {
         u64 bytes = 0; // at least one, at most what was asked for
     };
     virtual Result<Extent> extent(u64 at, u64 limit) = 0;
+
+    // Where the bytes lie as read() would give them; nothing: nowhere in one piece.
+    virtual std::optional<Place> place(u64 /*at*/, u64 /*count*/) { return {}; }
 
     virtual Image* backing() const { return nullptr; }
     // Is the range zero or absent in this image and all below? For copying.

@@ -24,6 +24,12 @@ Outcome RawImage::flush() {
     return read_only_ ? Outcome{} : file_->sync();
 }
 
+std::optional<Place> RawImage::place(u64 at, u64 count) {
+    const u64 end = bytes();
+    if (at > end || count > end - at) return {};
+    return Place{file_->descriptor(), at};
+}
+
 Result<Image::Extent> RawImage::extent(u64 at, u64 limit) {
     if (file_->block_device()) return Extent{Content::Data, limit};
     const u64 data = file_->next_data(at);

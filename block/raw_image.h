@@ -22,6 +22,7 @@ class RawImage final : public Image {
     Outcome write_zeroes(u64 at, u64 count, bool unmap) override { return file_->zero(at, count, unmap); }
     Outcome resize(u64 new_bytes) override { return file_->resize(new_bytes); }
     Result<Extent> extent(u64 at, u64 limit) override;
+    std::optional<Place> place(u64 at, u64 count) override;
     HostFile& file() { return *file_; }
 
   private:

@@ -20,6 +20,12 @@ void Workers::run(std::function<void()> work, std::function<void()> done) {
     wanted_.notify_one();
 }
 
+bool Workers::read(Place place, u8* to, u32 bytes, std::function<void(i64)> done) {
+    if (!ring_ || !ring_->read(place, to, bytes, std::move(done))) return false;
+    if (ring_->ready()) notify_();
+    return true;
+}
+
 void Workers::loop() {
     std::unique_lock guard(lock_);
     for (;;) {
@@ -45,6 +51,7 @@ void Workers::loop() {
 }
 
 void Workers::deliver() {
+    if (ring_) ring_->deliver();
     for (;;) {
         std::deque<std::function<void()>> finished;
         {
@@ -60,6 +67,7 @@ void Workers::deliver() {
 }
 
 void Workers::drain() {
+    if (ring_) ring_->drain();
     std::unique_lock guard(lock_);
     idle_.wait(guard, [this] { return busy_ == 0 && waiting_.empty(); });
 }

@@ -1,11 +1,13 @@
-// Threads that wait for the host's storage, so that the guest's processor does not.
+// Threads and the kernel's ring wait for the host's storage, so that the guest's processor does not.
 #pragma once
 
 #include "base/types.h"
+#include "block/ring.h"
 
 #include <condition_variable>
 #include <deque>
 #include <functional>
+#include <memory>
 #include <mutex>
 #include <thread>
 #include <vector>
@@ -14,18 +16,22 @@ namespace dragoman::block {
 
 class Workers {
   public:
-    // `notify` is called on a worker's thread when there is something to deliver.
-    Workers(unsigned threads, std::function<void()> notify) : most_(threads), notify_(std::move(notify)) {}
+    // `notify` is called on any thread when there is something to deliver. `ring` may be null.
+    Workers(unsigned threads, std::function<void()> notify, std::unique_ptr<Ring> ring = nullptr)
+        : most_(threads), notify_(std::move(notify)), ring_(std::move(ring)) {}
     ~Workers();
     Workers(const Workers&) = delete;
     Workers& operator=(const Workers&) = delete;
 
     // Runs `work` on some thread; `done` is called by deliver() on the caller's.
     void run(std::function<void()> work, std::function<void()> done);
+    // A read without a thread; see Ring. False: run() it.
+    bool read(Place place, u8* to, u32 bytes, std::function<void(i64)> done);
     // Calls what is done, in the order in which the work ended.
     void deliver();
     // Is there anything that deliver() has not called yet? On the caller's thread.
-    bool under_way() const { return under_way_ != 0; }
+    bool under_way() const { return under_way_ != 0 || (ring_ && ring_->under_way()); }
+    Ring* ring() const { return ring_.get(); }
     // Waits until all work is done; deliver() still has to be called.
     void drain();
 
@@ -37,6 +43,7 @@ class Workers {
 
     const unsigned most_;
     std::function<void()> notify_;
+    std::unique_ptr<Ring> ring_;
     std::mutex lock_;
     std::condition_variable wanted_, idle_;
     std::deque<Job> waiting_;

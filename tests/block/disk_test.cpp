@@ -4,6 +4,7 @@
 #include "block/raw_image.h"
 #include "block_test_support.h"
 
+#include <atomic>
 #include <csignal>
 #include <future>
 #include <sys/resource.h>
@@ -258,6 +259,72 @@ TEST_F(DiskTest, ManyAtOnce) {
     EXPECT_EQ(back, data);
     EXPECT_EQ(status([&](auto done) { disk.flush(done); }), BlockStatus::Ok);
     expect_clean(static_cast<Qcow2Image&>(disk.image()));
+}
+
+class RingTest : public DiskTest {
+  protected:
+    void SetUp() override {
+        DiskTest::SetUp();
+        auto ring = Ring::open();
+        if (!ring) GTEST_SKIP() << "no io_uring here";
+        ringed = std::make_unique<Workers>(
+            3, [this] { ++notified; }, std::move(ring));
+    }
+    std::unique_ptr<Workers> ringed;
+    std::atomic<unsigned> notified{0};
+};
+
+TEST_F(RingTest, MoreReadsThanItHolds) {
+    const std::string name = file("raw", 300 * 4096);
+    std::ifstream in(name, std::ios::binary);
+    const std::vector<u8> wanted{std::istreambuf_iterator<char>(in), {}};
+    Disk disk(image(name), *ringed, {});
+    std::vector<u8> got(wanted.size());
+    unsigned done = 0;
+    for (u32 n = 0; n < 300; ++n)
+        disk.read(u64{n} * 8, 8, got.data() + n * 4096, [&](BlockStatus s) { done += s == BlockStatus::Ok; });
+    EXPECT_EQ(done, 0u) << "nothing ends before deliver()";
+    EXPECT_TRUE(ringed->under_way());
+    ringed->drain();
+    ringed->deliver();
+    EXPECT_EQ(done, 300u);
+    EXPECT_GT(notified, 0u);
+    EXPECT_FALSE(ringed->under_way());
+    EXPECT_EQ(got, wanted);
+}
+
+TEST_F(RingTest, WhatFailsThereIsReported) {
+    const std::string name = file("raw", 64 * 512);
+    Disk disk(image(name), *ringed, reporting());
+    fs::resize_file(name, 32 * 512);
+    std::vector<u8> got(64 * 512);
+    std::optional<BlockStatus> ended;
+    disk.read(0, 64, got.data(), [&](BlockStatus s) { ended = s; });
+    for (unsigned n = 0; n < 2 && !ended; ++n) {
+        ringed->drain();
+        ringed->deliver();
+    }
+    EXPECT_EQ(ended, BlockStatus::IoError);
+    ASSERT_EQ(reports.size(), 1u);
+    EXPECT_NE(reports[0].find(name), std::string::npos) << reports[0];
+}
+
+TEST_F(RingTest, WhatWasWrittenIsRead) {
+    const std::string name = file("raw", 64 * 512);
+    Disk disk(image(name), *ringed, {});
+    const std::vector<u8> news(4096, 0x77);
+    std::vector<u8> got(4096);
+    unsigned done = 0;
+    disk.write(3, 8, news.data(), [&](BlockStatus) {
+        ++done;
+        disk.read(3, 8, got.data(), [&](BlockStatus) { ++done; });
+    });
+    for (unsigned n = 0; n < 3 && done < 2; ++n) {
+        ringed->drain();
+        ringed->deliver();
+    }
+    EXPECT_EQ(done, 2u);
+    EXPECT_EQ(got, news);
 }
 
 } // namespace
