@@ -3,6 +3,7 @@
 #include "base/bits.h"
 #include "hw/core/dword_registers.h"
 #include "hw/e1000_registers.h"
+#include "hw/net_frame.h"
 
 #include <algorithm>
 #include <cstring>
@@ -232,13 +233,8 @@ void E1000::visit(StateVisitor& visitor) {
     visitor.field("legacy_checksum", state_.legacy_checksum);
     visitor.field("asserted", state_.asserted);
     visitor.field("quiet_until", state_.quiet_until);
-    std::array<u8, max_frame_bytes + 1> packet{}; // append() keeps no more
-    std::copy(packet_.begin(), packet_.end(), packet.begin());
-    u32 bytes = u32(packet_.size());
-    visitor.field("packet_bytes", bytes);
-    visitor.field("packet", packet);
+    visit_packet(visitor, packet_); // append() keeps no more
     if (!visitor.loading()) return;
-    packet_.assign(packet.begin(), packet.begin() + std::min<std::size_t>(bytes, packet.size()));
     for (const Mask& mask : kMasks)
         if (mask.offset != STATUS) word(mask.offset) &= mask.bits;
     more_to_send_.cancel();

@@ -44,6 +44,8 @@ Hpet::Hpet(Scheduler& scheduler, const std::array<IrqLine*, 24>& routes, IrqLine
             settle();
             fired(n);
         });
+    for (unsigned n = 0; n < timer_count; n++)
+        late_[n] = std::make_unique<LateTicks>(scheduler, [this, n] { return pulse(n); });
     Hpet::reset();
 }
 
@@ -58,6 +60,8 @@ void Hpet::reset() {
     fresh.routes_high = s_.routes_high;
     for (Comparator& timer : fresh.timers)
         timer.value = ~u64{0};
+    for (auto& late : late_)
+        late->forget();
     s_ = fresh;
     take_time();
     arm_all();
@@ -67,6 +71,9 @@ void Hpet::reset() {
 void Hpet::visit(StateVisitor& visitor) {
     if (!visitor.loading()) settle();
     visitor.field("hpet", s_);
+    constexpr const char* names[timer_count] = {"hpet_late0", "hpet_late1", "hpet_late2"};
+    for (unsigned n = 0; n < timer_count; n++)
+        late_[n]->visit(visitor, names[n]);
     if (!visitor.loading()) return;
     take_time();
     arm_all();
@@ -122,12 +129,15 @@ void Hpet::write_register(u64 offset, u64 value, u64 lanes) {
 
 void Hpet::write_config(u64 value) {
     const u64 count = counter();
+    for (auto& late : late_)
+        late->forget();
     s_.config = value & 3;
     s_.counter = running() ? count - ticks_ : count;
 }
 
 void Hpet::write_timer(unsigned n, u64 reg, u64 value, u64 lanes) {
     Comparator& timer = s_.timers[n];
+    late_[n]->forget();
     if (reg == 0x00) {
         const u64 wanted = (timer.config & ~lanes) | (value & lanes);
         u64 route = bits(wanted, 13, 9);
@@ -167,18 +177,25 @@ void Hpet::settle() {
 void Hpet::fired(unsigned n) {
     Comparator& timer = s_.timers[n];
     const u64 mask = width_mask(timer.config);
-    if ((timer.config & kPeriodic) && (timer.period & mask)) {
-        const u64 late = (counter() - timer.value) & mask;
-        timer.value = (timer.value + (late / (timer.period & mask) + 1) * timer.period) & mask;
+    if (const u64 period = timer.period & mask; (timer.config & kPeriodic) && period) {
+        const u64 missed = ((counter() - timer.value) & mask) / period;
+        timer.value = (timer.value + (missed + 1) * period) & mask;
+        if ((timer.config & (kEnable | kLevel)) == kEnable && period < Scheduler::never / tick_ns)
+            late_[n]->add(missed, period * tick_ns);
     }
     if (timer.config & kLevel) {
         s_.status |= u64{1} << n;
         drive();
     } else if (timer.config & kEnable) {
-        if (IrqLine* line = line_of(n)) line->pulse();
-        drive();
+        pulse(n);
     }
     arm(n);
+}
+
+bool Hpet::pulse(unsigned n) {
+    if (IrqLine* line = line_of(n)) line->pulse();
+    drive();
+    return true;
 }
 
 void Hpet::arm(unsigned n) {

@@ -4,6 +4,7 @@
 
 #include "base/io.h"
 #include "hw/core/irq.h"
+#include "hw/core/late_ticks.h"
 #include "hw/core/scheduler.h"
 #include "hw/core/state.h"
 
@@ -60,6 +61,7 @@ class Hpet final : public Device, public IoHandler {
     void write_config(u64 value);
     void write_timer(unsigned n, u64 reg, u64 value, u64 lanes);
     void fired(unsigned n);
+    bool pulse(unsigned n);
     void settle();
     void take_time() { ticks_ = scheduler_.now() / tick_ns; }
     void arm(unsigned n);
@@ -76,6 +78,7 @@ class Hpet final : public Device, public IoHandler {
     // between, a match could fall between looking and arming, and be lost.
     u64 ticks_ = 0;
     std::array<std::unique_ptr<Timer>, timer_count> timers_;
+    std::array<std::unique_ptr<LateTicks>, timer_count> late_;
     FunctionLine pit_in_, rtc_in_;
 };
 

@@ -1,6 +1,7 @@
 #include "hw/net_frame.h"
 
 #include <algorithm>
+#include <array>
 #include <zlib.h>
 
 namespace dragoman::hw {
@@ -19,6 +20,16 @@ void append_fcs(std::vector<u8>& frame, std::size_t start) {
     const auto sum = u32(crc32_z(0, frame.data() + start, frame.size() - start));
     for (unsigned i = 0; i < kFcs; ++i)
         frame.push_back(u8(sum >> (8 * i)));
+}
+
+void visit_packet(StateVisitor& visitor, std::vector<u8>& packet) {
+    std::array<u8, max_frame_bytes + 1> kept{};
+    u32 bytes = u32(std::min(packet.size(), kept.size()));
+    std::copy_n(packet.begin(), bytes, kept.begin());
+    visitor.field("packet_bytes", bytes);
+    visitor.field("packet", kept);
+    if (visitor.loading())
+        packet.assign(kept.begin(), kept.begin() + std::min<std::size_t>(bytes, kept.size()));
 }
 
 u16 get_be16(std::span<const u8> frame, std::size_t at) {

@@ -4,6 +4,7 @@
 
 #include "base/types.h"
 #include "hw/core/net.h"
+#include "hw/core/state.h"
 
 #include <functional>
 #include <optional>
@@ -19,6 +20,10 @@ u16 internet_sum(std::span<const u8> bytes, u32 initial = 0);
 constexpr std::size_t kFcs = 4; // bytes of the frame check sequence (IEEE 802.3, 3.2.9)
 // Puts the check sequence of frame[start..] behind it, as the wire carried it: low byte first.
 void append_fcs(std::vector<u8>& frame, std::size_t start = 0);
+
+// Saves or loads a packet that a driver is handing over piece by piece: at most one byte more than a frame
+// may have, which is how a card knows it for too long.
+void visit_packet(StateVisitor& visitor, std::vector<u8>& packet);
 
 u16 get_be16(std::span<const u8> frame, std::size_t at);
 u32 get_be32(std::span<const u8> frame, std::size_t at);

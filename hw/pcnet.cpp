@@ -1,6 +1,7 @@
 #include "hw/pcnet.h"
 
 #include "base/bits.h"
+#include "hw/net_frame.h"
 
 #include <algorithm>
 #include <numeric>
@@ -366,13 +367,8 @@ void Pcnet::visit(StateVisitor& visitor) {
     visitor.field("started", state_.started);
     visitor.field("demanded", state_.demanded);
     visitor.field("add_fcs", state_.add_fcs);
-    std::array<u8, max_frame_bytes + 1> packet{}; // transmit() keeps no more
-    std::copy(packet_.begin(), packet_.end(), packet.begin());
-    u32 bytes = u32(packet_.size());
-    visitor.field("packet_bytes", bytes);
-    visitor.field("packet", packet);
+    visit_packet(visitor, packet_); // transmit() keeps no more
     if (!visitor.loading()) return;
-    packet_.assign(packet.begin(), packet.begin() + std::min<std::size_t>(bytes, packet.size()));
     state_.rap &= 0xff;
     poll_tx_.cancel();
     poll_rx_.cancel();

@@ -35,9 +35,17 @@ Pit8254::Pit8254(Scheduler& scheduler, IrqLine& irq0)
     : scheduler_(scheduler), irq0_(irq0),
       ports_([this](u32 o) { return read(o); }, [this](u32 o, u8 v) { write(o, v); }),
       control_b_port_([this](u32) { return read_control_b(); }, [this](u32, u8 v) { write_control_b(v); }),
-      timer_(scheduler, [this] {
+      timer_(scheduler,
+             [this] {
+                 follow_out0(now());
+                 rearm(followed_);
+             }),
+      late_(scheduler, [this] {
           follow_out0(now());
-          rearm(followed_);
+          if (!irq_level_) return false; // one would not stay high until it is taken
+          set_irq(false);
+          set_irq(true);
+          return true;
       }) {
     reset();
 }
@@ -51,6 +59,7 @@ void Pit8254::reset() {
     counters_ = {};
     control_b_ = 0;
     counters_[2].set_gate(false, now());
+    late_.forget();
     followed_ = now();
     set_irq(false);
     rearm(followed_);
@@ -64,6 +73,7 @@ void Pit8254::visit(StateVisitor& visitor) {
     bool level = irq_level_;
     visitor.field("irq_level", level);
     visitor.field("followed", followed_);
+    late_.visit(visitor, "late");
     if (!visitor.loading()) return;
     set_irq(level);
     rearm(followed_);
@@ -81,8 +91,14 @@ void Pit8254::set_irq(bool level) {
 void Pit8254::follow_out0(i64 to) {
     PitCounter& counter = counters_[0];
     // When the host was late by many periods, the edges in between would only meet a request that is already
-    // latched: one is enough, and a count of 2 must not keep us here.
+    // latched: one now, the others later. A count of 2 must not keep us here.
     constexpr unsigned most_events = 8;
+    if (const i64 cycles = counter.cycles(followed_, to); cycles > 1) {
+        late_.add(u64(cycles - 1), time_of(counter.cycle()));
+        set_irq(false);
+        set_irq(true);
+        followed_ = to;
+    }
     for (unsigned i = 0; i < most_events; i++) {
         const i64 event = counter.next_event(followed_);
         if (event > to) break;
@@ -117,6 +133,7 @@ void Pit8254::write(u32 offset, u8 value) {
     const i64 at = now();
     follow_out0(at);
     const unsigned select = value >> 6;
+    if (offset == 0 || (offset == 3 && select == 0 && (value & 0x30))) late_.forget();
     if (offset != 3) {
         counters_[offset].write_count(value, at);
     } else if (select == kReadBack) {

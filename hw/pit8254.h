@@ -3,6 +3,7 @@
 #pragma once
 
 #include "hw/core/irq.h"
+#include "hw/core/late_ticks.h"
 #include "hw/core/port_range.h"
 #include "hw/core/scheduler.h"
 #include "hw/core/state.h"
@@ -31,6 +32,9 @@ class PitCounter {
     // loaded.
     bool out(i64 now) const;
     i64 next_event(i64 now) const;
+    // Of a periodic mode: so many cycles end in (from, to], and how long each is, in pulses.
+    i64 cycles(i64 from, i64 to) const;
+    i64 cycle() const { return count_; }
 
     void visit(StateVisitor& visitor, const char* prefix);
 
@@ -112,6 +116,7 @@ class Pit8254 final : public Device {
     std::array<PitCounter, 3> counters_;
     u8 control_b_ = 0;
     bool irq_level_ = false;
+    LateTicks late_;
     i64 followed_ = 0; // OUT0 has been carried to the line up to here
 };
 

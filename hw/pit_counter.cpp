@@ -175,6 +175,13 @@ i64 PitCounter::next_edge(i64 now) const {
     }
 }
 
+i64 PitCounter::cycles(i64 from, i64 to) const {
+    if ((mode() != 2 && mode() != 3) || !loaded_ || stopped_ || count_ < 2 || reload_at_ != never ||
+        from < origin_)
+        return 0;
+    return (to - origin_) / i64(count_) - (from - origin_) / i64(count_);
+}
+
 i64 PitCounter::next_event(i64 now) const {
     return std::min(next_edge(now), reload_at_);
 }

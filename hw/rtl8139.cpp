@@ -179,8 +179,7 @@ void Rtl8139::update_interrupt() {
 // --- registers
 
 void Rtl8139::refresh() {
-    const bool empty = ring_free() == ring_bytes();
-    put(CR, 1, (get(CR, 1) & ~u32{kBufferEmpty}) | (empty ? kBufferEmpty : 0u));
+    put(CR, 1, (get(CR, 1) & ~u32{kBufferEmpty}) | (ring_empty() ? kBufferEmpty : 0u));
     put(MSR, 1, link_ ? 0 : 4);
     put(BMSR, 2, link_ ? 0x782d : 0x7809);
     put(ANLPAR, 2, link_ ? 0x45e1 : 0);
@@ -229,7 +228,9 @@ void Rtl8139::Registers::write(u64 offset, unsigned size, u64 value) {
     owner_.written(first, size, before);
 }
 
-// What the registers do that were written.
+// What the registers do that were written. A driver that leaves packets in the ring after it acknowledged
+// ROK (it takes some number at a time) counts on the next one to announce them. A wire brings it soon; a peer
+// that answers at once has sent all it may. So ROK stays up while the ring holds something.
 void Rtl8139::written(unsigned first, unsigned size, u8 command_before) {
     const auto touched = [&](unsigned offset, unsigned bytes) {
         return first < offset + bytes && offset < first + size;
@@ -241,6 +242,7 @@ void Rtl8139::written(unsigned first, unsigned size, u8 command_before) {
             put(CBR, 2, 0);
         }
     }
+    if (touched(ISR, 2) && (get(CR, 1) & kRxEnable) && !ring_empty()) raise(kRxOk);
     if (touched(IMR, 4)) update_interrupt();
     if (touched(R9346CR, 1)) write_9346(u8(get(R9346CR, 1)));
     if (touched(MPC, 4)) put(MPC, 4, 0);
@@ -299,6 +301,10 @@ u32 Rtl8139::ring_bytes() const {
 u32 Rtl8139::ring_free() const {
     const u32 size = ring_bytes(), read = (get(CAPR, 2) + 16) % size, write = get(CBR, 2) % size;
     return read == write ? size : (read - write + size) % size;
+}
+
+bool Rtl8139::ring_empty() const {
+    return ring_free() == ring_bytes();
 }
 
 bool Rtl8139::can_receive() {

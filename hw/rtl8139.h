@@ -54,6 +54,7 @@ class Rtl8139 final : public PciFunction, private NetReceiver {
 
     u32 ring_bytes() const;
     u32 ring_free() const;
+    bool ring_empty() const;
     bool wanted(std::span<const u8> frame, u16& status) const;
     void store(u32 offset, std::span<const u8> bytes);
 

@@ -10,8 +10,13 @@ namespace dragoman::hw {
 
 namespace {
 
-constexpr unsigned kReceive = 0, kTransmit = 1, kControl = 2;
-constexpr u16 kSizes[] = {256, 256, 64};
+constexpr std::size_t kMostQueues = 2 * VirtioNet::max_pairs;
+constexpr auto kSizes = [] {
+    std::array<u16, kMostQueues + 1> sizes{};
+    sizes.fill(256);
+    sizes.back() = 64; // of the control queue
+    return sizes;
+}();
 constexpr VirtioDevice::Identity kIdentity{"virtio-net-pci", 1, 0x1000, 0x020000};
 constexpr u64 kFeatures = u64{1} << kVirtioNetCsum | u64{1} << kVirtioNetMac | u64{1} << kVirtioNetTso4 |
                           u64{1} << kVirtioNetTso6 | u64{1} << kVirtioNetEcn | u64{1} << kVirtioNetMrgRxbuf |
@@ -31,10 +36,12 @@ constexpr u16 kLinkUp = 1;
 
 } // namespace
 
-VirtioNet::VirtioNet(const MacAddress& mac, NetBackend* backend, Log& log)
-    : VirtioDevice(kIdentity, kFeatures, kSizes, log), permanent_mac_(mac), mac_(mac), backend_(backend) {
+VirtioNet::VirtioNet(const MacAddress& mac, NetBackend* backend, Log& log, unsigned pairs)
+    : VirtioDevice(kIdentity, kFeatures | u64{pairs > 1} << kVirtioNetMq,
+                   std::span(kSizes).last(2 * std::clamp(pairs, 1u, max_pairs) + 1), log),
+      permanent_mac_(mac), mac_(mac), backend_(backend), max_pairs_(std::clamp(pairs, 1u, max_pairs)) {
     std::copy(mac.begin(), mac.end(), config_.begin());
-    config_[8] = 1; // max_virtqueue_pairs
+    config_[8] = u8(max_pairs_); // max_virtqueue_pairs
     if (backend_) backend_->attach(*this);
     config_[6] = backend_ && backend_->link() ? kLinkUp : 0;
 }
@@ -52,6 +59,8 @@ void VirtioNet::device_reset() {
     filter_ = {};
     addresses_.clear();
     vlans_.reset();
+    active_pairs_ = 1;
+    flows_.clear();
 }
 
 void VirtioNet::driver_ready() {
@@ -70,7 +79,17 @@ std::size_t VirtioNet::header_bytes() const {
 // --- receiving
 
 bool VirtioNet::can_receive() {
-    return driver_ok() && !queues()[kReceive].empty();
+    for (unsigned pair = 0; driver_ok() && pair < active_pairs_; ++pair)
+        if (!queues()[2 * pair].empty()) return true;
+    return false;
+}
+
+// The one of the frame's conversation, or while there are no buffers in it the next one; null: none has any.
+VirtQueue* VirtioNet::receive_queue(std::span<const u8> frame) {
+    const unsigned first = active_pairs_ > 1 ? flows_.pair_for(frame, active_pairs_) : 0;
+    for (unsigned n = 0; n < active_pairs_; ++n)
+        if (VirtQueue& queue = queues()[2 * ((first + n) % active_pairs_)]; !queue.empty()) return &queue;
+    return nullptr;
 }
 
 bool VirtioNet::wanted(std::span<const u8> frame) const {
@@ -94,7 +113,9 @@ void VirtioNet::receive(std::span<const u8> frame) {
     std::vector<u8> bytes(header_bytes());
     bytes.insert(bytes.end(), frame.begin(), frame.end());
 
-    VirtQueue& queue = queues()[kReceive];
+    VirtQueue* const found = receive_queue(frame);
+    if (!found) return;
+    VirtQueue& queue = *found;
     std::vector<VirtioChain> chains;
     u64 space = 0;
     while (space < bytes.size() && chains.size() < queue.size()) {
@@ -127,13 +148,16 @@ void VirtioNet::receive(std::span<const u8> frame) {
 // --- sending
 
 void VirtioNet::queue_notified(unsigned queue) {
-    if (queue == kReceive && backend_) backend_->room();
-    if (queue == kTransmit) transmit();
-    if (queue == kControl) control();
+    if (queue == control_queue()) return control();
+    if (queue > control_queue()) return; // of a pair that the driver does not know
+    if (queue % 2)
+        transmit(queue / 2);
+    else if (backend_)
+        backend_->room();
 }
 
-void VirtioNet::transmit() {
-    VirtQueue& queue = queues()[kTransmit];
+void VirtioNet::transmit(unsigned pair) {
+    VirtQueue& queue = queues()[2 * pair + 1];
     std::vector<u8> bytes;
     for (unsigned left = queue.size(); left; --left) {
         const auto chain = queue.pop();
@@ -142,7 +166,7 @@ void VirtioNet::transmit() {
         if (count >= header && count - header <= max_frame_bytes) {
             bytes.resize(count);
             if (!chain->out.read(*memory(), 0, bytes.data(), count)) return fail("a frame outside memory");
-            transmit_frame(std::span(bytes).first(header), std::span(bytes).subspan(header));
+            transmit_frame(pair, std::span(bytes).first(header), std::span(bytes).subspan(header));
         } else {
             log_.print(LogItem::GuestError, "virtio-net: a frame of %llu bytes\n",
                        static_cast<unsigned long long>(count));
@@ -152,10 +176,11 @@ void VirtioNet::transmit() {
     interrupt(queue);
 }
 
-void VirtioNet::transmit_frame(std::span<const u8> bytes, std::span<u8> frame) {
+void VirtioNet::transmit_frame(unsigned pair, std::span<const u8> bytes, std::span<u8> frame) {
     Header header{};
     std::memcpy(&header, bytes.data(), bytes.size());
     if (!backend_ || frame.size() < 14) return;
+    if (pairs() > 1) flows_.sent(frame, pair);
     bool ok = true;
     if (const u8 gso = header.gso_type & u8(~kGsoEcn); gso != kGsoNone) {
         ok = (gso == kGsoTcp4 || gso == kGsoTcp6) &&
@@ -172,7 +197,7 @@ void VirtioNet::transmit_frame(std::span<const u8> bytes, std::span<u8> frame) {
 // --- the control queue, 5.1.6.5
 
 void VirtioNet::control() {
-    VirtQueue& queue = queues()[kControl];
+    VirtQueue& queue = queues()[control_queue()];
     for (unsigned left = queue.size(); left; --left) {
         const auto chain = queue.pop();
         if (!chain) break;
@@ -189,7 +214,7 @@ void VirtioNet::control() {
 }
 
 bool VirtioNet::command(u8 group, u8 what, std::span<const u8> data) {
-    enum : u8 { kRx = 0, kMac = 1, kVlan = 2 };
+    enum : u8 { kRx = 0, kMac = 1, kVlan = 2, kMq = 4 };
     if (group == kRx) {
         bool Filter::*const switches[] = {&Filter::promiscuous, &Filter::all_multicast,
                                           &Filter::all_unicast, &Filter::no_multicast,
@@ -210,6 +235,13 @@ bool VirtioNet::command(u8 group, u8 what, std::span<const u8> data) {
         const unsigned id = data[0] | data[1] << 8;
         if (id >= vlans_.size()) return false;
         vlans_[id] = what == 0;
+        return true;
+    }
+    if (group == kMq && what == 0) { // VQ_PAIRS_SET
+        if (data.size() < 2 || !accepted(kVirtioNetMq)) return false;
+        const u16 wanted = u16(data[0] | data[1] << 8);
+        if (wanted < 1 || wanted > max_pairs_) return false;
+        active_pairs_ = wanted;
         return true;
     }
     return false;
@@ -240,6 +272,8 @@ void VirtioNet::visit(StateVisitor& visitor) {
     VirtioDevice::visit(visitor);
     visitor.field("mac", mac_);
     visitor.field("config", config_);
+    visitor.field("active_pairs", active_pairs_);
+    flows_.visit(visitor);
     bool* const switches[] = {&filter_.promiscuous,      &filter_.all_multicast,     &filter_.all_unicast,
                               &filter_.no_multicast,     &filter_.no_unicast,        &filter_.no_broadcast,
                               &filter_.unicast_overflow, &filter_.multicast_overflow};
@@ -260,6 +294,7 @@ void VirtioNet::visit(StateVisitor& visitor) {
         words[id / 64] |= u64{vlans_[id]} << id % 64;
     visitor.field("vlans", words);
     if (!visitor.loading()) return;
+    active_pairs_ = std::clamp<u16>(active_pairs_, 1, u16(pairs()));
     addresses_.assign(table.begin(), table.begin() + std::min<std::size_t>(count, table.size()));
     for (std::size_t id = 0; id < vlans_.size(); ++id)
         vlans_[id] = bit(words[id / 64], id % 64);

@@ -1,8 +1,9 @@
-// The virtio network card (Virtual I/O Device 1.1, 5.1): one pair of queues and a control queue. The back-end
+// The virtio network card (Virtual I/O Device 1.1, 5.1): pairs of queues and a control queue. The back-end
 // carries plain frames, so checksums and segmentation that the driver leaves to the card are done here.
 #pragma once
 
 #include "hw/core/net.h"
+#include "hw/net_flow.h"
 #include "hw/virtio_device.h"
 
 #include <bitset>
@@ -23,14 +24,17 @@ enum VirtioNetFeature : unsigned {
     kVirtioNetCtrlRx = 18,
     kVirtioNetCtrlVlan = 19,
     kVirtioNetCtrlRxExtra = 20,
+    kVirtioNetMq = 22, // more than one pair of queues
     kVirtioNetCtrlMac = 23,
 };
 
 class VirtioNet final : public VirtioDevice, private NetReceiver {
   public:
-    static constexpr unsigned default_vectors = 4;
-    // `backend` (may be null: no cable) and `log` are borrowed.
-    VirtioNet(const MacAddress& mac, NetBackend* backend, Log& log);
+    static constexpr unsigned max_pairs = 16;
+    static constexpr unsigned default_vectors(unsigned pairs) { return 2 * pairs + 2; }
+    // `backend` (may be null: no cable) and `log` are borrowed. Of the `pairs` of queues that there are, a
+    // driver uses one until it asks for more.
+    VirtioNet(const MacAddress& mac, NetBackend* backend, Log& log, unsigned pairs = 1);
 
     const MacAddress& mac() const { return mac_; }
     std::span<const u8> config() override { return config_; }
@@ -50,8 +54,12 @@ class VirtioNet final : public VirtioDevice, private NetReceiver {
 
     std::size_t header_bytes() const; // of struct virtio_net_hdr
     bool wanted(std::span<const u8> frame) const;
-    void transmit();
-    void transmit_frame(std::span<const u8> header, std::span<u8> frame);
+    // Receive queues are even, transmit queues odd; behind those of all pairs is the control queue (5.1.2).
+    unsigned pairs() const { return accepted(kVirtioNetMq) ? max_pairs_ : 1; }
+    unsigned control_queue() const { return 2 * pairs(); }
+    VirtQueue* receive_queue(std::span<const u8> frame);
+    void transmit(unsigned pair);
+    void transmit_frame(unsigned pair, std::span<const u8> header, std::span<u8> frame);
     void control();
     bool command(u8 group, u8 what, std::span<const u8> data);
     bool set_filter_table(std::span<const u8> data);
@@ -64,6 +72,9 @@ class VirtioNet final : public VirtioDevice, private NetReceiver {
     };
     MacAddress permanent_mac_, mac_;
     NetBackend* backend_;
+    unsigned max_pairs_;
+    u16 active_pairs_ = 1; // that receive
+    FlowTable flows_;
     std::array<u8, 12> config_{};
     Filter filter_;
     std::vector<MacAddress> addresses_; // of the filter table

@@ -14,7 +14,7 @@ namespace {
 
 using namespace e1000;
 
-struct Card {
+struct Card : CardBench {
     static constexpr u64 kRegisters = 0xfebc0000, kTx = 0x1000, kRx = 0x2000, kBuffers = 0x10000;
     static constexpr u32 kRing = 16;
 
@@ -63,12 +63,6 @@ struct Card {
         return frame;
     }
 
-    Bench bench;
-    FakeMemoryMap map;
-    FakeDma dma{1 * MiB};
-    RecordingLine line;
-    QuietLog log;
-    FakeNet net;
     E1000 e1000;
     u32 tail = 0;
 };

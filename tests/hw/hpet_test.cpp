@@ -145,6 +145,35 @@ TEST_F(HpetTest, PeriodicCatchesUpInOneStep) {
     scheduler.run_due();
     EXPECT_EQ(lines[18].rises, 1u);
     EXPECT_EQ(get(comp(0)), 102000u);
+    run_for(1000000);
+    EXPECT_EQ(lines[18].rises, 51u) << "20 us: too fast to be owed";
+}
+
+// Linux waits 160 ms and wants five ticks of 4 ms: a host that gives the processor a little time now and
+// then.
+TEST_F(HpetTest, TicksThatFellWhileTheHostWasAwayFollow) {
+    put(conf(0), 18 << 9 | 4 | 8 | 0x40);
+    put(comp(0), 400000);
+    put(0x10, 1);
+    run_to(4000000);
+    EXPECT_EQ(lines[18].rises, 1u);
+    clock.set(102000000); // 24 more are due
+    scheduler.run_due();
+    EXPECT_EQ(lines[18].rises, 2u) << "never two at once";
+    for (unsigned n = 3; n <= 5; ++n) {
+        run_for(500000);
+        EXPECT_EQ(lines[18].rises, n) << "an eighth of the period apart";
+    }
+    run_to(200000000);
+    EXPECT_EQ(lines[18].rises, 50u) << "none is lost, none is too many";
+    run_to(220000000);
+    EXPECT_EQ(lines[18].rises, 55u);
+    clock.set(320000000);
+    scheduler.run_due();
+    put(comp(0), 400000); // programmed anew: nothing is owed
+    const unsigned before = lines[18].rises;
+    run_for(3000000);
+    EXPECT_EQ(lines[18].rises, before);
 }
 
 TEST_F(HpetTest, TooFastPeriodDoesNotHang) {

@@ -1,7 +1,9 @@
 // A cable's other end that remembers, and frames to send.
 #pragma once
 
+#include "chip_test_support.h"
 #include "hw/core/net.h"
+#include "memory_test_support.h"
 
 #include <algorithm>
 #include <vector>
@@ -27,6 +29,16 @@ class FakeNet final : public NetBackend {
     std::vector<Frame> sent;
     unsigned rooms = 0;
     bool up = true;
+};
+
+// What a card is plugged into.
+struct CardBench {
+    Bench bench;
+    FakeMemoryMap map;
+    FakeDma dma{1 * MiB};
+    RecordingLine line;
+    QuietLog log;
+    FakeNet net;
 };
 
 inline constexpr MacAddress kMac = {0x52, 0x54, 0x00, 0x12, 0x34, 0x56}, kPeer = {0x52, 0x55, 10, 0, 2, 2},

@@ -14,7 +14,7 @@ namespace {
 
 using namespace pcnet;
 
-struct Card {
+struct Card : CardBench {
     static constexpr u16 kPorts = 0xc000;
     static constexpr u32 kBlock = 0x1000, kRx = 0x2000, kTx = 0x3000, kBuffers = 0x10000,
                          kTxBuffers = 0x40000, kBufferBytes = 1536;
@@ -114,12 +114,6 @@ struct Card {
         return frame;
     }
 
-    Bench bench;
-    FakeMemoryMap map;
-    FakeDma dma{1 * MiB};
-    RecordingLine line;
-    QuietLog log;
-    FakeNet net;
     Pcnet card;
     unsigned style, rx = 0, tx = 0;
     bool dword;

@@ -319,6 +319,32 @@ TEST_F(PitTest, LateHostStillGetsAnEdge) {
     EXPECT_GT(bench.scheduler.next_deadline(), bench.clock.now()) << "no backlog is left";
 }
 
+TEST_F(PitTest, TicksThatFellWhileTheHostWasAwayFollow) {
+    for (const unsigned mode : {2u, 3u}) {
+        program(0, mode, 4773); // 4 ms
+        step(1);
+        const unsigned before = irq0.rises;
+        step(4773);
+        EXPECT_EQ(irq0.rises - before, 1u);
+        pulse_ += 24 * 4773;
+        bench.clock.set(Pit8254::time_of(pulse_));
+        bench.scheduler.run_due();
+        EXPECT_EQ(irq0.rises - before, 2u) << "never two at once";
+        step(2 * 4773);
+        EXPECT_GT(irq0.rises - before, 4u + 5u) << "faster than the period";
+        EXPECT_LT(irq0.rises - before, 4u + 20u);
+        step(73 * 4773);
+        EXPECT_EQ(irq0.rises - before, 100u) << "none is lost, none is too many";
+        pulse_ += 24 * 4773;
+        bench.clock.set(Pit8254::time_of(pulse_));
+        bench.scheduler.run_due();
+        program(0, mode, 4773);
+        const unsigned then = irq0.rises;
+        step(4000);
+        EXPECT_LE(irq0.rises - then, 0u) << "programmed anew: nothing is owed";
+    }
+}
+
 TEST_F(PitTest, CountOfOneMakesNoStorm) {
     for (unsigned mode : {2u, 3u}) {
         program(0, mode, 1);

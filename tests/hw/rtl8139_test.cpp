@@ -11,7 +11,7 @@
 namespace dragoman::hw::test {
 namespace {
 
-struct Rtl {
+struct Rtl : CardBench {
     static constexpr u16 kPorts = 0xc000;
     static constexpr u32 kRing = 0x10000, kBuffers = 0x40000;
 
@@ -50,12 +50,6 @@ struct Rtl {
         frame.resize(bytes - 4);
         return frame;
     }
-    Bench bench;
-    FakeMemoryMap map;
-    FakeDma dma{1 * MiB};
-    RecordingLine line;
-    QuietLog log;
-    FakeNet net;
     Rtl8139 card;
     u32 at = 0, status = 0;
     bool wrap = false;
@@ -135,6 +129,21 @@ TEST(Rtl8139, Receives) {
     EXPECT_EQ(t.take(), b);
     EXPECT_EQ(t.status >> 13, 1u) << "broadcast";
     EXPECT_TRUE(t.take().empty()) << "somebody else's";
+}
+
+// Linux takes 64 packets at a time, acknowledges after each, and goes on only if ROK is set.
+TEST(Rtl8139, AnnouncesWhatIsLeftInTheRing) {
+    Rtl t;
+    t.start();
+    t.net.deliver(ethernet(kMac, 0x0800, 60)), t.net.deliver(ethernet(kMac, 0x0800, 60));
+    t.take();
+    t.set(0x3e, 2, 1);
+    EXPECT_EQ(t.get(0x3e, 2), 1u) << "one is left";
+    EXPECT_TRUE(t.line.level);
+    t.take();
+    t.set(0x3e, 2, 1);
+    EXPECT_EQ(t.get(0x3e, 2), 0u);
+    EXPECT_FALSE(t.line.level);
 }
 
 TEST(Rtl8139, TheRingGoesRound) {

@@ -19,18 +19,19 @@ constexpr u64 kControlBits = feature(kVirtioNetCtrlVq) | feature(kVirtioNetCtrlR
                              feature(kVirtioNetCtrlMac);
 
 struct Net {
-    explicit Net(u64 features = feature(kVirtioNetMac), bool modern = true)
-        : bench(std::make_unique<VirtioNet>(kMac, &net, log), {.vectors = 0}), driver(bench, modern),
-          header_bytes(modern || (features & feature(kVirtioNetMrgRxbuf)) ? 12 : 10) {
+    explicit Net(u64 features = feature(kVirtioNetMac), bool modern = true, unsigned pairs = 1)
+        : bench(std::make_unique<VirtioNet>(kMac, &net, log, pairs), {.vectors = 0}), driver(bench, modern),
+          header_bytes(modern || (features & feature(kVirtioNetMrgRxbuf)) ? 12 : 10),
+          control(features & feature(kVirtioNetMq) ? 2 * pairs : 2) {
         EXPECT_TRUE(driver.start(features));
     }
     // Offers `count` receive buffers, header and frame in one.
-    void offer(unsigned count, u32 bytes = 1526) {
+    void offer(unsigned count, u32 bytes = 1526, unsigned pair = 0) {
         for (unsigned n = 0; n < count; ++n) {
             buffers.push_back(driver.allocate(bytes));
-            driver.offer(0, {{buffers.back(), bytes, true}});
+            driver.offer(2 * pair, {{buffers.back(), bytes, true}});
         }
-        driver.ring(0);
+        driver.ring(2 * pair);
     }
     Frame received() {
         const auto used = driver.take_used(0);
@@ -42,21 +43,22 @@ struct Net {
         if (all.empty()) return all;
         return Frame(all.begin() + long(header_bytes), all.end());
     }
-    void send(const Frame& frame, std::vector<u8> header = {}) {
+    void send(const Frame& frame, std::vector<u8> header = {}, unsigned pair = 0) {
         header.resize(header_bytes);
-        driver.offer(1, {{driver.place(header), u32(header.size()), false},
-                         {driver.place(frame), u32(frame.size()), false}});
-        driver.ring(1);
-        EXPECT_TRUE(driver.take_used(1));
+        const unsigned queue = 2 * pair + 1;
+        driver.offer(queue, {{driver.place(header), u32(header.size()), false},
+                             {driver.place(frame), u32(frame.size()), false}});
+        driver.ring(queue);
+        EXPECT_TRUE(driver.take_used(queue));
     }
     // A control command's answer.
     u8 command(u8 group, u8 what, const std::vector<u8>& data) {
         const u64 answer = driver.place({0xee});
-        driver.offer(2, {{driver.place({group, what}), 2, false},
-                         {driver.place(data), u32(data.size()), false},
-                         {answer, 1, true}});
-        driver.ring(2);
-        EXPECT_TRUE(driver.take_used(2));
+        driver.offer(control, {{driver.place({group, what}), 2, false},
+                               {driver.place(data), u32(data.size()), false},
+                               {answer, 1, true}});
+        driver.ring(control);
+        EXPECT_TRUE(driver.take_used(control));
         return driver.fetch(answer, 1)[0];
     }
     bool arrives(const Frame& frame) {
@@ -75,6 +77,7 @@ struct Net {
     VirtioBench bench;
     VirtioDriver driver;
     std::size_t header_bytes;
+    unsigned control; // number of that queue
     std::vector<u64> buffers;
     std::size_t next = 0;
     MacAddress mac_in_use = kMac;
@@ -192,6 +195,87 @@ TEST(VirtioNet, CommandsThatAreWrong) {
     EXPECT_TRUE(t.driver.status() & 0x40);
 }
 
+constexpr u64 kMqBits = kControlBits | feature(kVirtioNetMq);
+constexpr u8 kMqClass = 4;
+
+// Of a conversation with port 80 of another machine.
+Frame conversation(u16 port, bool sent) {
+    Frame frame = tcp4(20);
+    put_be16(frame, 34, port);
+    put_be16(frame, 36, 80);
+    if (sent) return frame;
+    std::swap_ranges(frame.begin() + 26, frame.begin() + 30, frame.begin() + 30);
+    std::swap_ranges(frame.begin() + 34, frame.begin() + 36, frame.begin() + 36);
+    return frame;
+}
+
+TEST(VirtioNet, AConversationStaysOnItsPair) {
+    for (const bool modern : {true, false}) {
+        Net t(kMqBits, modern, 4);
+        EXPECT_TRUE(t.driver.offered() & feature(kVirtioNetMq));
+        EXPECT_EQ(t.driver.config(8, 2), 4u) << "max_virtqueue_pairs";
+        ASSERT_EQ(t.driver.queues.size(), 9u);
+        for (unsigned pair = 0; pair < 4; ++pair)
+            t.offer(20, 1526, pair);
+        const auto came_by = [&](u16 port) { // -1: by none, or by several
+            int found = -1;
+            EXPECT_TRUE(t.net.deliver(conversation(port, false)));
+            for (int pair = 0; pair < 4; ++pair)
+                while (t.driver.take_used(2 * unsigned(pair)))
+                    found = found == -1 ? pair : 9;
+            return found;
+        };
+        t.send(conversation(1000, true), {}, 3);
+        EXPECT_EQ(came_by(1000), 0) << "one pair until the driver asks for more";
+        EXPECT_EQ(t.command(kMqClass, 0, {4, 0}), 0);
+        for (u16 port = 1000; port < 1008; ++port)
+            t.send(conversation(port, true), {}, port % 4);
+        for (u16 port = 1000; port < 1008; ++port)
+            EXPECT_EQ(came_by(port), port % 4) << port;
+        t.send(conversation(1000, true), {}, 2);
+        EXPECT_EQ(came_by(1000), 2) << "where it was last sent";
+        EXPECT_EQ(came_by(1004), 0);
+        const int strange = came_by(5555);
+        EXPECT_EQ(came_by(5555), strange) << "never sent: always the same one";
+        EXPECT_EQ(t.command(kMqClass, 0, {2, 0}), 0);
+        for (u16 port = 1000; port < 1008; ++port)
+            EXPECT_LT(unsigned(came_by(port)), 2u) << port;
+        t.driver.set_status(0);
+        EXPECT_TRUE(t.driver.start(kMqBits));
+        t.buffers.clear(), t.next = 0;
+        for (unsigned pair = 0; pair < 4; ++pair)
+            t.offer(1, 1526, pair);
+        EXPECT_EQ(came_by(1001), 0) << "a reset leaves one pair";
+    }
+}
+
+TEST(VirtioNet, APairWithoutBuffersLosesNothing) {
+    Net t(kMqBits, true, 2);
+    t.command(kMqClass, 0, {2, 0});
+    t.send(conversation(1000, true), {}, 1);
+    EXPECT_FALSE(t.net.deliver(conversation(1000, false))) << "no buffers in either";
+    t.offer(1, 1526, 0);
+    EXPECT_TRUE(t.net.deliver(conversation(1000, false)));
+    EXPECT_TRUE(t.driver.take_used(0));
+    const unsigned rooms = t.net.rooms;
+    t.offer(1, 1526, 1);
+    EXPECT_GT(t.net.rooms, rooms);
+}
+
+TEST(VirtioNet, NumbersOfPairsThatAreWrong) {
+    Net t(kMqBits, true, 4);
+    for (const std::vector<u8>& data : {std::vector<u8>{0, 0}, {5, 0}, {1, 1}, {0, 0x80}, {1}})
+        EXPECT_EQ(t.command(kMqClass, 0, data), 1);
+    EXPECT_EQ(t.command(kMqClass, 1, {2, 0}), 1) << "a command that there is not";
+    Net old(kControlBits, true, 4); // a driver that does not know of pairs
+    EXPECT_EQ(old.command(kMqClass, 0, {2, 0}), 1);
+    EXPECT_EQ(old.command(0, 0, {0}), 0) << "its control queue is the third";
+    old.send(conversation(1000, true));
+    old.driver.ring(8);
+    EXPECT_FALSE(old.driver.status() & 0x40);
+    EXPECT_FALSE(Net().driver.offered() & feature(kVirtioNetMq)) << "a card with one pair";
+}
+
 TEST(VirtioNet, SavesAndLoads) {
     Net t(kControlBits);
     t.command(0, 0, {0});
@@ -201,6 +285,13 @@ TEST(VirtioNet, SavesAndLoads) {
         t.command(1, 1, {2, 0, 0, 0, 0, 1});
         t.command(0, 1, {1});
     });
+    Net several(kMqBits, true, 4);
+    several.command(kMqClass, 0, {3, 0});
+    several.send(conversation(1000, true), {}, 2);
+    check_round_trip(several.bench.pci, [&] {
+        several.command(kMqClass, 0, {1, 0});
+        several.send(conversation(1000, true), {}, 1);
+    });
 }
 
 TEST(VirtioNet, AnythingInTheRings) {
@@ -208,8 +299,10 @@ TEST(VirtioNet, AnythingInTheRings) {
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
     for (unsigned round = 0; round < 300; ++round) {
-        Net t(random() % 2 ? kControlBits | feature(kVirtioNetMrgRxbuf) | feature(kVirtioNetTso4) : 0,
-              random() % 2);
+        const unsigned pairs = 1 + random() % 4;
+        const u64 mq = pairs > 1 ? feature(kVirtioNetMq) : 0;
+        Net t(random() % 2 ? kControlBits | mq | feature(kVirtioNetMrgRxbuf) | feature(kVirtioNetTso4) : 0,
+              random() % 2, pairs);
         for (auto& q : t.driver.queues)
             for (unsigned n = 0; n < q.size; ++n)
                 t.driver.put_descriptor(
