@@ -14,10 +14,16 @@ struct Block {
     u32 guest_bytes = 0; // length of the guest code, without what was followed
     bool follows = false; // it goes on behind a call or return: instructions may lie anywhere in its page
     u32 guest_instructions = 0;
+    // The numbers of its page, and of the next one if its only instruction goes on there (softmmu/code_pages.h):
+    // what is asked when it is entered from another page.
+    static constexpr u32 no_number = ~u32{0};
+    u32 code_pages[2] = {no_number, no_number};
+    bool user = false; // code at CPL 3
     u8 mode_bits = 64;   // 16, 32 or 64; rip has 64 bits in 64-bit mode and 32 in the others
     u8 view = 0;         // softmmu::View of its data accesses
     u8 vector_bytes = 16; // Context::vector_bytes while it runs
     bool vectors_lazy = false; // Context::vectors_lazy may be set when it begins
+    bool pinned = false; // depends on its pc in another way than Inst::from_pc says: it is not to be used elsewhere
     bool simd_unmasked = false; // MXCSR unmasks an exception: numeric vector instructions may raise #XM
     std::vector<Inst> insts;
 };

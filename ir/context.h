@@ -93,8 +93,7 @@ struct alignas(64) Context {
     // negative when the budget given by the run loop is used up, which ends the run at the next poll.
     i64 budget = 0;
 
-    // The mode part of the block key, and the epoch of address translation: together they validate jump cache
-    // entries.
+    // The mode part of the block key: what jump cache entries must have been made under.
     u64 key = 0;
 
     // Host PC after the call from generated code into a helper or slow path that is in progress; 0 in the
@@ -116,7 +115,7 @@ struct alignas(64) Context {
     struct JumpCacheEntry {
         u64 pc = 0;                 // rip of a block
         u64 key = 0;                // the key under which it was found; 0 matches no key
-        const void* host = nullptr; // its entry for those who come with the flags saved
+        const void* host = nullptr; // its Compiled::far_entry
         u64 unused = 0;             // 32 bytes, so that the index is a shift
     };
     // Two levels, one behind the other: what generated code looks into in line, and what has more room.

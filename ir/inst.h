@@ -50,7 +50,18 @@ struct Address {
     u8 size = 8;        // address size: 2, 4 or 8 bytes
     u8 linear_size = 8; // 8 in 64-bit mode, 4 elsewhere
     Seg seg = Seg::None;
+    bool from_pc = false; // disp moves with the block (Inst::from_pc); there is neither base nor index
     i64 disp = 0; // for size 8: fits 32 bits signed, unless there is neither base nor index
+};
+
+// What a helper does, if generated code may do it too where all bytes can be accessed in place: RCX units, of
+// RSI's bytes to RDI (Move) or of RAX to RDI (Fill), while Context::direction_flag is clear. The three are as
+// wide as the code's mode, 64 or 32 bits, and are left as by REP MOVS and REP STOS; flags and the other
+// registers stay.
+struct Bulk {
+    enum Kind : u8 { None, Move, Fill };
+    Kind kind = None;
+    u8 size = 0; // bytes of a unit: 1, 2, 4, 8
 };
 
 // A C++ function called from translated code. It may read and write all of Context; `a` and `b` are the values of the
@@ -61,6 +72,7 @@ struct Helper {
     u64 (*fn)(Context& ctx, u64 a, u64 b, u64 imm);
     Flags writes = 0; // arithmetic flags that it replaces in Context::flags
     Flags reads = 0;  // those that it looks at
+    Bulk bulk = {};
 };
 
 // How an EVEX instruction rounds: as MXCSR says; or with all exceptions suppressed, as MXCSR says or by itself
@@ -78,6 +90,9 @@ struct Inst {
     // Of a Vex with an EVEX encoding: elements that are masked off become 0 (else they keep what d holds); the memory
     // operand is one element for all.
     bool zeroing = false, broadcast = false;
+    // imm is an address that lies as far from the block's pc wherever the block lies. Where ops name a rip of their own
+    // (jumps, branches, polls) it is always so.
+    bool from_pc = false;
     Rounding rounding = Rounding::Mxcsr;
     Ref mask; // the write mask: an opmask register, or none
     Ref d, a, b, c;

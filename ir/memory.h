@@ -24,6 +24,10 @@ class Memory {
     // Ends a Write or ReadWrite acquire: carries a bounce buffer's bytes to where they belong. Cannot fault.
     virtual void commit(Context& ctx) = 0;
 
+    // Code was translated from the page of `linear` when that had this number (softmmu/code_pages.h): may it be
+    // entered now? Looks the page up if need be. Raises nothing: whoever is refused asks again for the reason.
+    virtual bool may_enter(Context&, u64 /*linear*/, u32 /*number*/) { return false; }
+
     // Generated code has often found this address's page in the TLB, but not in the host window.
     virtual void warm(Context&, u64 /*linear*/) {}
 };

@@ -175,10 +175,16 @@ class InstParser {
     Ref bare_ref(i64& imm) {
         if (line_.at_number()) {
             imm = line_.number();
+            from_pc();
             return Ref::imm();
         }
         if (line_.take('-')) return Ref::none();
         return reg(line_.word());
+    }
+    void from_pc() {
+        if (!line_.take('/')) return;
+        if (!line_.take_word("pc")) fail("expected /pc");
+        i_.from_pc = true;
     }
     static Ref reg(std::string_view name) {
         const Ref r = text::find_ref(name);
@@ -235,13 +241,17 @@ class InstParser {
         line_.expect(']');
         while (line_.take('/')) {
             const std::string_view w = line_.word();
+            if (w == "pc") {
+                m.from_pc = true;
+                continue;
+            }
             const unsigned n = small_number(w.substr(1));
             if (w.front() == 'a')
                 m.size = u8(n);
             else if (w.front() == 'l')
                 m.linear_size = u8(n);
             else
-                fail("expected /a or /l");
+                fail("expected /a, /l or /pc");
         }
     }
     void state() {
@@ -401,6 +411,7 @@ class InstParser {
             if (line_.take_word("imm")) {
                 if (line_.take('=')) {
                     i_.imm = line_.number();
+                    from_pc();
                     break;
                 }
                 if (n < 2) *arguments[n++] = Ref::imm();

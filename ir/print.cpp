@@ -46,6 +46,7 @@ std::string address(const Address& mem, unsigned mode_bits) {
     s += "]";
     if (mem.size != mode_bits / 8) s += "/a" + std::to_string(mem.size);
     if (mem.linear_size != (mode_bits == 64 ? 8 : 4)) s += "/l" + std::to_string(mem.linear_size);
+    if (mem.from_pc) s += "/pc";
     return s;
 }
 
@@ -89,7 +90,7 @@ class Printer {
         line_ += s;
     }
     void ref(Ref r, unsigned size, i64 imm) {
-        item(r.is_imm() ? signed_hex(imm) : r.is_none() ? "-" : ref_name(r, size));
+        item(r.is_imm() ? signed_hex(imm) + (inst_.from_pc ? "/pc" : "") : r.is_none() ? "-" : ref_name(r, size));
     }
     void memory() { item(address(inst_.mem, mode_bits_)); }
     void state() {
@@ -190,7 +191,7 @@ class Printer {
         line_ += "(";
         argument(inst_.a, inst_.b.is_none());
         argument(inst_.b, true);
-        if (inst_.imm || inst_.a.is_imm() || inst_.b.is_imm()) item("imm=" + signed_hex(inst_.imm));
+        if (inst_.imm || inst_.a.is_imm() || inst_.b.is_imm()) item("imm=" + signed_hex(inst_.imm) + (inst_.from_pc ? "/pc" : ""));
         line_ += ")";
     }
     void argument(Ref r, bool last) {

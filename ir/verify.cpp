@@ -168,6 +168,7 @@ class Verifier {
         if (!m.base.is_none()) source(m.base);
         if (!m.index.is_none()) source(m.index);
         check(m.scale <= 3, "scale");
+        check(!m.from_pc || (m.base.is_none() && m.index.is_none()), "an address from the pc has registers");
         check(m.size == 2 || m.size == 4 || m.size == 8, "address size");
         check(m.linear_size == 4 || m.linear_size == 8, "linear size");
         check(u8(m.seg) <= u8(Seg::None), "no such segment");

@@ -9,7 +9,12 @@ namespace {
 class GeneratedExecutor final : public Executor {
   public:
     explicit GeneratedExecutor(backend::Backend& backend) : backend_(backend) {}
-    void run(x86::Cpu& cpu, CachedBlock& block) override { backend_.run(cpu, block.entry); }
+    void run(x86::Cpu& cpu, CachedBlock& block) override {
+        if (block.entry)
+            backend_.run(cpu, block.entry + block.code.entry);
+        else
+            ir::interpret(cpu, *block.ir);
+    }
     bool may_link() const override { return true; }
 
   private:
@@ -18,10 +23,7 @@ class GeneratedExecutor final : public Executor {
 
 class InterpretingExecutor final : public Executor {
   public:
-    void run(x86::Cpu& cpu, CachedBlock& block) override {
-        cpu.host_return = 0;
-        ir::interpret(cpu, *block.ir);
-    }
+    void run(x86::Cpu& cpu, CachedBlock& block) override { ir::interpret(cpu, *block.ir); }
     bool needs_ir() const override { return true; }
 };
 

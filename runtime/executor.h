@@ -22,6 +22,7 @@ class Executor {
     virtual bool failed() const { return false; }
 };
 
+// Blocks without code are interpreted.
 std::unique_ptr<Executor> make_generated_executor(backend::Backend& backend);
 std::unique_ptr<Executor> make_interpreting_executor();
 // Runs each block by the interpreter, takes its effects back, runs it as generated code, and compares. Blocks

@@ -15,7 +15,7 @@ namespace dragoman::runtime {
 namespace {
 
 constexpr char kMagic[8] = {'D', 'r', 'a', 'g', 'o', 't', 'b', '\n'};
-constexpr u32 kFormat = 1;
+constexpr u32 kFormat = 3;
 
 u32 checksum(const void* at, u64 bytes, u32 before = 0) {
     return u32(crc32_z(before, static_cast<const Bytef*>(at), bytes));
@@ -25,13 +25,14 @@ constexpr u64 kChecked = offsetof(TbRecord, checksum) + sizeof(TbRecord::checksu
 
 // Where each of its arrays begins, by rising need of alignment from the end to the start.
 struct Places {
-    u64 links, kept, points, stub_jumps, guest, code, end;
+    u64 links, kept, pc_numbers, stub_jumps, points, guest, code, end;
     explicit Places(const TbRecord& r) {
         links = sizeof(TbRecord);
         kept = links + u64{r.links} * sizeof(backend::LinkSite);
-        points = kept + u64{r.kept} * sizeof(ir::Inst);
-        stub_jumps = points + u64{r.points} * sizeof(backend::SidePoint);
-        guest = stub_jumps + u64{r.stub_jumps} * sizeof(u32);
+        pc_numbers = kept + u64{r.kept} * sizeof(ir::Inst);
+        stub_jumps = pc_numbers + u64{r.pc_numbers} * sizeof(backend::PcNumber);
+        points = stub_jumps + u64{r.stub_jumps} * sizeof(u32);
+        guest = points + u64{r.points} * sizeof(backend::SidePoint);
         code = guest + r.guest_bytes();
         end = align_up(code + r.code, 8);
     }
@@ -69,7 +70,7 @@ std::string why() {
 } // namespace
 
 u64 hash_value(const TbKey& key) {
-    u64 h = key.rip * 0x9e3779b97f4a7c15;
+    u64 h = (key.place ^ key.first * 0xc2b2ae3d27d4eb4f) * 0x9e3779b97f4a7c15;
     h = (h ^ h >> 29 ^ key.mode ^ u64{key.code_base} << 32) * 0xc2b2ae3d27d4eb4f;
     h = (h ^ h >> 31 ^ key.code_limit) * 0x9e3779b97f4a7c15;
     return h ^ h >> 32;
@@ -82,9 +83,16 @@ const u8* TbRecord::guest_at(unsigned part) const {
     return reinterpret_cast<const u8*>(this) + at;
 }
 
-backend::PortableCode TbRecord::portable() const {
+backend::PortableCode TbRecord::portable(u64 now) const {
     const Places at(*this);
-    return {.saved_entry = saved_entry,
+    return {.made_pc = pc,
+            .pc = now,
+            .movable = movable != 0,
+            .pc_numbers = array<backend::PcNumber>(this, at.pc_numbers, pc_numbers),
+            .entry = entry,
+            .saved_entry = saved_entry,
+            .far_entry = far_entry,
+            .numbers = {numbers[0], numbers[1]},
             .host_instructions = host_instructions,
             .calls = calls,
             .links = array<backend::LinkSite>(this, at.links, links),
@@ -106,18 +114,24 @@ bool TbRecord::intact() const {
     return checksum == runtime::checksum(reinterpret_cast<const u8*>(this) + kChecked, bytes - kChecked);
 }
 
-std::vector<u64> make_record(TbRecord header, const u8* const parts[], const backend::PortableCode& code) {
+void make_record(std::vector<u64>& made, TbRecord header, const u8* const parts[],
+                 const backend::PortableCode& code) {
+    header.entry = code.entry;
     header.saved_entry = code.saved_entry;
+    header.far_entry = code.far_entry;
+    std::copy_n(code.numbers, 2, header.numbers);
     header.host_instructions = code.host_instructions;
     header.calls = code.calls;
     header.links = u32(code.links.size());
     header.kept = u32(code.kept.size());
     header.points = u32(code.points.size());
+    header.movable = code.movable;
+    header.pc_numbers = u32(code.pc_numbers.size());
     header.stub_jumps = u32(code.stub_jumps.size());
     header.code = u32(code.code.size());
     const Places at(header);
     header.bytes = u32(at.end);
-    std::vector<u64> made(at.end / 8);
+    made.assign(at.end / 8, 0);
     u8* const to = reinterpret_cast<u8*>(made.data());
     std::memcpy(to, &header, sizeof header);
     const auto put = [&](u64 place, const auto& values) {
@@ -126,14 +140,16 @@ std::vector<u64> make_record(TbRecord header, const u8* const parts[], const bac
     put(at.links, code.links);
     put(at.kept, code.kept);
     put(at.points, code.points);
+    put(at.pc_numbers, code.pc_numbers);
     put(at.stub_jumps, code.stub_jumps);
     put(at.code, code.code);
     u8* guest = to + at.guest;
     for (unsigned n = 0; n < x86::Translator::Source::Parts; guest += header.guest[n++])
         if (header.guest[n]) std::memcpy(guest, parts[n], header.guest[n]);
-    const u32 sum = checksum(to + kChecked, at.end - kChecked);
-    std::memcpy(to + offsetof(TbRecord, checksum), &sum, sizeof sum);
-    return made;
+}
+
+void seal(TbRecord& record) {
+    record.checksum = checksum(reinterpret_cast<const u8*>(&record) + kChecked, record.bytes - kChecked);
 }
 
 // ---- reading
@@ -204,7 +220,7 @@ TbCacheFile::~TbCacheFile() {
 
 // ---- writing
 
-Status TbCacheFile::write(const std::string& path, std::string_view identity,
+Status TbCacheFile::write(ReplacedFile& to, std::string_view identity,
                           std::span<const TbRecord* const> records) {
     const u64 first = align_up(sizeof(Header) + identity.size(), 8);
     u64 count = 0, end = first;
@@ -235,25 +251,19 @@ Status TbCacheFile::write(const std::string& path, std::string_view identity,
     std::string head(reinterpret_cast<const char*>(&h), sizeof h);
     head.append(identity).resize(first);
 
-    std::string temporary = path + ".XXXXXX";
-    const File file{::mkostemp(temporary.data(), O_CLOEXEC)}; // 0600
-    if (file.fd < 0) return Error{"cannot be made: " + why()};
-    bool good = write_all(file.fd, head.data(), head.size());
+    bool good = write_all(to.fd(), head.data(), head.size());
     std::vector<u8> row; // of records, so that not each is a system call
     for (const TbRecord* record : records.first(count)) {
         const u8* const at = reinterpret_cast<const u8*>(record);
         row.insert(row.end(), at, at + record->bytes);
         if (row.size() < MiB) continue;
-        good = good && write_all(file.fd, row.data(), row.size());
+        good = good && write_all(to.fd(), row.data(), row.size());
         row.clear();
     }
-    good = good && write_all(file.fd, row.data(), row.size()) &&
-           write_all(file.fd, index.data(), slots * sizeof(Slot)) && ::fsync(file.fd) == 0 &&
-           ::rename(temporary.c_str(), path.c_str()) == 0;
-    if (good) return Ok{};
-    const std::string reason = why();
-    ::unlink(temporary.c_str());
-    return Error{"cannot be written: " + reason};
+    good = good && write_all(to.fd(), row.data(), row.size()) &&
+           write_all(to.fd(), index.data(), slots * sizeof(Slot));
+    if (!good) return Error{"cannot be written: " + why()};
+    return to.commit();
 }
 
 } // namespace dragoman::runtime

@@ -15,6 +15,7 @@
 #include "backend/x64/backend.h"
 #include "base/result.h"
 #include "frontend/x86/translator.h"
+#include "runtime/replaced_file.h"
 
 #include <memory>
 #include <span>
@@ -26,7 +27,8 @@ namespace dragoman::runtime {
 
 // What a translation depends on besides the guest's bytes and the identity of the file.
 struct TbKey {
-    u64 rip = 0;
+    u64 place = 0;                              // of the first byte: in its page (64-bit code), or its rip
+    u64 first = 0;                              // the first eight bytes, or those up to the end of the page
     u32 code_base = 0, code_limit = 0xffffffff; // of CS, outside of 64-bit mode
     u32 mode = 0;                               // x86::pack
     u32 inline_time = 0;                        // RDTSC reads Context::time
@@ -35,31 +37,35 @@ struct TbKey {
 };
 u64 hash_value(const TbKey& key);
 
-// One block. In memory as in the file: this, then link sites, kept instructions, side points, stub jumps,
-// guest bytes, code.
+// One block. In memory as in the file: this, then link sites, kept instructions, side points, numbers that
+// move with the pc, stub jumps, guest bytes, code.
 struct TbRecord {
     u32 bytes = 0;    // in all, a multiple of 8
     u32 checksum = 0; // of what follows
     TbKey key;
+    u64 pc = 0;      // it was made for; the only one that it is good for unless:
+    u32 movable = 0; // 1: it is for every pc in that place of a page
     // x86::Translator::Source, without the pages.
     u16 guest[x86::Translator::Source::Parts] = {}; // bytes
     u16 followed = 0;                               // offset of that part in the page
     i32 end = 0, branch_stack = 0;
     u8 branch_bytes = 0, branch = 0;
     u16 guest_instructions = 0;
-    u32 saved_entry = 0, host_instructions = 0, calls = 0;
-    u32 links = 0, kept = 0, points = 0, stub_jumps = 0, code = 0;
+    u32 entry = 0, saved_entry = 0, far_entry = 0, numbers[2] = {}, host_instructions = 0, calls = 0;
+    u32 links = 0, kept = 0, points = 0, pc_numbers = 0, stub_jumps = 0, code = 0;
 
     u32 guest_bytes() const { return u32{guest[0]} + guest[1] + guest[2]; }
-    const u8* guest_at(unsigned part) const; // the bytes of that part
-    backend::PortableCode portable() const;
+    const u8* guest_at(unsigned part) const;      // the bytes of that part
+    backend::PortableCode portable(u64 pc) const; // to be used at that pc
     // Can it be one, in so many bytes? Looks at nothing behind them.
     bool sound(u64 room) const;
     bool intact() const; // the checksum is right; `sound` comes first
 };
 
-// Record as a piece of memory of its own, with its checksum. `parts`: the guest's bytes.
-std::vector<u64> make_record(TbRecord header, const u8* const parts[], const backend::PortableCode& code);
+// Record as a piece of memory of its own, in `made`. `parts`: the guest's bytes.
+void make_record(std::vector<u64>& made, TbRecord header, const u8* const parts[],
+                 const backend::PortableCode& code);
+void seal(TbRecord& record); // its checksum, for a file
 
 class TbCacheFile {
   public:
@@ -93,9 +99,8 @@ class TbCacheFile {
                 if (record->intact()) take(*record);
     }
 
-    // Puts a file of these records at `path`, whole or not at all: the first ones, as many as there is room
-    // for. Readable by its owner alone.
-    static Status write(const std::string& path, std::string_view identity,
+    // Makes it a file of these records: the first ones, as many as there is room for.
+    static Status write(ReplacedFile& to, std::string_view identity,
                         std::span<const TbRecord* const> records);
 
   private:

@@ -12,16 +12,13 @@ namespace dragoman::runtime {
 namespace {
 
 // Looked into at random by nearly every jump to another page: in huge pages where the host has them.
-ir::Context::JumpCacheEntry* make_jump_cache() {
+Zeros<ir::Context::JumpCacheEntry> make_jump_cache() {
     using Entry = ir::Context::JumpCacheEntry;
-    constexpr u64 huge_page = 2 * MiB, bytes = ir::Context::jump_cache_entries * sizeof(Entry);
-    static_assert(bytes % huge_page == 0);
-    void* const memory = std::aligned_alloc(huge_page, bytes);
-    if (!memory) throw std::bad_alloc();
-    madvise(memory, bytes, MADV_HUGEPAGE);
-    return std::uninitialized_default_construct_n(static_cast<Entry*>(memory),
-                                                  ir::Context::jump_cache_entries) -
-           ir::Context::jump_cache_entries;
+    constexpr u64 huge_page = 2 * MiB, entries = ir::Context::jump_cache_entries;
+    static_assert(entries * sizeof(Entry) % huge_page == 0);
+    Zeros<Entry> cache(entries, huge_page);
+    madvise(cache.data(), entries * sizeof(Entry), MADV_HUGEPAGE);
+    return cache;
 }
 
 } // namespace
@@ -37,19 +34,50 @@ bool CachedBlock::covers(u64 gpa, u64 size) const {
 const backend::SidePoint* CachedBlock::side_point(const u8* host_return) const {
     const u32 offset = u32(host_return - entry);
     const auto it =
-        std::lower_bound(code.points.begin(), code.points.end(), offset,
+        std::lower_bound(points.begin(), points.end(), offset,
                          [](const backend::SidePoint& p, u32 at) { return p.return_offset < at; });
-    return it != code.points.end() && it->return_offset == offset ? &*it : nullptr;
+    return it != points.end() && it->return_offset == offset ? &*it : nullptr;
+}
+
+// One piece: links, then points.
+void CachedBlock::take_parts(backend::Compiled& made, BlockArena& arena) {
+    const std::size_t links = made.links.size(), side_points = made.points.size();
+    static_cast<backend::Entries&>(code) = made;
+    kept = std::move(made.kept);
+    if (!links && !side_points) return;
+    void* const piece = arena.allocate(links * sizeof(Link) + side_points * sizeof(backend::SidePoint));
+    out = {static_cast<Link*>(piece), links};
+    for (std::size_t n = 0; n < links; ++n)
+        new (&out[n]) Link(*this, made.links[n]);
+    points = {reinterpret_cast<backend::SidePoint*>(out.data() + links), side_points};
+    std::uninitialized_copy(made.points.begin(), made.points.end(), points.begin());
+}
+
+void CachedBlock::drop_parts() {
+    std::destroy(out.begin(), out.end());
+    if (out.data()) BlockArena::release(out.data());
+    out = {};
+    points = {};
+}
+
+CachedBlockPtr TranslationCache::make_block() {
+    void* piece = nullptr;
+    if (spare_.empty()) {
+        piece = arena_.allocate(sizeof(CachedBlock));
+    } else {
+        piece = spare_.back();
+        spare_.pop_back();
+    }
+    return CachedBlockPtr(new (piece) CachedBlock);
 }
 
 TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffer* buffer,
                                    backend::Backend* backend)
-    : map_(map), buffer_(buffer), backend_(backend), buckets_(kBuckets),
-      set_(Set::bucket_traits(buckets_.data(), buckets_.size())), jump_cache_(make_jump_cache()) {
+    : map_(map), buffer_(buffer), backend_(backend), jump_cache_(make_jump_cache()) {
     if (backend_) {
         ring_start_ = align_up(backend_->stub_bytes(), 64);
         ring_bytes_ = buffer_->bytes() - ring_start_;
-        granules_.resize(ring_bytes_ / kGranule + 1);
+        granules_ = Zeros<u32>(ring_bytes_ / kGranule + 1);
     }
     map_.set_watcher(this);
     map_.add_listener(*this);
@@ -58,15 +86,8 @@ TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffe
 TranslationCache::~TranslationCache() {
     map_.set_watcher(nullptr);
     map_.remove_listener(*this);
-    invalidate_all();
-    ring_.clear();
-}
-
-CachedBlock* TranslationCache::find(const BlockKey& key) {
-    const auto it = set_.find(
-        key, [](const BlockKey& k) { return hash_value(k); },
-        [](const BlockKey& k, const CachedBlock& block) { return k == block.key; });
-    return it == set_.end() ? nullptr : &*it;
+    for (const auto& [number, page] : pages_) // nobody runs the code any more: links stay as they are
+        map_.clear_code(page.gpa);
 }
 
 const u8* TranslationCache::reserve(u64& position) {
@@ -110,50 +131,106 @@ CachedBlock* TranslationCache::at_position(u64 position) {
     return ring_[n].get();
 }
 
-CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator::Source& source,
-                                      ir::Block&& block, bool keep_ir, const backend::PortableCode* code) {
-    auto cached = std::make_unique<CachedBlock>();
-    if (backend_) {
-        cached->entry = reserve(cached->position);
-        const bool made = code ? code->code.size() <= kMaxBlockBytes &&
-                                     backend_->place(*code, cached->entry, cached->code)
-                               : backend_->compile(block, cached->entry, kMaxBlockBytes, cached->code);
-        if (!made) return nullptr;
-        head_ += align_up(cached->code.code_bytes, 16);
-    } else {
-        if (ring_.size() >= kMaxInterpretedBlocks) evict_oldest();
-        cached->position = head_++;
-    }
-    cached->key = key;
-    cached->source = source;
-    cached->linear_pc = block.linear_pc;
-    cached->guest_bytes = block.guest_bytes;
-    cached->guest_instructions = block.guest_instructions;
-    cached->out = std::vector<Link>(cached->code.links.size());
-    for (u32 site = 0; site < cached->out.size(); ++site) {
-        cached->out[site].from = cached.get();
-        cached->out[site].site = site;
-    }
-    if (keep_ir || !backend_) cached->ir = std::make_unique<ir::Block>(std::move(block));
+void TranslationCache::describe(CachedBlock& cached, const BlockKey& key,
+                                const x86::Translator::Source& source, const ir::Block& block) {
+    cached.key = key;
+    cached.source = source;
+    cached.linear_pc = block.linear_pc;
+    std::copy_n(block.code_pages, 2, cached.code_pages);
+    cached.guest_bytes = block.guest_bytes;
+    cached.guest_instructions = block.guest_instructions;
+}
 
-    set_.insert(*cached);
+void TranslationCache::enter(CachedBlock& block) {
+    const x86::Translator::Source& source = block.source;
+    table_.insert(block);
     for (unsigned part = 0; part < 2; ++part) {
         if (!source.bytes[part]) continue;
-        cached->pages[part].block = cached.get();
-        pages_[source.gpa[part] >> 12].push_back(cached->pages[part]);
+        CodePage& page = pages_[source.gpa[part] >> 12];
+        page.gpa = align_down(source.gpa[part], softmmu::kPageSize);
+        block.pages[part].block = &block;
+        block.pages[part].page = &page;
+        page.blocks.push_back(block.pages[part]);
         map_.mark_code(source.gpa[part], source.bytes[part]);
     }
     constexpr unsigned followed = x86::Translator::Source::Followed; // in the first page
     if (source.bytes[followed]) map_.mark_code(source.gpa[followed], source.bytes[followed]);
     ++alive_;
+}
+
+bool TranslationCache::compile(CachedBlock& cached, const ir::Block& block,
+                               const backend::PortableCode* code) {
+    cached.entry = reserve(cached.position);
+    backend::PortableCode here = code ? *code : backend::PortableCode{};
+    std::copy_n(block.code_pages, 2, here.code_pages);
+    const bool made = code ? code->code.size() <= kMaxBlockBytes && backend_->place(here, cached.entry, made_)
+                           : backend_->compile(block, cached.entry, kMaxBlockBytes, made_);
+    if (!made) return false;
+    head_ += align_up(made_.code_bytes, 16);
+    cached.take_parts(made_, arena_);
+    counters_.host_bytes += made_.code_bytes;
+    counters_.host_instructions += made_.host_instructions;
+    return true;
+}
+
+CachedBlock* TranslationCache::into_ring(CachedBlockPtr cached) {
     ++counters_.blocks;
     counters_.guest_bytes += cached->guest_bytes;
     counters_.guest_instructions += cached->guest_instructions;
-    counters_.host_bytes += cached->code.code_bytes;
-    counters_.host_instructions += cached->code.host_instructions;
     ring_.push_back(std::move(cached));
     if (backend_) note_place(ring_.back()->position, head_);
     return ring_.back().get();
+}
+
+CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator::Source& source,
+                                      ir::Block&& block, bool keep_ir, const backend::PortableCode* code) {
+    CachedBlockPtr cached = make_block();
+    if (backend_) {
+        if (!compile(*cached, block, code)) return nullptr;
+    } else {
+        if (ring_.size() >= kMaxInterpretedBlocks) evict_oldest();
+        cached->position = head_++;
+    }
+    describe(*cached, key, source, block);
+    if (keep_ir || !backend_) cached->ir = std::make_unique<ir::Block>(std::move(block));
+    enter(*cached);
+    return into_ring(std::move(cached));
+}
+
+CachedBlock& TranslationCache::insert_cold(const BlockKey& key, const x86::Translator::Source& source,
+                                           ir::Block& block) {
+    if (cold_.empty()) cold_.resize(kColdBlocks);
+    CachedBlockPtr& place = cold_[next_cold_ % kColdBlocks];
+    if (place) drop_cold(place);
+    place = make_block();
+    place->position = next_cold_++;
+    describe(*place, key, source, block);
+    if (cold_rooms_.empty()) cold_rooms_.push_back(std::make_unique<ir::Block>());
+    place->ir = std::move(cold_rooms_.back());
+    cold_rooms_.pop_back();
+    std::swap(*place->ir, block);
+    enter(*place);
+    ++counters_.cold;
+    return *place;
+}
+
+void TranslationCache::drop_cold(CachedBlockPtr& place) {
+    if (place->alive) detach(*place);
+    cold_rooms_.push_back(std::move(place->ir));
+    CachedBlock* const block = place.release();
+    block->~CachedBlock();
+    spare_.push_back(block); // among the old: given back to the arena it would only be a hole
+}
+
+CachedBlock* TranslationCache::warm(CachedBlock& cold) {
+    CachedBlockPtr& place = cold_[cold.position % kColdBlocks];
+    if (!compile(cold, *cold.ir, nullptr)) {
+        drop_cold(place);
+        return nullptr;
+    }
+    ++counters_.warmed;
+    cold_rooms_.push_back(std::move(cold.ir));
+    return into_ring(std::move(place));
 }
 
 CachedBlock* TranslationCache::by_host(const u8* host_return) {
@@ -175,65 +252,59 @@ CachedBlock* TranslationCache::by_host(const u8* host_return) {
     return block && position - block->position < block->code.code_bytes ? block : nullptr;
 }
 
-void TranslationCache::try_link(CachedBlock& from, const u8* host_return, CachedBlock& to) {
-    if (!from.alive || !to.alive || from.crosses_page()) return;
-    if ((from.linear_pc ^ to.linear_pc) >> 12) return;
-    if (from.key.mode != to.key.mode) return;
+bool TranslationCache::try_link(CachedBlock& from, const u8* host_return, CachedBlock& to) {
+    if (!from.alive || !to.alive || from.key.mode != to.key.mode) return false;
+    bool linked = false;
     const u32 offset = u32(host_return - from.entry);
-    for (u32 site = 0; site < from.out.size(); ++site) {
-        const backend::LinkSite& at = from.code.links[site];
-        if (at.return_offset != offset || at.target != to.key.rip || from.out[site].is_linked()) continue;
-        if (to.crosses_page()) { // its second page must be looked at each time that the mapping may have
-                                 // changed
+    for (Link& link : from.out) {
+        const backend::LinkSite& at = link.site;
+        if (at.return_offset != offset || at.target != to.key.rip || link.is_linked()) continue;
+        if (at.far ? !to.has_numbers() : bool((from.linear_pc ^ to.linear_pc) >> 12)) continue;
+        if (!at.far &&
+            to.crosses_page()) { // its second page must be asked for, and the flags may be in EFLAGS
             backend_->look_up(from.entry, at);
             continue;
         }
         backend_->link(from.entry, at, to.entry, to.code);
-        to.in.push_back(from.out[site]);
+        to.in.push_back(link);
         ++counters_.links;
+        linked = true;
     }
+    return linked;
 }
 
 void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block) {
+    if (!block.has_numbers()) return;
     jump_cache_[ir::jump_cache_index(rip)] =
-        jump_cache_[ir::jump_cache_second_index(rip)] = {rip, key, block.entry + block.code.saved_entry, 0};
+        jump_cache_[ir::jump_cache_second_index(rip)] = {rip, key, block.entry + block.code.far_entry, 0};
 }
 
 void TranslationCache::clear_jump_cache() {
-    std::fill_n(jump_cache_.get(), ir::Context::jump_cache_entries, ir::Context::JumpCacheEntry{});
+    std::fill_n(jump_cache_.data(), ir::Context::jump_cache_entries, ir::Context::JumpCacheEntry{});
 }
 
 void TranslationCache::detach(CachedBlock& block) {
     block.alive = false;
     --alive_;
-    block.unlink();
-    for (PageHook& hook : block.pages)
-        if (hook.is_linked()) hook.unlink();
+    table_.erase(block);
     while (!block.in.empty()) {
         Link& link = block.in.front();
-        backend_->unlink(link.from->entry, link.from->code.links[link.site]);
+        backend_->unlink(link.from->entry, link.site);
         link.unlink();
     }
-    // Its own jumps lead nowhere from now on: should it be running, it leaves at its end.
-    for (Link& link : block.out) {
-        if (!link.is_linked()) continue;
-        backend_->unlink(block.entry, block.code.links[link.site]);
-        link.unlink();
-    }
+    // Its own jumps stay, should it be running: where they lead is alive, and nobody comes back from there.
     for (const u64 index :
          {ir::jump_cache_index(block.key.rip), ir::jump_cache_second_index(block.key.rip)}) {
         ir::Context::JumpCacheEntry& jump = jump_cache_[index];
-        if (jump.host == block.entry + block.code.saved_entry) jump = {};
+        if (jump.host == block.entry + block.code.far_entry) jump = {};
     }
-    for (unsigned part = 0; part < 2; ++part)
-        if (block.source.bytes[part]) drop_page(block.source.gpa[part] >> 12);
-}
-
-void TranslationCache::drop_page(u64 page) {
-    const auto it = pages_.find(page);
-    if (it == pages_.end() || !it->second.empty()) return;
-    pages_.erase(it);
-    map_.clear_code(page << 12);
+    for (PageHook& hook : block.pages) {
+        if (!hook.is_linked()) continue;
+        hook.unlink();
+        if (!hook.page->blocks.empty()) continue;
+        map_.clear_code(hook.page->gpa);
+        pages_.erase(hook.page->gpa >> 12);
+    }
 }
 
 void TranslationCache::invalidate(CachedBlock& block) {
@@ -242,17 +313,24 @@ void TranslationCache::invalidate(CachedBlock& block) {
     detach(block);
 }
 
-void TranslationCache::invalidate_all() {
+template <class F> void TranslationCache::for_each(F f) {
     for (const auto& block : ring_)
-        invalidate(*block);
+        f(*block);
+    for (const auto& block : cold_)
+        if (block) f(*block);
+}
+
+void TranslationCache::invalidate_all() {
+    for_each([&](CachedBlock& block) { invalidate(block); });
 }
 
 void TranslationCache::invalidate_linear(u64 linear) {
-    for (const auto& block : ring_)
-        if (linear - block->linear_pc < block->guest_bytes ||
-            ((linear ^ block->linear_pc) < 4096 &&
-             block->covers((block->source.gpa[0] & ~u64{4095}) | (linear & 4095), 1)))
-            invalidate(*block);
+    for_each([&](CachedBlock& block) {
+        if (linear - block.linear_pc < block.guest_bytes ||
+            ((linear ^ block.linear_pc) < 4096 &&
+             block.covers((block.source.gpa[0] & ~u64{4095}) | (linear & 4095), 1)))
+            invalidate(block);
+    });
 }
 
 bool TranslationCache::may_write(u64 gpa, u64 size) {
@@ -265,7 +343,7 @@ void TranslationCache::written(u64 gpa, u64 size) {
     const auto it = pages_.find(gpa >> 12);
     if (it == pages_.end()) return;
     std::vector<CachedBlock*> hit;
-    for (const PageHook& hook : it->second)
+    for (const PageHook& hook : it->second.blocks)
         if (hook.block->covers(gpa, size)) hit.push_back(hook.block);
     for (CachedBlock* block : hit)
         invalidate(*block);
@@ -273,8 +351,13 @@ void TranslationCache::written(u64 gpa, u64 size) {
 
 void TranslationCache::contents_changed(u64 gpa, u64 bytes) {
     std::vector<CachedBlock*> hit;
-    for (const auto& block : ring_)
-        if (block->alive && block->covers(gpa, bytes)) hit.push_back(block.get());
+    const auto look = [&](const CodePage& page) {
+        for (const PageHook& hook : page.blocks)
+            if (hook.block->covers(gpa, bytes)) hit.push_back(hook.block);
+    };
+    const u64 first = gpa >> 12, last = (gpa + bytes - 1) >> 12;
+    for (const auto& [number, page] : pages_)
+        if (number >= first && number <= last) look(page);
     for (CachedBlock* block : hit)
         invalidate(*block);
 }

@@ -4,13 +4,14 @@
 #pragma once
 
 #include "backend/x64/backend.h"
+#include "base/zeros.h"
 #include "frontend/x86/translator.h"
 #include "ir/block.h"
+#include "runtime/block_arena.h"
+#include "runtime/block_table.h"
 #include "softmmu/physical_map.h"
 
 #include <boost/intrusive/list.hpp>
-#include <boost/intrusive/unordered_set.hpp>
-#include <cstdlib>
 #include <deque>
 #include <memory>
 #include <unordered_map>
@@ -24,7 +25,7 @@ namespace bi = boost::intrusive;
 struct BlockKey {
     u64 gpa = 0; // guest-physical address of the first byte
     u64 rip = 0;
-    u64 mode = 0; // Context::key without the epoch: mode and code segment
+    u64 mode = 0; // Context::key: mode and code segment
 
     friend bool operator==(const BlockKey&, const BlockKey&) = default;
     friend std::size_t hash_value(const BlockKey& key) {
@@ -35,68 +36,102 @@ struct BlockKey {
 
 struct CachedBlock;
 
-// A direct jump of `from` that leads to `to`: listed with both, so that either can take it back.
+// A direct jump of `from` that can be linked: then in the list of the block that it leads to, which takes it
+// back.
 struct Link : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
-    CachedBlock* from = nullptr;
-    u32 site = 0;
+    Link(CachedBlock& of, const backend::LinkSite& place) : from(&of), site(place) {}
+    CachedBlock* from;
+    backend::LinkSite site;
 };
 using LinkList = bi::list<Link, bi::constant_time_size<false>>;
 
+struct CodePage;
 struct PageHook : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
     CachedBlock* block = nullptr;
+    CodePage* page = nullptr;
 };
-using PageList = bi::list<PageHook, bi::constant_time_size<false>>;
+// The blocks that were made from a page.
+struct CodePage {
+    u64 gpa = 0;
+    bi::list<PageHook, bi::constant_time_size<false>> blocks;
+};
 
-struct CachedBlock : bi::unordered_set_base_hook<bi::link_mode<bi::auto_unlink>, bi::store_hash<true>> {
+struct CachedBlock {
+    CachedBlock() = default;
+    ~CachedBlock() { drop_parts(); }
+    CachedBlock(const CachedBlock&) = delete;
+    CachedBlock& operator=(const CachedBlock&) = delete;
+
     BlockKey key;
     x86::Translator::Source source;
     u64 position = 0; // where its code starts, in bytes allocated since the beginning (a place of the ring)
-    const u8* entry = nullptr;
+    const u8* entry = nullptr; // where its code begins; null: it has none and is interpreted
     u64 linear_pc = 0;
+    u32 code_pages[2] = {ir::Block::no_number, ir::Block::no_number};
     u32 guest_bytes = 0, guest_instructions = 0;
     bool alive = true; // false: invalidated, kept until the ring comes round because it may be running
-    backend::Compiled code;
-    std::unique_ptr<ir::Block> ir; // only when blocks are interpreted or verified
-    std::vector<Link> out;         // one per link site, linked or not
+    backend::Entries code;
+    // In the arena:
+    std::span<Link> out; // linked or not
+    std::span<backend::SidePoint> points;
+    std::vector<std::unique_ptr<ir::Inst>> kept; // Compiled::kept
+    std::unique_ptr<ir::Block> ir;               // only of blocks that are interpreted or verified
     LinkList in;
     PageHook pages[2];
 
+    void take_parts(backend::Compiled& made, BlockArena& arena);
+    void drop_parts();
+
     bool crosses_page() const { return source.bytes[1] != 0; }
+    // May be entered from other pages.
+    bool has_numbers() const { return code_pages[0] != ir::Block::no_number; }
     bool covers(u64 gpa, u64 size) const;
     // The side point of Context::host_return; null if there is none.
     const backend::SidePoint* side_point(const u8* host_return) const;
 
-    friend bool operator==(const CachedBlock& a, const CachedBlock& b) { return a.key == b.key; }
-    friend std::size_t hash_value(const CachedBlock& block) { return hash_value(block.key); }
+    struct Drop {
+        void operator()(CachedBlock* block) const {
+            block->~CachedBlock();
+            BlockArena::release(block);
+        }
+    };
 };
+using CachedBlockPtr = std::unique_ptr<CachedBlock, CachedBlock::Drop>;
 
 class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapListener {
   public:
     struct Counters { // since the start, for `info jit`
         u64 blocks = 0, guest_bytes = 0, guest_instructions = 0, host_bytes = 0, host_instructions = 0;
         u64 invalidated = 0, evicted = 0, links = 0;
+        u64 cold = 0, warmed = 0; // blocks that began without code; those of them that have got some
     };
 
     // Everything is borrowed. `backend` may be null when blocks are only interpreted.
     TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffer* buffer, backend::Backend* backend);
     ~TranslationCache() override;
 
-    CachedBlock* find(const BlockKey& key);
+    CachedBlock* find(const BlockKey& key) { return table_.find(key); }
     // Takes over a translated block: compiles it (unless interpreted), keeps it, marks its guest bytes. Null:
     // its code does not fit the largest room there is; translate fewer instructions. `code`: its code, made
     // before; null then: that is no use, and nothing has happened.
     CachedBlock* insert(const BlockKey& key, const x86::Translator::Source& source, ir::Block&& block,
                         bool keep_ir, const backend::PortableCode* code = nullptr);
+    // The same for a block that is not to be compiled yet. Takes what `block` holds and leaves it the room of
+    // another. Only the last so many are kept: they stay in the host's caches.
+    static constexpr u32 kColdBlocks = 256;
+    CachedBlock& insert_cold(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block);
+    // Compiles it, after passes were run over its IR. Null as from insert(): it is gone then.
+    CachedBlock* warm(CachedBlock& cold);
     // The block, alive or not, whose host code made the call that returns to this address; null if none.
     CachedBlock* by_host(const u8* host_return);
 
     // Patches the jump of `from` that was left at `host_return` to lead to `to`, if such a jump is allowed:
-    // both alive, the target in the page of the jump and not crossing it (design: direct linking within a
-    // page).
-    void try_link(CachedBlock& from, const u8* host_return, CachedBlock& to);
+    // both alive and of one mode. To another page it leads to the entry that asks whether that page is still
+    // the same. False: nothing was linked.
+    bool try_link(CachedBlock& from, const u8* host_return, CachedBlock& to);
 
     // The cache of indirect jumps that generated code looks into.
-    ir::Context::JumpCacheEntry* jump_cache() { return jump_cache_.get(); }
+    ir::Context::JumpCacheEntry* jump_cache() { return jump_cache_.data(); }
     void remember_jump(u64 rip, u64 key, const CachedBlock& block);
     void clear_jump_cache();
 
@@ -118,21 +153,29 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     void contents_changed(u64 gpa, u64 bytes) override;
 
     const Counters& counters() const { return counters_; }
+    // Of the block that was compiled last; but for what the block itself has taken.
+    const backend::Compiled& made() const { return made_; }
     u64 blocks_alive() const { return alive_; }
     u64 bytes_used() const;
     u64 bytes_total() const { return ring_bytes_; }
 
   private:
     static constexpr u64 kMaxBlockBytes = 32 * KiB;
-    static constexpr u64 kBuckets = 1 << 17;
     static constexpr u64 kMaxInterpretedBlocks = 200'000;
 
     u8 const* reserve(u64& position); // kMaxBlockBytes of ring
     void evict_oldest();
+    static void describe(CachedBlock& cached, const BlockKey& key, const x86::Translator::Source& source,
+                         const ir::Block& block);
+    void enter(CachedBlock& block); // into every index but the ring
+    bool compile(CachedBlock& cached, const ir::Block& block, const backend::PortableCode* code);
+    CachedBlock* into_ring(CachedBlockPtr cached);
+    CachedBlockPtr make_block();
+    void drop_cold(CachedBlockPtr& place);
+    template <class F> void for_each(F f);  // block, of the ring and cold
     void note_place(u64 position, u64 end); // of the block at the back of the ring
     CachedBlock* at_position(u64 position); // the last that begins at or before it
     void detach(CachedBlock& block);        // out of every index but the ring
-    void drop_page(u64 page);
 
     softmmu::PhysicalMap& map_;
     backend::CodeBuffer* buffer_;
@@ -140,24 +183,26 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     const ir::Context* ctx_ = nullptr;
     const CachedBlock* interpreted_ = nullptr;
 
-    using Set = bi::unordered_set<CachedBlock, bi::constant_time_size<false>, bi::power_2_buckets<true>>;
-    std::vector<Set::bucket_type> buckets_;
-    Set set_;
-    std::unordered_map<u64, PageList> pages_;       // gpa >> 12
-    std::deque<std::unique_ptr<CachedBlock>> ring_; // oldest first, by rising position
-    u64 ring_start_ = 0, ring_bytes_ = 0;           // in the buffer
-    u64 head_ = 0;                                  // position of the next block
+    BlockArena arena_; // before all that lies in it
+    backend::Compiled made_;
+    BlockTable<CachedBlock> table_;           // those alive
+    std::unordered_map<u64, CodePage> pages_; // gpa >> 12
+    std::deque<CachedBlockPtr> ring_;         // oldest first, by rising position
+    // Those without code, beside others that have code; the oldest is the next to go.
+    std::vector<CachedBlockPtr> cold_;                   // by position; null: it has got code since
+    std::vector<std::unique_ptr<ir::Block>> cold_rooms_; // for the next ones
+    u64 next_cold_ = 0;
+    std::vector<void*> spare_;            // pieces of the arena, for CachedBlocks
+    u64 ring_start_ = 0, ring_bytes_ = 0; // in the buffer
+    u64 head_ = 0;                        // position of the next block
     u64 alive_ = 0;
     // by_host: for each so many bytes of the ring, the number (counted from the start) of the last block
     // that begins at or before them.
     static constexpr u64 kGranule = 256;
-    std::vector<u32> granules_;
+    Zeros<u32> granules_;
     u32 popped_ = 0;                      // the number of ring_.front()
     CachedBlock* last_by_host_ = nullptr; // asked for again where the jump that left it is linked
-    struct Free {
-        void operator()(void* memory) const { std::free(memory); }
-    };
-    std::unique_ptr<ir::Context::JumpCacheEntry[], Free> jump_cache_;
+    Zeros<ir::Context::JumpCacheEntry> jump_cache_;
     Counters counters_;
 };
 

@@ -18,8 +18,6 @@ namespace dragoman::runtime {
 
 namespace {
 
-constexpr u64 kModeMask = low_mask(56); // Context::key without the epoch
-
 u64 code_base(const x86::Cpu& cpu) {
     return cpu.code64() ? 0 : cpu.seg[unsigned(ir::Seg::CS)].base;
 }
@@ -43,6 +41,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
     vcpu->options_ = options;
     vcpu->translator_.set_side_exits(options.side_exits ? x86::Translator::max_side_exits : 0);
     vcpu->translator_.set_follow_calls(options.follow_calls);
+    vcpu->translator_.set_edge_loops(options.edge_loops);
     if (!options.interpret) {
         auto buffer = backend::CodeBuffer::create(options.cache_bytes);
         if (!buffer) return buffer.error();
@@ -51,6 +50,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
         emit.tlb_offset = reinterpret_cast<const u8*>(&vcpu->memory_->tlb.tables()) -
                           reinterpret_cast<const u8*>(static_cast<ir::Context*>(&vcpu->memory_->cpu));
         emit.loop_checks &= !options.verify; // which compares round by round
+        emit.uncounted &= !options.verify;   // and the count
         if (emit.window && emit.inline_tlb) vcpu->window_ = softmmu::HostWindow::create(map);
         if (vcpu->window_) {
             emit.window_base = vcpu->window_->base();
@@ -70,7 +70,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
     cpu.platform = &platform;
     cpu.log = &log;
     vcpu->cache_->set_context(&cpu);
-    if (!options.tb_cache.empty() && vcpu->backend_) vcpu->open_tb_cache(model);
+    if (vcpu->backend_) vcpu->open_tb_cache(model);
     vcpu->reset();
     return vcpu;
 }
@@ -149,11 +149,18 @@ bool Vcpu::take_interrupt() {
     return true;
 }
 
+// Is the second page of a block that has one still what it was?
+bool Vcpu::second_page_stays(const CachedBlock& block, u64 linear, softmmu::View view) {
+    if (!block.crosses_page()) return true;
+    const auto second = mmu_.fetch(align_down(linear, 4096) + 4096, view);
+    return second.ok && second.number == block.code_pages[1];
+}
+
 CachedBlock* Vcpu::next_block() {
     x86::Cpu& c = cpu();
-    if (c.generation != mmu_.epochs().generation()) { // tags of before may be those of other epochs now
-        cache_->clear_jump_cache();
-        c.generation = mmu_.epochs().generation();
+    if (mmu_.tlb().code().exhausted()) {
+        cache_->invalidate_all();
+        mmu_.tlb().code().restart();
     }
     x86::update_key(c);
     if (c.code_segments.exhausted()) {
@@ -166,7 +173,7 @@ CachedBlock* Vcpu::next_block() {
     const u64 linear = linear_rip(c);
     const softmmu::View view = fetch_view(c);
     const u8* host = nullptr;
-    BlockKey key{.rip = c.rip, .mode = c.key & kModeMask};
+    BlockKey key{.rip = c.rip, .mode = c.key};
     const bool inside = c.code64() || c.rip <= c.seg[unsigned(ir::Seg::CS)].limit;
     if (inside && x86::canonical(mmu_.paging(), linear, 1)) {
         const auto fetched = mmu_.fetch(linear, view);
@@ -176,17 +183,12 @@ CachedBlock* Vcpu::next_block() {
         }
         key.gpa = fetched.gpa;
         host = fetched.host;
-        CachedBlock* block = cache_->find(key);
-        if (block && block->crosses_page()) { // is its second page still where it was?
-            const auto second = mmu_.fetch(align_down(linear, 4096) + 4096, view);
-            if (!second.ok || second.gpa != block->source.gpa[1]) {
-                cache_->invalidate(*block);
-                block = nullptr;
-            }
-        }
-        if (block) return block;
+        CachedBlock* const block = cache_->find(key);
+        if (block && fetched.number == block->code_pages[0] && second_page_stays(*block, linear, view))
+            return block->entry || !backend_ ? block : translate(key, host, block);
+        if (block) cache_->invalidate(*block);
     }
-    return translate(key, host);
+    return translate(key, host, nullptr);
 }
 
 std::string Vcpu::guest_text(const ir::Block& block, const x86::Translator::Source& source) {
@@ -196,11 +198,11 @@ std::string Vcpu::guest_text(const ir::Block& block, const x86::Translator::Sour
     return x86::list_guest(block, bytes);
 }
 
-CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host) {
+CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host, CachedBlock* cold) {
     using Clock = std::chrono::steady_clock;
     const Clock::time_point begin = Clock::now();
-    CachedBlock* const block = make_block(key, host);
-    ++counters_.translations;
+    CachedBlock* block = cold ? warm(*cold, host) : nullptr;
+    if (!block) block = make_block(key, host);
     counters_.translation_ns += u64(std::chrono::nanoseconds(Clock::now() - begin).count());
     return block;
 }
@@ -208,8 +210,12 @@ CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host) {
 CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host) {
     x86::Cpu& c = cpu();
     const TbRecord* const record = find_kept(key, host);
+    ++counters_.translations;
     if (record && !wants_ir())
-        if (CachedBlock* cached = from_kept(key, *record)) return cached;
+        if (CachedBlock* cached = from_kept(key, *record)) {
+            counters_.translated_instructions += cached->guest_instructions;
+            return cached;
+        }
     for (unsigned limit = x86::Translator::max_instructions;; limit /= 2) {
         ir::Block& block = block_;
         x86::Translator::Source source;
@@ -222,26 +228,49 @@ CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host) {
         if (log_.enabled(LogItem::InAsm))
             log_.print(LogItem::InAsm, "IN:\n%s\n", guest_text(block, source).c_str());
         if (log_.enabled(LogItem::Op)) log_.print(LogItem::Op, "OP:\n%s\n", ir::print(block).c_str());
-        ir::run_passes(block, options_.passes);
-        if (log_.enabled(LogItem::OpOpt))
-            log_.print(LogItem::OpOpt, "OP after passes:\n%s\n", ir::print(block).c_str());
+        counters_.translated_instructions += block.guest_instructions;
         BlockKey actual = key;
         actual.gpa = source.gpa[0];
-        CachedBlock* cached = nullptr;
-        if (record && record->guest_instructions == block.guest_instructions) {
-            const backend::PortableCode code = record->portable();
-            cached = cache_->insert(actual, source, std::move(block), executor_->needs_ir(), &code);
-        }
-        if (!cached) {
-            cached = cache_->insert(actual, source, std::move(block), executor_->needs_ir());
-            if (cached) keep(*cached, host);
-        }
-        if (cached) {
-            log_host_code(*cached);
-            return cached;
-        }
+        if (!record && is_new(actual, host)) return &cache_->insert_cold(actual, source, block);
+        if (CachedBlock* cached = compile(actual, source, record, host)) return cached;
         DRAGOMAN_ASSERT(limit > 1);
     }
+}
+
+// Null: its code takes too much room, and nothing is left of it.
+CachedBlock* Vcpu::warm(CachedBlock& cold, const u8* host) {
+    run_passes(*cold.ir);
+    CachedBlock* const cached = cache_->warm(cold);
+    if (cached) compiled(*cached, host);
+    return cached;
+}
+
+CachedBlock* Vcpu::compile(const BlockKey& key, const x86::Translator::Source& source, const TbRecord* record,
+                           const u8* host) {
+    run_passes(block_);
+    CachedBlock* cached = nullptr;
+    if (record && record->guest_instructions == block_.guest_instructions) {
+        const backend::PortableCode code = record->portable(key.rip);
+        cached = cache_->insert(key, source, std::move(block_), executor_->needs_ir(), &code);
+    }
+    if (cached) {
+        log_host_code(*cached);
+        return cached;
+    }
+    cached = cache_->insert(key, source, std::move(block_), executor_->needs_ir());
+    if (cached) compiled(*cached, host);
+    return cached;
+}
+
+void Vcpu::run_passes(ir::Block& block) {
+    ir::run_passes(block, options_.passes);
+    if (log_.enabled(LogItem::OpOpt))
+        log_.print(LogItem::OpOpt, "OP after passes:\n%s\n", ir::print(block).c_str());
+}
+
+void Vcpu::compiled(const CachedBlock& block, const u8* host) {
+    keep(block, host);
+    log_host_code(block);
 }
 
 void Vcpu::settle(const CachedBlock& block) {
@@ -250,7 +279,7 @@ void Vcpu::settle(const CachedBlock& block) {
     const bool completed = c.exit != ir::Exit::Fault && c.exit != ir::Exit::Restart && !c.mid_repeat;
     u64 retired = block.guest_instructions;
     if (!c.host_return) {
-        if (!backend_ || block.entry == nullptr) retired = c.interpreted_instruction + completed;
+        if (!block.entry) retired = c.interpreted_instruction + completed;
     } else if (const backend::SidePoint* point =
                    block.side_point(reinterpret_cast<const u8*>(c.host_return))) {
         if (!completed) c.rip = block.key.rip + point->guest_offset;
@@ -282,16 +311,16 @@ void Vcpu::left(CachedBlock& block) {
 
 void Vcpu::run_block(CachedBlock& block) {
     x86::Cpu& c = cpu();
-    if (executor_->may_link() && !at_stop()) {
+    if (executor_->may_link() && block.entry && !at_stop()) {
         // By address: translating `block` may have taken the room of the block that led here.
-        if (CachedBlock* from = previous_site_ ? cache_->by_host(previous_site_) : nullptr)
-            cache_->try_link(*from, previous_site_, block);
-        cache_->remember_jump(c.rip, c.key, block);
+        CachedBlock* const from = previous_site_ ? cache_->by_host(previous_site_) : nullptr;
+        if (!from || !cache_->try_link(*from, previous_site_, block))
+            cache_->remember_jump(c.rip, c.key, block);
     }
     if (log_.items()) log_block(block);
     recent_[recent_next_++ % recent_.size()] = c.rip;
     c.exit = ir::Exit::None;
-    cache_->set_interpreted(backend_ ? nullptr : &block);
+    cache_->set_interpreted(block.entry ? nullptr : &block);
     in_block_ = true;
     executor_->run(c, block);
     in_block_ = false;

@@ -8,6 +8,7 @@
 #include "frontend/x86/translator.h"
 #include "ir/passes.h"
 #include "runtime/executor.h"
+#include "runtime/seen_code.h"
 #include "runtime/translation_cache.h"
 
 #include <atomic>
@@ -38,6 +39,9 @@ class Vcpu {
         ir::PassSwitches passes;
         bool side_exits = true;   // blocks go on behind branches
         bool follow_calls = true; // and in what they call
+        bool edge_loops = true;   // loops over the end of a page are one block
+        bool reuse = true;        // code of this run is used again for the same bytes at another address
+        bool cold = true;         // code is interpreted when it is met first
         backend::Options backend; // tlb_offset and window_base are filled in here
         // Accesses through the TLB after which a page is mapped in the host window.
         u32 window_heat = 1000;
@@ -87,11 +91,15 @@ class Vcpu {
 
     u64 linear_pc() const; // CS.base + RIP
     u64 instructions_retired() const;
+    bool counts_instructions() const {
+        return !options_.backend.uncounted || options_.interpret || options_.verify;
+    }
     // What led here: exceptions, registers, last blocks. For the report of a triple fault.
     std::string describe_shutdown();
 
     struct Counters { // exits by kind, for `info jit`
-        u64 lookups = 0, translations = 0, events = 0, faults = 0, restarts = 0, halts = 0, interrupts = 0;
+        u64 lookups = 0, translations = 0, translated_instructions = 0, events = 0, faults = 0, restarts = 0,
+            halts = 0, interrupts = 0;
         u64 translation_ns = 0; // from guest bytes to host code
     };
     const Counters& counters() const { return counters_; }
@@ -112,11 +120,20 @@ class Vcpu {
     bool take_interrupt(); // NMI, INTR
     bool halted_wait();
     CachedBlock* next_block();
-    // `host`: where the block's first byte is; null: not in memory.
-    CachedBlock* translate(const BlockKey& key, const u8* host);
+    bool second_page_stays(const CachedBlock& block, u64 linear, softmmu::View view);
+    // `host`: where the block's first byte is; null: not in memory. `cold`: the block without code that there
+    // is already; null: none.
+    CachedBlock* translate(const BlockKey& key, const u8* host, CachedBlock* cold);
     CachedBlock* make_block(const BlockKey& key, const u8* host);
+    CachedBlock* warm(CachedBlock& cold, const u8* host);
+    CachedBlock* compile(const BlockKey& key, const x86::Translator::Source& source, const TbRecord* record,
+                         const u8* host); // block_
+    void run_passes(ir::Block& block);
+    void compiled(const CachedBlock& block, const u8* host);
+    bool is_new(const BlockKey& key, const u8* host); // and is to be interpreted
     // ---- translations of earlier runs (vcpu_tb_cache.cpp)
     void open_tb_cache(const x86::CpuModel& model);
+    bool may_be_kept(const u8* host) const;
     softmmu::Mmu::Fetched fetch_behind();
     static softmmu::View fetch_view(const x86::Cpu& cpu) {
         return cpu.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
@@ -149,6 +166,7 @@ class Vcpu {
     std::unique_ptr<TbCache> tb_cache_;
     std::unique_ptr<Executor> executor_;
     ir::Block block_; // the one being translated: keeps its room
+    SeenCode seen_;
     Options options_;
 
     std::function<void()> service_, idle_;

@@ -1,9 +1,12 @@
-// The vCPU's use of -tb-cache: what a translation depends on, and the way of a block to the file and back.
+// The vCPU's use of code made before, in this run or with -tb-cache in others: what a translation depends on,
+// and the way of a block to the record and back.
 #include "base/bits.h"
 #include "base/program_image.h"
 #include "frontend/x86/mode.h"
 #include "runtime/tb_cache.h"
 #include "runtime/vcpu.h"
+
+#include <cstring>
 
 namespace dragoman::runtime {
 
@@ -11,9 +14,12 @@ namespace {
 
 using Source = x86::Translator::Source;
 
-TbKey tb_key(const x86::Cpu& cpu, const BlockKey& key) {
-    TbKey found{
-        .rip = key.rip, .mode = u32(key.mode), .inline_time = cpu.platform && cpu.platform->time_line()};
+TbKey tb_key(const x86::Cpu& cpu, const BlockKey& key, const u8* host) {
+    const u64 in_page = key.gpa % softmmu::kPageSize;
+    TbKey found{.place = cpu.code64() ? in_page : key.rip,
+                .mode = u32(key.mode),
+                .inline_time = cpu.platform && cpu.platform->time_line()};
+    std::memcpy(&found.first, host, std::min(sizeof found.first, softmmu::kPageSize - in_page));
     const ir::Segment& cs = cpu.seg[unsigned(ir::Seg::CS)];
     if (!cpu.code64()) found.code_base = u32(cs.base), found.code_limit = cs.limit;
     return found;
@@ -23,6 +29,10 @@ TbKey tb_key(const x86::Cpu& cpu, const BlockKey& key) {
 
 // Everything but the key and the guest's bytes: what is missing here would be believed wrongly.
 void Vcpu::open_tb_cache(const x86::CpuModel& model) {
+    if (options_.tb_cache.empty()) {
+        if (options_.reuse) tb_cache_ = std::make_unique<TbCache>("", "");
+        return;
+    }
     const std::string build = ProgramImage().build();
     if (build.empty()) {
         std::fprintf(stderr, "dragoman: -tb-cache: this build has no build-id, so the file is not used\n");
@@ -34,7 +44,7 @@ void Vcpu::open_tb_cache(const x86::CpuModel& model) {
         identity += " " + std::to_string(n);
     identity += "\nfeatures " + model.features.to_string();
     identity += "\npasses " + std::to_string(options_.passes.on);
-    for (const bool on : {options_.side_exits, options_.follow_calls, options_.verify})
+    for (const bool on : {options_.side_exits, options_.follow_calls, options_.edge_loops, options_.verify})
         identity += on ? " 1" : " 0";
     identity += "\n" + backend_->identity() + "\n";
     tb_cache_ = std::make_unique<TbCache>(options_.tb_cache, std::move(identity));
@@ -54,9 +64,22 @@ softmmu::Mmu::Fetched Vcpu::fetch_behind() {
     return mmu_.fetch(cpu().code64() ? linear : u32(linear), fetch_view(cpu()));
 }
 
+// Within a run it is programs and libraries that come again, at other addresses. Stops end blocks early.
+bool Vcpu::may_be_kept(const u8* host) const {
+    if (!tb_cache_ || !host || !stops_.empty()) return false;
+    return tb_cache_->has_file() || (memory_->cpu.cpl == 3 && memory_->cpu.code64());
+}
+
+// What is kept is worth compiling at once: programs are started again, and a file is to have all.
+bool Vcpu::is_new(const BlockKey& key, const u8* host) {
+    if (!options_.cold || !executor_->may_link() || !host) return false;
+    if (may_be_kept(host) && !tb_cache_->is_rewritten(key.gpa)) return false;
+    return !seen_.before(hash_value(tb_key(cpu(), key, host)));
+}
+
 const TbRecord* Vcpu::find_kept(const BlockKey& key, const u8* host) {
-    if (!tb_cache_ || !host || !stops_.empty()) return nullptr; // stops end blocks early
-    return tb_cache_->find(tb_key(cpu(), key), {host, key.gpa % softmmu::kPageSize},
+    if (!may_be_kept(host)) return nullptr;
+    return tb_cache_->find(tb_key(cpu(), key, host), {key.rip, host, key.gpa % softmmu::kPageSize},
                            [&] { return fetch_behind().host; });
 }
 
@@ -71,22 +94,28 @@ CachedBlock* Vcpu::from_kept(const BlockKey& key, const TbRecord& record) {
     for (unsigned part = 0; part < Source::Parts; ++part)
         source.bytes[part] = record.guest[part];
     source.gpa[Source::First] = key.gpa;
-    if (source.bytes[Source::Second]) source.gpa[Source::Second] = fetch_behind().gpa;
+    block.code_pages[0] = mmu_.fetch(block.linear_pc, fetch_view(cpu())).number;
+    if (source.bytes[Source::Second]) {
+        const auto second = fetch_behind();
+        source.gpa[Source::Second] = second.gpa;
+        block.code_pages[1] = second.number;
+    }
     if (source.bytes[Source::Followed])
         source.gpa[Source::Followed] = align_down(key.gpa, softmmu::kPageSize) + record.followed;
     source.branch = x86::BranchKind(record.branch);
     source.near_branch = {.bytes = record.branch_bytes, .stack = record.branch_stack};
     source.end = record.end;
-    const backend::PortableCode code = record.portable();
+    const backend::PortableCode code = record.portable(key.rip);
     CachedBlock* const cached = cache_->insert(key, source, std::move(block), false, &code);
     if (cached) log_host_code(*cached);
     return cached;
 }
 
 void Vcpu::keep(const CachedBlock& block, const u8* host) {
-    if (!tb_cache_ || !host || !stops_.empty()) return;
+    if (!may_be_kept(host) || !block.has_numbers() || !(tb_cache_->has_file() || cache_->made().movable)) return;
+    if (!tb_cache_->wants(block.key.gpa)) return;
     backend::PortableCode code;
-    if (!backend_->portable(block.entry, block.code, code)) return;
+    if (!backend_->portable(block.entry, cache_->made(), block.kept, code)) return;
     const Source& source = block.source;
     const u8* const page = host - block.key.gpa % softmmu::kPageSize;
     const u64 followed = source.gpa[Source::Followed] % softmmu::kPageSize;
@@ -94,7 +123,8 @@ void Vcpu::keep(const CachedBlock& block, const u8* host) {
         host, source.bytes[Source::Second] ? mmu_.map().lookup(source.gpa[Source::Second]).host : host,
         page + followed};
     if (!parts[Source::Second]) return;
-    TbRecord header{.key = tb_key(cpu(), block.key),
+    TbRecord header{.key = tb_key(cpu(), block.key, host),
+                    .pc = block.key.rip,
                     .followed = u16(followed),
                     .end = source.end,
                     .branch_stack = source.near_branch.stack,

@@ -186,8 +186,9 @@ class VerifyingExecutor final : public Executor {
 
     void run(x86::Cpu& cpu, CachedBlock& block) override {
         traits_ = traits_of(*block.ir);
-        if (traits_.unverified || !interpret(cpu, block)) return backend_.run(cpu, block.entry);
-        backend_.run(cpu, block.entry);
+        if (traits_.unverified || !interpret(cpu, block))
+            return backend_.run(cpu, block.entry + block.code.entry);
+        backend_.run(cpu, block.entry + block.code.entry);
         // A poll was asked for during the two runs: the second left the block at another poll than the first.
         const ir::Context& expected = expected_.state();
         const bool poll_between = cpu.exit == ir::Exit::Event &&

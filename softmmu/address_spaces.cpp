@@ -29,7 +29,6 @@ void AddressSpaces::load(u16 pcid, bool keep, u32 pkru, u32 pkrs) {
     if (pcid == current_) {
         if (keep) return;
         tlb_.flush(true);
-        epochs_.enter(nullptr);
         return;
     }
     if (!keep) forget(pcid);
@@ -38,23 +37,21 @@ void AddressSpaces::load(u16 pcid, bool keep, u32 pkru, u32 pkrs) {
 
     Space& from = room();
     from.entries.clear();
+    from.code.clear();
     tlb_.park(from.entries);
+    tlb_.code().park(from.code);
     from.pcid = current_;
     from.used = true;
     from.left_at = ++loads_;
     from.protections = protections_;
     from.pkru = pkru;
     from.pkrs = pkrs;
-    from.epoch = epochs_.leave();
     current_ = pcid;
 
-    if (!to) {
-        epochs_.enter(nullptr);
-        return;
-    }
+    if (!to) return;
     tlb_.unpark(to->entries, to->protections == protections_);
     tlb_.flush_keys(changed_keys(to->pkru, to->pkrs, pkru, pkrs));
-    epochs_.enter(to->epoch ? &*to->epoch : nullptr);
+    tlb_.code().unpark(to->code);
     to->used = false;
 }
 
@@ -73,7 +70,9 @@ void AddressSpaces::forget_page(u16 pcid, u64 linear) {
     std::erase_if(space->entries, [&](const Tlb::Parked& parked) {
         return (parked.page ^ linear) >> parked.mapping.page_bits == 0;
     });
-    space->epoch.reset();
+    std::erase_if(space->code, [&](const CodePages::Parked& parked) {
+        return (parked.page.linear ^ linear) >> parked.page.mapping.page_bits == 0;
+    });
 }
 
 } // namespace dragoman::softmmu

@@ -5,17 +5,16 @@
 // each page. Global entries stay in the tables: they belong to every space.
 #pragma once
 
-#include "softmmu/epochs.h"
 #include "softmmu/tlb.h"
 
 #include <array>
-#include <optional>
+#include <vector>
 
 namespace dragoman::softmmu {
 
 class AddressSpaces {
   public:
-    AddressSpaces(Tlb& tlb, Epochs& epochs) : tlb_(tlb), epochs_(epochs) {}
+    explicit AddressSpaces(Tlb& tlb) : tlb_(tlb) {}
 
     u16 current() const { return current_; }
     void set_current(u16 pcid) { current_ = pcid; } // when nothing is cached of any space
@@ -36,14 +35,13 @@ class AddressSpaces {
         u64 left_at = 0; // loads_ then; the oldest makes room
         u64 protections = 0;
         u32 pkru = 0, pkrs = 0; // under which the entries were filled
-        std::optional<Epochs::Kept> epoch;
         std::vector<Tlb::Parked> entries;
+        std::vector<CodePages::Parked> code;
     };
     Space* find(u16 pcid);
     Space& room();
 
     Tlb& tlb_;
-    Epochs& epochs_;
     u16 current_ = 0;
     u64 loads_ = 0, protections_ = 0;
     std::array<Space, 8> spaces_;

@@ -15,10 +15,6 @@ void Mmu::flush(bool keep_global) {
     tlb_.flush(keep_global);
     spaces_.forget_all();
     spaces_.set_current(paging_.pcid); // whatever changed it: nothing is left of another one
-    if (keep_global)
-        epochs_.enter(nullptr);
-    else
-        epochs_.end_all();
 }
 
 void Mmu::load_address_space(bool keep) {
@@ -30,19 +26,16 @@ void Mmu::load_address_space(bool keep) {
 // Global translations of the page are dropped whatever their PCID, and those in `spaces_` are not global.
 void Mmu::invlpg(u64 linear) {
     tlb_.flush_page(linear);
-    epochs_.drop_page(linear);
 }
 
 void Mmu::invalidate_page(u16 pcid, u64 linear) {
     if (pcid != spaces_.current()) return spaces_.forget_page(pcid, linear);
     tlb_.flush_page(linear, true);
-    epochs_.drop_page(linear);
 }
 
 void Mmu::invalidate_space(u16 pcid) {
     if (pcid != spaces_.current()) return spaces_.forget(pcid);
     tlb_.flush(true);
-    epochs_.enter(nullptr);
 }
 
 void Mmu::set_protection_keys(u32 pkru, u32 pkrs) {
@@ -242,21 +235,18 @@ void Mmu::commit() {
 }
 
 Mmu::Fetched Mmu::fetch(u64 linear, View view) {
-    const u64 tag = align_down(linear, kPageSize);
-    if (const TlbEntry& entry = tlb_.entry(view, linear); entry.exec_tag == tag) {
-        const u8* host = reinterpret_cast<const u8*>(linear + entry.addend);
-        const Mapping& mapping = tlb_.mapping(view, linear);
-        epochs_.fetched(linear, view == View::User, mapping.global, mapping.page_bits);
-        return {.ok = true, .host = host, .gpa = map_.gpa_of_ram(host)};
+    const bool user = view == View::User;
+    const CodePages::Page* page = tlb_.code().find(linear, user);
+    if (!page) {
+        const Translation t = translate(linear, AccessKind::Execute, view);
+        if (!t.ok) return {.fault = t.fault};
+        page = &tlb_.code().fill(linear, user, t.gpa, map_.lookup(t.gpa).host, t.mapping);
     }
-    const Translation t = translate(linear, AccessKind::Execute, view);
-    if (!t.ok) return {.fault = t.fault};
-    const PhysicalMap::Page page = map_.lookup(t.gpa);
-    if (page.host && map_.is_ram(page.host)) {
-        tlb_.lead_to(view, tag, page.host, t.mapping).exec_tag = tag;
-    }
-    epochs_.fetched(linear, view == View::User, t.mapping.global, t.mapping.page_bits);
-    return {.ok = true, .host = page.host ? page.host + t.gpa % kPageSize : nullptr, .gpa = t.gpa};
+    const u64 offset = linear % kPageSize;
+    return {.ok = true,
+            .host = page->host ? page->host + offset : nullptr,
+            .gpa = page->gpa + offset,
+            .number = page->number};
 }
 
 } // namespace dragoman::softmmu

@@ -3,7 +3,6 @@
 
 #include "base/log.h"
 #include "softmmu/address_spaces.h"
-#include "softmmu/epochs.h"
 #include "softmmu/host_window.h"
 #include "softmmu/physical_map.h"
 #include "softmmu/tlb.h"
@@ -58,7 +57,6 @@ class Mmu final : public MapListener {
     // INVPCID, types 0 and 1: neither drops global translations.
     void invalidate_page(u16 pcid, u64 linear);
     void invalidate_space(u16 pcid);
-    const Epochs& epochs() const { return epochs_; }
 
     // Walks for an access of this kind, sets A (and D for writes), no TLB. `gpa` is after A20.
     struct Translation {
@@ -87,11 +85,13 @@ class Mmu final : public MapListener {
     void expect_stores(u64 linear, u64 bytes, View view);
 
     // Instruction bytes: host pointer to `linear`'s byte and how many follow in its page; null host and `io`
-    // set when the page is not memory (then bytes are read one by one by map().load). Sets the exec tag.
+    // set when the page is not memory (then bytes are read one by one by map().load). From now on
+    // tlb().code() knows the page, with this number.
     struct Fetched {
         bool ok = false;
         const u8* host = nullptr;
         u64 gpa = 0;
+        u32 number = CodePages::kNoNumber;
         PageFault fault;
     };
     Fetched fetch(u64 linear, View view);
@@ -116,6 +116,11 @@ class Mmu final : public MapListener {
     // Maps the page of a filled TLB entry to its slot. Whoever relies on what another slot holds must look
     // again.
     void promote(u64 linear, View view);
+    // A helper has accessed a page where its TLB entry leads: as dear as so many accesses of generated code
+    // that found no window tag. Pages are mapped for it too.
+    void accessed_cold(u64 linear, bool write, View view, u32 accesses) {
+        if (window_ && tlb_.heat_up(view, linear, write, accesses)) promote(linear, view);
+    }
 
     // MapListener
     void mappings_changed() override { flush(false); }
@@ -160,8 +165,7 @@ class Mmu final : public MapListener {
     u32 fills_ = 0;
     Log& log_;
     PagingState paging_;
-    Epochs epochs_;
-    AddressSpaces spaces_{tlb_, epochs_};
+    AddressSpaces spaces_{tlb_};
     std::vector<Watch> watches_;
     WatchHit watch_hit_;
     struct Open { // a bounce buffer waiting for commit()

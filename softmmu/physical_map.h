@@ -4,6 +4,7 @@
 
 #include "base/io.h"
 #include "base/result.h"
+#include "base/zeros.h"
 
 #include <memory>
 #include <string>
@@ -118,7 +119,7 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     CodeWatcher* watcher_ = nullptr;
     std::vector<MapListener*> listeners_;
     std::vector<std::unique_ptr<Region>> regions_; // by handle - 1; null where unmapped
-    std::vector<u16> low_pages_;                   // below 4 GiB: page -> handle; above, regions are searched
+    Zeros<u16> low_pages_;                         // below 4 GiB: page -> handle; above, regions are searched
 };
 
 } // namespace dragoman::softmmu

@@ -19,7 +19,7 @@ Tlb::Tlb() {
 
 void Tlb::empty(unsigned view, u64 index) {
     const u64 tag = empty_tag(index);
-    tables_.entries[view][index] = {tag, tag, tag, 0};
+    tables_.entries[view][index] = {tag, tag, 0, 0};
     tables_.beside[view][index] = {tag, nullptr};
     empty_window(view, index, true);
     unlist_writer(writer_number(view, index));
@@ -61,6 +61,17 @@ void Tlb::allow_writes(View view, u64 linear, const u64* code) {
 void Tlb::empty_window(unsigned view, u64 index, bool reads) {
     if (reads) tables_.window[view].read_tags[index] = empty_window_tag(index);
     tables_.window[view].write_tags[index] = empty_window_tag(index);
+}
+
+bool Tlb::heat_up(View view, u64 linear, bool write, u32 accesses) {
+    const u64 index = tlb_index(linear);
+    const TlbTables::Window& window = tables_.window[unsigned(view)];
+    const u64 tag = (write ? window.write_tags : window.read_tags)[index];
+    if (linear - tag <= kPageSize) return false;
+    u32& heat = tables_.heat[index];
+    if (heat <= accesses) return true;
+    heat -= accesses;
+    return false;
 }
 
 void Tlb::set_window(const HostWindow* window, u32 heat) {
@@ -146,12 +157,14 @@ template <class Drop> void Tlb::flush_if(bool global, Drop drops) {
 }
 
 void Tlb::flush(bool keep_global) {
+    code_.flush(keep_global);
     const auto all = [](const Note&, Slot) { return true; };
     flush_if(false, all);
     if (!keep_global) flush_if(true, all);
 }
 
 void Tlb::flush_page(u64 linear, bool keep_global) {
+    code_.flush_page(linear, keep_global);
     const auto drops = [&](const Note& note) {
         return (note.page ^ linear) >> note.mapping.page_bits == 0 && !(keep_global && note.mapping.global);
     };

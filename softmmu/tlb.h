@@ -9,7 +9,7 @@
 //
 // A page-crossing access misses. An empty tag at index i is the address of page i ^ 1, which no address that
 // selects index i can match. What must take the slow path (MMIO, translated code, watchpoints, a page whose D
-// bit is clear) leaves its tag empty.
+// bit is clear) leaves its tag empty. Instruction fetches have a TLB of their own (code_pages.h).
 //
 // With a host window (host_window.h) generated code looks at the *window tags* instead, and at the entries
 // only out of line. A window tag is filled while its entry's tag is and the entry's page lies in its slot:
@@ -19,6 +19,8 @@
 #pragma once
 
 #include "base/types.h"
+#include "softmmu/code_pages.h"
+#include "softmmu/page.h"
 
 #include <array>
 #include <vector>
@@ -34,15 +36,13 @@ enum class View : u8 {
 };
 inline constexpr unsigned kViews = static_cast<unsigned>(View::Count);
 
-inline constexpr unsigned kPageBits = 12;
-inline constexpr u64 kPageSize = u64{1} << kPageBits;
 inline constexpr unsigned kTlbBits = 12;
 inline constexpr u64 kTlbEntries = u64{1} << kTlbBits;
 
 struct TlbEntry {
     u64 read_tag;
     u64 write_tag;
-    u64 exec_tag;
+    u64 unused; // 32 bytes, so that the index is a shift
     u64 addend; // host pointer - linear address; valid if any tag is
 };
 static_assert(sizeof(TlbEntry) == 32);
@@ -61,13 +61,6 @@ constexpr u64 empty_window_tag(u64 index) {
 
 class HostWindow;
 
-// What an entry was filled from, as far as somebody may want it dropped.
-struct Mapping {
-    bool global = false;
-    u8 page_bits = kPageBits; // log2 of the mapping's size
-    u8 key = 0;               // protection key; 16 more for a supervisor page's
-};
-
 // Read by generated code, at the offsets given.
 struct TlbTables {
     TlbEntry entries[kViews][kTlbEntries];
@@ -80,6 +73,7 @@ struct TlbTables {
         const u64* lines; // PhysicalMap::code_lines: a store that touches none is done in place
     } beside[kViews][kTlbEntries];
     u32 heat[kTlbEntries]; // of all views: counts down with each access that found an entry but no window tag
+    CodePages::Numbers code_numbers;
 
     static constexpr u64 entries_of(unsigned view) { return view * sizeof entries[0]; }
     static constexpr u64 window_tags_of(unsigned view, bool write) {
@@ -89,6 +83,9 @@ struct TlbTables {
         return sizeof entries + sizeof window + view * sizeof beside[0];
     }
     static constexpr u64 heat_at = sizeof entries + sizeof window + sizeof beside;
+    static constexpr u64 code_number_of(u64 linear, bool user) {
+        return heat_at + sizeof heat + user * sizeof code_numbers[0] + CodePages::slot(linear) * sizeof(u32);
+    }
 };
 
 class Tlb {
@@ -98,10 +95,15 @@ class Tlb {
     TlbEntry& entry(View view, u64 linear) { return tables_.entries[unsigned(view)][tlb_index(linear)]; }
     // What generated code looks at.
     const TlbTables& tables() const { return tables_; }
+    CodePages& code() { return code_; }
+    const CodePages& code() const { return code_; }
 
     void set_window(const HostWindow* window, u32 heat); // borrowed; null: window tags stay empty
     // To be called when an entry of this index was filled, or what its slot holds has changed.
     void settle_window(u64 linear);
+    // The entry of a page was used by so many accesses, or by what costs as much, that would not have needed it
+    // with a window tag. True: its counter has run out.
+    bool heat_up(View view, u64 linear, bool write, u32 accesses);
     // Its counter begins again.
     void cool(u64 linear) { tables_.heat[tlb_index(linear)] = heat_limit_; }
 
@@ -112,6 +114,7 @@ class Tlb {
     // was mapped elsewhere are emptied: no entry may mix the permission of one mapping with the address of
     // another.
     TlbEntry& lead_to(View view, u64 linear, const u8* host, Mapping mapping);
+    // Both drop code pages too.
     void flush(bool keep_global);
     // Drops what was filled from the mapping that holds `linear`, whatever its size was then, in every view.
     void flush_page(u64 linear, bool keep_global = false);
@@ -161,7 +164,8 @@ class Tlb {
         u64 page = 0;
         Mapping mapping;
         bool used = false;
-        bool listed[2] = {}; // in listed_; stays when flush_page empties the entry, or it is filled for another
+        // In listed_; stays when flush_page empties the entry, or it is filled for another.
+        bool listed[2] = {};
     };
     void empty(unsigned view, u64 index);
     void empty_writes(unsigned view, u64 index);
@@ -184,12 +188,13 @@ class Tlb {
     std::array<u16, kWriterLists> writers_{};
     std::array<Writer, kViews * kTlbEntries + 1> writer_{};
 
-    alignas(64) TlbTables tables_;
+    alignas(64) TlbTables tables_{};
+    CodePages code_{tables_.code_numbers};
     const HostWindow* window_ = nullptr;
     u32 heat_limit_ = 0;
     std::array<std::array<Note, kTlbEntries>, kViews> notes_{};
-    // The entries in use, and some others: apart from each other those that are not global and those that are,
-    // of which a kernel has thousands, and which another address space leaves as they are.
+    // The entries in use, and some others: apart from each other those that are not global and those that
+    // are, of which a kernel has thousands, and which another address space leaves as they are.
     std::vector<Slot> listed_[2];
     u32 keys_seen_ = 0; // of entries filled since the table was last empty
 

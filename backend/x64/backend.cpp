@@ -33,8 +33,9 @@ class X64Backend final : public Backend {
         return true;
     }
 
-    bool portable(const u8* entry, const Compiled& made, PortableCode& to) override {
-        return mover_.take(entry, made, emitter_.stub_jumps(), to);
+    bool portable(const u8* entry, const Compiled& made, std::span<const std::unique_ptr<ir::Inst>> kept,
+                  PortableCode& to) override {
+        return mover_.take(entry, made, kept, emitter_.stub_jumps(), to);
     }
 
     bool place(const PortableCode& code, const u8* at, Compiled& out) override {
@@ -54,16 +55,14 @@ class X64Backend final : public Backend {
         return text;
     }
 
-    void link(const u8* entry, const LinkSite& site, const u8* target_entry,
-              const Compiled& target) override {
-        patch(entry, site, target_entry + (site.saved_flags ? target.saved_entry : 0));
+    void link(const u8* code, const LinkSite& site, const u8* target_code, const Entries& target) override {
+        const u32 near_entry = site.saved_flags ? target.saved_entry : target.entry;
+        patch(code, site, target_code + (site.far ? target.far_entry : near_entry));
     }
-    void unlink(const u8* entry, const LinkSite& site) override {
-        patch(entry, site, entry + site.stub_offset);
-    }
+    void unlink(const u8* code, const LinkSite& site) override { patch(code, site, code + site.stub_offset); }
 
-    void look_up(const u8* entry, const LinkSite& site) override {
-        const u8* displacement = entry + site.return_offset - 4; // of the stub's CALL
+    void look_up(const u8* code, const LinkSite& site) override {
+        const u8* displacement = code + site.return_offset - 4; // of the stub's CALL
         for (const Stubs& set : stubs_.sets)
             if (target_of(displacement) == set.exit_link) return point(displacement, set.look_up);
     }
@@ -90,8 +89,8 @@ class X64Backend final : public Backend {
 
   private:
     // JMP rel32, or Jcc rel32 with its two-byte opcode.
-    void patch(const u8* entry, const LinkSite& site, const u8* target) {
-        const u8* jump = entry + site.jump_offset;
+    void patch(const u8* code, const LinkSite& site, const u8* target) {
+        const u8* jump = code + site.jump_offset;
         point(jump + (*jump == 0x0f ? 2 : 1), target);
     }
     void point(const u8* displacement, const u8* target) {
@@ -129,7 +128,19 @@ class X64Backend final : public Backend {
 
 } // namespace
 
-Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Options& options, Log&) {
+void Compiled::clear() {
+    static_cast<Entries&>(*this) = {};
+    numbers[0] = numbers[1] = host_instructions = calls = 0;
+    movable = false;
+    pc_numbers.clear();
+    links.clear();
+    points.clear();
+    kept.clear();
+}
+
+Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Options& wanted, Log&) {
+    Options options = wanted;
+    options.uncounted &= !options.count_exact;
     HostFeatures features = HostFeatures::detect();
     if (!options.use_bmi2) features.force_off(HostFeature::Bmi2);
     for (HostFeature needed : {HostFeature::Sse42, HostFeature::Lahf64})

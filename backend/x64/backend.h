@@ -15,38 +15,73 @@
 namespace dragoman::backend {
 
 // A direct jump that can be linked: until then it leads to a stub that leaves with Context::rip = target and
-// Exit::Lookup, and Context::host_return inside the stub.
+// Exit::Lookup, and Context::host_return inside the stub. A jump to another page leads to the far entry.
 struct LinkSite {
     u32 jump_offset;   // of the patchable jmp rel32 from the block's entry
     u32 stub_offset;   // where it leads while unlinked
     u32 return_offset; // Context::host_return - entry when the stub was taken
     bool saved_flags;  // the jump is made with the flags in RAX too
+    bool far;          // to another page; always with the flags in RAX
     u64 target;        // rip
 };
 
 // A point in host code where the block may be left or C++ is called: which guest instruction it belongs to.
 struct SidePoint {
-    u32 return_offset;     // Context::host_return - entry
-    i32 guest_offset;      // of the guest instruction from the block's pc
-    u32 instruction_index; // how many guest instructions of the block came before it
+    u16 return_offset;     // Context::host_return - entry
+    i16 guest_offset;      // of the guest instruction from the block's pc
+    u16 instruction_index; // how many guest instructions of the block came before it
+};
+constexpr u64 kMostCodeBytes = 0xffff; // of a block
+
+// A number in the code that an address which moves with the block (ir::Inst::from_pc) is, or leads to.
+enum class PcForm : u8 {
+    Eight,    // bytes: the address
+    Signed,   // four, sign-extended
+    Unsigned, // four, zero-extended
+    Low,      // its low four
+    TagSlot,  // four: a displacement to the window tag of its page
+    PageSlot, // four: a displacement to the number of its code page
+};
+struct PcNumber {
+    u16 offset; // in the code
+    PcForm form;
+    i32 distance; // of the address from the block's pc
 };
 
-struct Compiled {
-    u32 code_bytes = 0; // entry is offset 0
-    u32 saved_entry =
-        0; // offset of the entry for those who come with the flags saved in RAX: the jump cache's
+// What is needed of a block as long as it is run.
+struct Entries {
+    u32 code_bytes = 0;
+    // Offsets of the entries. For those who come with the flags in EFLAGS, and with the flags saved in RAX:
+    u32 entry = 0, saved_entry = 0;
+    // With the flags saved, from another page (so the jump cache's): asks whether the block's pages are what
+    // they were.
+    u32 far_entry = 0;
+};
+
+// What compiling makes besides the code. One that is used again keeps its room.
+struct Compiled : Entries {
+    u32 numbers[2] = {};       // offsets of the numbers that it compares (Block::code_pages); 0: none
     u32 host_instructions = 0; // in line: without what is rarely run and lies behind the block's end
     u32 calls = 0;             // CallRecords (stubs.h), the last of its bytes
+    bool movable = false;      // the block may be used at another pc in the same place of a page: 64-bit code
+    std::vector<PcNumber> pc_numbers;
     std::vector<LinkSite> links;
     std::vector<SidePoint> points; // sorted by return_offset
     std::vector<std::unique_ptr<ir::Inst>>
         kept; // instructions that the code refers to (ops emitted as calls of the interpreter)
+
+    void clear();
 };
 
 // A compiled block as it can be kept in a file: nothing in it depends on where it, the stubs and the program
 // lie in memory. What it does depend on is its build and Backend::identity.
 struct PortableCode {
-    u32 saved_entry = 0, host_instructions = 0, calls = 0; // as in Compiled
+    u64 made_pc = 0, pc = 0; // the block's pc when it was compiled; now (for place())
+    bool movable = false;
+    std::span<const PcNumber> pc_numbers;
+    u32 entry = 0, saved_entry = 0, far_entry = 0, numbers[2] = {}, host_instructions = 0,
+        calls = 0;                                                    // as in Compiled
+    u32 code_pages[2] = {ir::Block::no_number, ir::Block::no_number}; // for place(): what they are now
     std::span<const LinkSite> links;
     std::span<const SidePoint> points;
     std::span<const u32>
@@ -58,11 +93,15 @@ struct PortableCode {
 };
 
 struct Options {
-    i64 tlb_offset = 0;        // of the vCPU's softmmu::Tlb from its ir::Context
+    i64 tlb_offset = 0; // of the vCPU's softmmu::Tlb from its ir::Context
+    // Context::budget is left alone, so nobody knows how many instructions have retired; its register is one
+    // more for the guest's.
+    bool uncounted = false;
     bool count_exact = false;  // polls also test Context::budget (count clock, single-stepping)
     bool use_bmi2 = true;      // if the host has it
     bool inline_tlb = true;    // off: every access goes through the slow path
     bool inline_lookup = true; // off: indirect jumps leave to the run loop
+    bool far_links = true;     // off: jumps to other pages ask the jump cache
     bool saved_flags = true;   // off: between linked blocks the flags are always in EFLAGS
     bool early_polls = true;   // off: a branch backward polls between its flags and the jump
     bool share_checks = true;  // off: each access has a TLB check of its own
@@ -71,6 +110,7 @@ struct Options {
     u64 window_base = 0;       // its host address, less than 2 GiB; 0: there is none
     bool inline_x87 = true;    // off: x87 instructions are calls into C++
     bool lazy_vectors = true;  // off: every call into C++ takes the vector registers with it
+    bool bulk = true;          // off: helpers that move memory (ir::Bulk) are always called
 };
 
 // Each can be turned off by its name.
@@ -78,16 +118,14 @@ struct Switch {
     std::string_view name;
     bool Options::*on;
 };
-inline constexpr Switch kSwitches[] = {{"bmi2", &Options::use_bmi2},
-                                       {"inline-tlb", &Options::inline_tlb},
-                                       {"inline-lookup", &Options::inline_lookup},
-                                       {"saved-flags", &Options::saved_flags},
-                                       {"early-polls", &Options::early_polls},
-                                       {"share-checks", &Options::share_checks},
-                                       {"loop-checks", &Options::loop_checks},
-                                       {"window", &Options::window},
-                                       {"inline-x87", &Options::inline_x87},
-                                       {"lazy-vectors", &Options::lazy_vectors}};
+inline constexpr Switch kSwitches[] = {
+    {"uncounted", &Options::uncounted},     {"bmi2", &Options::use_bmi2},
+    {"inline-tlb", &Options::inline_tlb},   {"inline-lookup", &Options::inline_lookup},
+    {"far-links", &Options::far_links},     {"saved-flags", &Options::saved_flags},
+    {"early-polls", &Options::early_polls}, {"share-checks", &Options::share_checks},
+    {"loop-checks", &Options::loop_checks}, {"window", &Options::window},
+    {"inline-x87", &Options::inline_x87},   {"lazy-vectors", &Options::lazy_vectors},
+    {"bulk", &Options::bulk}};
 
 class Backend {
   public:
@@ -103,21 +141,22 @@ class Backend {
     // False: it does not fit. The block and everything it points to may be dropped afterwards.
     virtual bool compile(const ir::Block& block, const u8* at, u64 room, Compiled& out) = 0;
 
-    // The block that was compiled last, before anything was linked to it or from it. Valid until the next one
-    // is compiled. False: it leads to something outside the program.
-    virtual bool portable(const u8* entry, const Compiled& made, PortableCode& to) = 0;
+    // The block that was compiled last, before anything was linked to it or from it; `kept` is what `made`
+    // had. Valid until the next one is compiled. False: it leads to something outside the program.
+    virtual bool portable(const u8* entry, const Compiled& made,
+                          std::span<const std::unique_ptr<ir::Inst>> kept, PortableCode& to) = 0;
     // Puts the code at `at`, instead of compiling it. False: this cannot have come from portable().
     virtual bool place(const PortableCode& code, const u8* at, Compiled& out) = 0;
     // What generated code depends on besides the block and the build: the host's features and the options.
     virtual std::string identity() const = 0;
 
-    // Patches a jump at run time (the code may not be running in another thread).
-    virtual void link(const u8* entry, const LinkSite& site, const u8* target_entry,
-                      const Compiled& target) = 0;
-    virtual void unlink(const u8* entry, const LinkSite& site) = 0;
+    // `code` and `target_code` are where blocks were compiled to. Patches a jump at run time (the code may
+    // not be running in another thread).
+    virtual void link(const u8* code, const LinkSite& site, const u8* target_code, const Entries& target) = 0;
+    virtual void unlink(const u8* code, const LinkSite& site) = 0;
     // Makes an unlinked jump look its target up in the jump cache instead of leaving: for a target that must
     // be checked each time. For good.
-    virtual void look_up(const u8* entry, const LinkSite& site) = 0;
+    virtual void look_up(const u8* code, const LinkSite& site) = 0;
 
     // Runs code from `entry` until it leaves: Context::exit, rip, registers, flags and budget are then at
     // rest. When a memory access or a helper left it, Context::host_return names the SidePoint; rip is not

@@ -143,7 +143,7 @@ void Emitter::emit_Imul(const Inst& inst) {
 // All flags are written, so RAX is free.
 void Emitter::multiply(InstId id, const Inst& inst) {
     guest_flags(inst);
-    const unsigned guest_rax = host::of_guest[0];
+    const unsigned guest_rax = host::counted[0];
     const Operand by = register_or_memory(inst.a, inst.size, inst.imm, host::scratch);
     a.mov(x86::rax, gp(guest_rax, 8));
     a.emit(id, by);
@@ -161,8 +161,8 @@ void Emitter::emit_ImulWide(const Inst& inst) {
 // Signed: that is when the dividend is no wider than the divisor, and the divisor neither 0 nor -1.
 void Emitter::divide(InstId id, const Inst& inst) {
     const bool is_signed = id == I::kIdIdiv;
-    const unsigned size = inst.size, guest_rax = host::of_guest[0];
-    static_assert(host::of_guest[2] == host::rdx);
+    const unsigned size = inst.size, guest_rax = host::counted[0];
+    static_assert(host::counted[2] == host::rdx);
     clobber(needed_before_);
     const Label back = a.newLabel();
     const Label slow = interpret_out_of_line(inst, back);

@@ -104,7 +104,7 @@ void Emitter::emit_Adox(const Inst& inst) {
 
 // The high half is put away first: define() may need RCX for the low one.
 void Emitter::emit_Mulx(const Inst& inst) {
-    static_assert(host::of_guest[2] == host::rdx);
+    static_assert(host::counted[2] == host::rdx);
     if (!bmi2()) return interpret(inst);
     const unsigned size = inst.size;
     const bool one = inst.d == inst.c;

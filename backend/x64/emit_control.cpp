@@ -2,6 +2,7 @@
 #include "backend/x64/emitter.h"
 
 #include "ir/interpreter.h"
+#include "ir/memory.h"
 #include "softmmu/tlb.h"
 
 #include <algorithm>
@@ -18,11 +19,14 @@ u64 run_interpreter(Context& ctx, u64, u64, u64 inst) {
 
 // ---- calls. R14 and frame::argument are set; the result comes in R14, flags are saved before and after.
 
-void Emitter::call(const void* fn, u64 imm) {
+void Emitter::call(const void* fn, u64 imm, bool imm_from_pc, ir::Bulk bulk) {
     const Label record = a.newLabel();
-    records_.push_back({record, CallRecord{fn, imm, current_rip()}});
+    records_.push_back({record, CallRecord{fn, imm, current_rip()}, imm_from_pc});
     a.lea(x86::rcx, x86::ptr(record));
-    call_to(stubs_.call);
+    if (bulk.kind && window() && options_.bulk)
+        call_to(stubs_.bulk[block_->view][block_->mode_bits == 64][bulk.kind][std::countr_zero(bulk.size)]);
+    else
+        call_to(stubs_.call);
     note_side_point();
     x87_there_ = false;
 }
@@ -32,7 +36,7 @@ void Emitter::emit_Call(const Inst& inst) {
     if (!inst.b.is_none())
         a.mov(x86::ptr(x86::rsp, frame::argument, 8), gp(value(inst.b, 8, inst.imm, host::scratch), 8));
     if (!inst.a.is_none()) load_value(host::address, inst.a, 8, inst.imm);
-    call(reinterpret_cast<const void*>(inst.helper->fn), u64(inst.imm));
+    call(reinterpret_cast<const void*>(inst.helper->fn), u64(inst.imm), inst.from_pc, inst.helper->bulk);
     at_ = needed_after_ ? FlagsAt::Saved : FlagsAt::Nowhere;
     if (!inst.d.is_none()) define(inst.d, 8, host::address);
 }
@@ -79,8 +83,9 @@ void Emitter::poll(const Inst& inst, OutOfLineFn leave) {
     a.bind(done);
 }
 
-// Every loop over blocks has a jump that leads backward in this sense: only those are polled. A block that
-// followed a call may end before its own start.
+// Every loop over blocks has a jump that leads backward in this sense: only those are polled. By all others
+// the starts of the blocks rise, so they make no loop, in whatever pages they are. A block that followed a
+// call may end before its own start.
 bool Emitter::backward(i64 target) const {
     return u64(target) <= std::max(current_rip(), block_->pc);
 }
@@ -150,7 +155,7 @@ void Emitter::saved_for_exit() {
 
 void Emitter::event_to_target(const OutOfLine& o) {
     saved_for_exit();
-    move_imm(host::scratch, u64(o.inst->imm));
+    move_pc(host::scratch, u64(o.inst->imm));
     jump_to(stubs_.exit_event);
 }
 // Only a jump backward is polled: the other way goes on as if nothing were.
@@ -165,11 +170,11 @@ void Emitter::event_of_branch(const OutOfLine& o) {
 // To that side, or those sides, of a branch that leads backward. The condition is in EFLAGS.
 void Emitter::leave_by_branch(const Inst& branch, bool taken_backward, bool else_backward) {
     saved_for_exit();
-    move_imm(host::scratch, u64(taken_backward ? branch.imm : branch.imm2));
+    move_pc(host::scratch, u64(taken_backward ? branch.imm : branch.imm2));
     if (taken_backward && else_backward) {
         const Label taken = a.newLabel();
         a.j(x86::CondCode(u8(branch.cond)), taken);
-        move_imm(host::scratch, u64(branch.imm2));
+        move_pc(host::scratch, u64(branch.imm2));
         a.bind(taken);
     }
     jump_to(stubs_.exit_event);
@@ -189,11 +194,11 @@ void Emitter::event_of_value(const OutOfLine& o) {
     const Label zero = a.newLabel(), leave = a.newLabel();
     load_zero_extended(host::scratch, o.inst->a, o.inst->size, 0);
     a.jecxz(x86::rcx, zero);
-    move_imm(host::scratch, u64(o.inst->imm));
+    move_pc(host::scratch, u64(o.inst->imm));
     a.jmp(taken_backward ? leave : o.back);
     a.bind(zero);
     if (!else_backward) a.jmp(o.back);
-    move_imm(host::scratch, u64(o.inst->imm2));
+    move_pc(host::scratch, u64(o.inst->imm2));
     a.bind(leave);
     saved_for_exit();
     jump_to(stubs_.exit_event);
@@ -206,7 +211,7 @@ void Emitter::event_of_register(const OutOfLine&) {
 // The instruction that polls has retired.
 void Emitter::event_in_block(const OutOfLine& o) {
     saved_for_exit();
-    move_imm(host::scratch, u64(o.inst->imm));
+    move_pc(host::scratch, u64(o.inst->imm));
     call_to(stubs_.exit_side);
     note_side_point();
 }
@@ -232,55 +237,75 @@ void Emitter::finish_flags() {
     if (needed_before_) want_eflags();
 }
 
-// Another page may be mapped elsewhere tomorrow, so nothing is patched: the jump cache knows what is there
-// under the present key. All temporaries are dead.
-void Emitter::far_jump(u64 target) {
-    using Entry = Context::JumpCacheEntry;
-    const i32 at = i32(ir::jump_cache_index(target) * sizeof(Entry));
-    const Label miss = a.newLabel();
-    const auto field = [&](size_t offset) { return x86::ptr(x86::r13, at + i32(offset), 8); };
-    save_flags();
-    a.mov(x86::r13, in_context(offsetof(Context, jump_cache), 8));
-    move_imm(host::scratch, target);
-    a.cmp(x86::rcx, field(offsetof(Entry, pc)));
-    a.jne(miss);
-    a.mov(x86::r14, in_context(offsetof(Context, key), 8));
-    a.cmp(x86::r14, field(offsetof(Entry, key)));
-    a.jne(miss);
-    a.jmp(field(offsetof(Entry, host)));
-    a.bind(miss);
-    jump_to(stubs_.jump_missed);
+// ---- to and from other pages
+
+// Another page may be mapped elsewhere tomorrow. Whoever comes from one enters here, with the flags saved;
+// the block's page must have the number that it had when the block was made.
+void Emitter::ask_for_page(unsigned part, u64 linear) {
+    OutOfLine& o = out_of_line(&Emitter::page_is_another, block_->insts.front());
+    o.part = part;
+    const Label other = o.entry, same = o.back = a.newLabel();
+    a.long_().cmp(in_context(tlb_field(softmmu::TlbTables::code_number_of(linear, block_->user)), 4),
+                  imm(i32(block_->code_pages[part])));
+    out_->numbers[part] = u32(a.offset()) - 4;
+    note_pc(PcForm::PageSlot, linear, 8);
+    a.jne(other);
+    a.bind(same);
+}
+// Or it has only been forgotten.
+void Emitter::page_is_another(const OutOfLine& o) {
+    const u64 linear = block_->linear_pc;
+    const bool rip_is_linear = linear == block_->pc;
+    if (!rip_is_linear) {
+        move_imm(host::scratch, block_->pc);
+        a.mov(in_context(offsetof(Context, rip), 8), x86::rcx);
+    }
+    move_pc(host::address, linear);
+    constexpr i32 lea_bytes = 7;
+    a.lea(x86::rcx, x86::ptr(x86::rip, i32(out_->numbers[o.part]) - i32(a.offset()) - lea_bytes));
+    call_to(rip_is_linear ? stubs_.may_enter[o.part] : stubs_.may_enter_at_rip[o.part]);
+    a.jmp(o.back);
+}
+
+bool Emitter::far(u64 target) const {
+    const u64 linear = block_->linear_pc, last = linear + block_->guest_bytes - 1;
+    return (((linear - block_->pc + target) ^ linear) | (last ^ linear)) >> softmmu::kPageBits;
 }
 
 void Emitter::link_stub(const OutOfLine& o) {
-    // What crosses into a second page must ask as well: that page may be another one tomorrow.
-    const u64 linear = block_->linear_pc, last = linear + block_->guest_bytes - 1,
-              target = linear - block_->pc + o.value;
-    if (options_.inline_lookup &&
-        ((target ^ linear) >> softmmu::kPageBits || (last ^ linear) >> softmmu::kPageBits))
-        return far_jump(o.value);
-    want_eflags();
-    const u32 stub = u32(code_.labelOffset(o.entry));
-    move_imm(host::scratch, o.value);
-    call_to(stubs_.exit_link);
-    links_.push_back({.jump_offset = o.jump_offset,
+    const bool far = this->far(o.value);
+    const u32 stub = u32(a.offset());
+    if (!far || !options_.far_links) want_eflags();
+    move_pc(host::scratch, o.value);
+    if (far && !options_.far_links)
+        return call_to(options_.inline_lookup ? stubs_.look_up : stubs_.exit_link);
+    call_to(far ? stubs_.exit_jump : stubs_.exit_link);
+    out_->links.push_back({.jump_offset = o.jump_offset,
                            .stub_offset = stub,
                            .return_offset = u32(a.offset()),
                            .saved_flags = options_.saved_flags && o.flags_at != FlagsAt::Eflags,
+                           .far = far,
                            .target = o.value});
 }
 
 void Emitter::link_jump(const Inst& inst, u64 target) {
+    const FlagsAt before = at_;
+    if (far(target)) save_flags();
     OutOfLine& o = out_of_line(&Emitter::link_stub, inst);
     o.value = target;
     o.jump_offset = u32(a.offset());
     a.jmp(o.entry);
+    at_ = before; // where the code goes on that did not come this way
 }
 void Emitter::link_jump_if(ir::Cond cond, const Inst& inst, u64 target) {
-    OutOfLine& o = out_of_line(&Emitter::link_stub, inst);
+    const bool save = at_ == FlagsAt::Eflags && far(target);
+    OutOfLine& o = out_of_line(save ? &Emitter::far_branch : &Emitter::link_stub, inst);
     o.value = target;
     o.jump_offset = u32(a.offset());
     a.j(x86::CondCode(u8(cond)), o.entry);
+}
+void Emitter::far_branch(const OutOfLine& o) {
+    link_jump(*o.inst, o.value);
 }
 
 void Emitter::emit_Jump(const Inst& inst) {
@@ -303,8 +328,12 @@ void Emitter::emit_Branch(const Inst& inst) {
     link_jump(inst, u64(inst.imm2));
 }
 
+void Emitter::take_budget() {
+    if (!options_.uncounted) a.lea(x86::r15, x86::ptr(x86::r15, -i32(block_->guest_instructions)));
+}
 // The budget was taken for the whole block.
 void Emitter::give_back_budget(unsigned own) {
+    if (options_.uncounted) return;
     a.lea(x86::r15, x86::ptr(x86::r15, i32(block_->guest_instructions - instruction_index_ - 1 + own)));
 }
 void Emitter::side_exit(const OutOfLine& o) {
@@ -313,6 +342,7 @@ void Emitter::side_exit(const OutOfLine& o) {
 }
 void Emitter::emit_BranchOut(const Inst& inst) {
     finish_flags();
+    if (options_.uncounted) return link_jump_if(inst.cond, inst, u64(inst.imm));
     const Label out = out_of_line(&Emitter::side_exit, inst).entry;
     a.j(x86::CondCode(u8(inst.cond)), out);
 }
@@ -359,31 +389,34 @@ void Emitter::emit_JumpInd(const Inst& inst) {
 
 void Emitter::lookup_miss(const OutOfLine&) {
     a.mov(x86::rcx, x86::r13);
-    call_to(stubs_.jump_missed_called);
+    call_to(stubs_.jump_missed);
 }
 
 // Mostly a return to the call that the block has followed.
 void Emitter::emit_JumpOut(const Inst& inst) {
     if (inst.a.id() != home_) load_value(host::temp, inst.a, 8, inst.imm2);
     clobber(needed_before_);
-    const Label out = out_of_line(&Emitter::jump_out, inst).entry;
     if (inst.imm == i32(inst.imm)) {
+        const u32 begin = u32(a.offset());
         a.cmp(x86::r13, imm(inst.imm));
+        note_pc_signed(begin, 7, u64(inst.imm));
     } else {
-        move_imm(host::address, u64(inst.imm));
+        move_pc(host::address, u64(inst.imm));
         a.cmp(x86::r13, x86::r14);
     }
-    a.jne(out);
+    if (options_.uncounted && options_.saved_flags) return link_jump_if(ir::Cond::NZ, inst, current_rip());
+    a.jne(out_of_line(&Emitter::jump_out, inst).entry);
 }
-// The return has not happened: it goes on in a block of its own, at its end.
+// The return has not happened: it goes on in a block of its own, at its end, which polls.
 void Emitter::jump_out(const OutOfLine& o) {
     give_back_budget(1);
+    if (!options_.saved_flags) finish_flags();
     link_jump(*o.inst, current_rip());
 }
 
 void Emitter::emit_ExitTo(const Inst& inst) {
     saved_for_exit();
-    move_imm(host::scratch, u64(inst.imm));
+    move_pc(host::scratch, u64(inst.imm));
     a.mov(in_context(offsetof(Context, rip), 8), x86::rcx);
     jump_to(stubs_.exit_here);
 }

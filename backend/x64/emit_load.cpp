@@ -49,6 +49,10 @@ void Emitter::emit_LoadSx(const Inst& inst) {
 }
 
 void Emitter::store_op(const Inst& inst, const Mem& m) {
+    if (inst.a.is_imm() && inst.from_pc && inst.size == 8 && inst.imm == i32(inst.imm)) { // of a CALL
+        a.mov(m, imm(inst.imm));
+        return note_pc(PcForm::Signed, u64(inst.imm));
+    }
     const Operand from = source(inst.a, inst.size, inst.imm, host::scratch);
     if (from.isMem()) {
         load_value(host::scratch, inst.a, inst.size, 0);

@@ -147,7 +147,7 @@ void Emitter::next_round(const Inst& branch) {
 }
 
 void Emitter::round_alone(const OutOfLine&) {
-    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block_->guest_instructions)));
+    take_budget();
     emit_range(0, shared_.loop()->end, false);
     a.jmp(pause_);
 }

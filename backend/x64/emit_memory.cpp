@@ -5,6 +5,7 @@
 #include "softmmu/tlb.h"
 
 #include <algorithm>
+#include <bit>
 
 namespace dragoman::backend {
 
@@ -37,7 +38,7 @@ Emitter::Shape Emitter::address(const ir::Address& m, bool linear, unsigned byte
     Shape shape = Shape::Simple;
     const bool has_base = !m.base.is_none(), has_index = !m.index.is_none();
     if (!has_base && !has_index) {
-        move_imm(host::address, u64(m.disp) & low_mask(std::min<unsigned>(m.size, bytes) * 8));
+        constant_address(m, bytes);
     } else {
         Gp base = x86::r14, index = x86::rcx;
         if (has_base && in_register(m.base)) {
@@ -86,6 +87,16 @@ Emitter::Shape Emitter::address(const ir::Address& m, bool linear, unsigned byte
     return shape == Shape::Simple && m.size == 8 && has_base && !has_index ? Shape::Direct : shape;
 }
 
+void Emitter::constant_address(const ir::Address& m, unsigned bytes) {
+    if (m.from_pc && m.size == 8 && bytes == 8) return move_pc(host::address, u64(m.disp));
+    move_imm(host::address, u64(m.disp) & low_mask(std::min<unsigned>(m.size, bytes) * 8));
+    if (!m.from_pc) return;
+    if (m.size == 8)
+        note_pc(PcForm::Low, u64(m.disp));
+    else
+        movable_ = false;
+}
+
 void Emitter::host_index(unsigned entry_bits) {
     if (bmi2()) {
         a.rorx(x86::ecx, x86::r14d, softmmu::kPageBits - entry_bits);
@@ -117,7 +128,7 @@ Emitter::Mem Emitter::host_pointer(unsigned size) const {
 // window's start with it, without an instruction of its own; through R14 where it is not simple.
 Emitter::Mem Emitter::in_window(const ir::Address& m, unsigned size) {
     const i32 disp = i32(u32(u64(m.disp) + options_.window_base));
-    if (is_constant(m) && disp >= 0) {
+    if (is_constant(m) && !m.from_pc && disp >= 0) {
         Mem at(u64(disp), size);
         at.setAddrType(Mem::AddrType::kAbs);
         return at;
@@ -143,9 +154,9 @@ bool Emitter::is_simple(const ir::Address& m) const {
            there(m.base) && there(m.index) && i64(i32(m.disp)) == m.disp;
 }
 
-// Whether the page of R14 may be accessed in place, for `size` bytes. RCX is lost; R14 is lost or not: see
-// the result.
-bool Emitter::tlb_check(unsigned size, Access access, bool keep_address, const Label& miss) {
+// Whether the page of R14 may be accessed in place, for `size` bytes. RCX is lost; R14 too, unless the
+// address is to be kept, which takes a window.
+void Emitter::tlb_check(unsigned size, Access access, bool keep_address, const Label& miss) {
     const Mem tag = tlb_tag(access);
     const u64 base = window() ? 1 : 0; // a window tag is one less than the page
     host_index(window() ? 3 : kEntryBits);
@@ -153,13 +164,11 @@ bool Emitter::tlb_check(unsigned size, Access access, bool keep_address, const L
         a.mov(x86::rcx, tag);
         a.sub(x86::rcx, x86::r14);
         a.cmp(x86::rcx, imm(i64(size) - i64(softmmu::kPageSize + base)));
-        a.jb(miss);
-        return true;
+        return (void)a.jb(miss);
     }
     a.sub(x86::r14, tag);
     a.cmp(x86::r14, imm(i64(softmmu::kPageSize + base - size)));
     a.ja(miss);
-    return false;
 }
 
 // A constant address needs no index, and its tag is one constant.
@@ -169,11 +178,18 @@ bool Emitter::check_constant(const ir::Address& m, unsigned size, Access access,
     const auto tags = softmmu::TlbTables::window_tags_of(block_->view, access != Access::Read);
     const Mem tag = in_context(tlb_field(tags + 8 * softmmu::tlb_index(linear)), 8);
     const u64 wanted = page - 1;
-    if (u64(i64(i32(wanted))) == wanted) {
+    const bool short_enough = u64(i64(i32(wanted))) == wanted;
+    if (short_enough)
         a.cmp(tag, imm(i32(wanted)));
-    } else {
+    else if (m.from_pc)
+        move_pc(host::address, wanted);
+    else
         move_imm(host::address, wanted);
-        a.cmp(tag, x86::r14);
+    if (!short_enough) a.cmp(tag, x86::r14);
+    if (m.from_pc) {
+        movable_ &= m.linear_size == 8 && page;
+        note_pc(PcForm::TagSlot, page, short_enough ? 8 : 4);
+        if (short_enough) note_pc(PcForm::Signed, wanted);
     }
     a.jne(miss);
     return true;
@@ -239,11 +255,32 @@ bool Emitter::check_in_region(const Inst& inst, unsigned size, Access access, bo
     return true;
 }
 
+// Of Stubs::find_size and its like; -1: that size has none, or there is no window.
+int Emitter::stub_size(unsigned size) const {
+    return window() && size && !(size & (size - 1)) && size <= 64 ? std::countr_zero(size) : -1;
+}
+
+// In a region's copy an access is a call, which is shorter: the copy is run where pages are not in the window
+// yet, or a group lies over the end of one.
+void Emitter::access_by_call(const Inst& inst, unsigned size, Access access, AccessFn op) {
+    clobber(needed_before_);
+    if (alone_[position_].isValid()) a.bind(alone_[position_]);
+    loaded_ = kNoSlot;
+    address(inst.mem, true);
+    call_to(stubs_.reach[block_->view][u8(access)][stub_size(size)]);
+    note_side_point();
+    (this->*op)(inst, host_pointer(size));
+    if (access == Access::Read) return;
+    call_to(inst.op == Op::Rmw ? stubs_.commit : stubs_.commit_if_needed);
+}
+
 void Emitter::access_memory(const Inst& inst, unsigned size, Access access, AccessFn op) {
     // An addend in RCX is in the way of ops that need a scratch register.
     const bool one_register = !window() && access != Access::Read &&
                               !(inst.op == Op::VStore || inst.op == Op::X87 ||
                                 (inst.op == Op::Store && inst.a.is_reg() && in_register(inst.a)));
+    if (in_copy_ && stub_size(size) >= 0 && !x87_there_ && inst.op != Op::X87 && options_.inline_tlb)
+        return access_by_call(inst, size, access, op);
     Mem at;
     if (shared()) at = shared_access(inst, size, one_register);
     if (shared() || check_in_region(inst, size, access, one_register, at)) return (this->*op)(inst, at);
@@ -267,21 +304,25 @@ void Emitter::linear_again(const OutOfLine& o) {
     if (o.address_at == AddressAt::Constant) address(o.inst->mem, true);
 }
 
-void Emitter::slow_access(const OutOfLine& o) {
+// R14 = the host pointer of an access whose check has failed, or leaves.
+void Emitter::find_slowly(const OutOfLine& o) {
+    const unsigned view = block_->view, access = u8(o.access);
+    const int size = stub_size(o.size);
+    if (size >= 0 && o.address_at == AddressAt::BeyondTag)
+        return call_to(stubs_.find_beyond_tag[view][access][size]);
     linear_again(o);
+    if (size >= 0) return call_to(stubs_.find_size[view][access][size]);
     a.mov(x86::ecx, imm(o.size));
-    call_to(window() ? stubs_.find[block_->view][u8(o.access)] : stubs_.acquire[u8(o.access)]);
+    call_to(window() ? stubs_.find[view][access] : stubs_.acquire[access]);
+}
+
+void Emitter::slow_access(const OutOfLine& o) {
+    find_slowly(o);
     note_side_point();
     const bool x87 = o.inst->op == Op::X87, writes = o.access != Access::Read;
     if (x87) keep_x87(o);
     (this->*o.op)(*o.inst, host_pointer(o.size));
-    if (writes) {
-        if (o.inst->op != Op::Rmw) { // EFLAGS are free: most accesses need no commit
-            a.cmp(x86::ptr(x86::rsp, frame::to_commit, 4), 0);
-            a.je(o.back);
-        }
-        call_to(stubs_.commit);
-    }
+    if (writes) call_to(o.inst->op == Op::Rmw ? stubs_.commit : stubs_.commit_if_needed);
     if (writes || !x87) keep_x87(o);
     a.jmp(o.back);
 }

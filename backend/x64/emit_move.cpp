@@ -17,7 +17,7 @@ void Emitter::emit_Mov(const Inst& inst) {
         load_zero_extended(host::temp, s, size, inst.imm);
         return;
     }
-    if (s.is_imm() && !in_register(d)) {
+    if (s.is_imm() && !in_register(d) && !inst.from_pc) {
         const u64 v = u64(inst.imm) & (size == 8 ? ~u64{0} : (u64{1} << size * 8) - 1);
         const bool whole = size >= 4 || d.is_temp();
         if (!whole || v <= 0x7fffffff || (size == 8 && i64(v) == i32(v))) {

@@ -98,7 +98,7 @@ void Emitter::rmw_exchange(const Inst& inst, const Mem& m) {
 void Emitter::rmw_compare(const Inst& inst, const Mem& m) {
     guest_flags(inst); // all are written: RAX is free
     const unsigned from = value(inst.a, inst.size, inst.imm, host::scratch);
-    const unsigned guest_rax = host::of_guest[0];
+    const unsigned guest_rax = host::counted[0];
     a.mov(x86::rax, gp(guest_rax, 8));
     if (inst.lock) a.lock();
     a.cmpxchg(m, gp(from, inst.size));

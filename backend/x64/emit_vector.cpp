@@ -8,23 +8,26 @@ namespace dragoman::backend {
 using namespace asmjit;
 using ir::Access;
 
+namespace {
+
+// Moves `size` bytes between an XMM register and memory.
+InstId move_of(unsigned size) {
+    return size == 4 ? x86::Inst::kIdMovss : size == 8 ? x86::Inst::kIdMovsd : x86::Inst::kIdMovups;
+}
+
+} // namespace
+
 void Emitter::emit_VLoad(const Inst& inst) {
     if (!inst.d.is_xmm()) return interpret(inst);
     access_memory(inst, inst.size, Access::Read, &Emitter::vload_op);
 }
 
 void Emitter::vload_op(const Inst& inst, const Mem& m) {
-    const InstId id = inst.size == 4   ? x86::Inst::kIdMovss
-                      : inst.size == 8 ? x86::Inst::kIdMovsd
-                                       : x86::Inst::kIdMovups;
-    a.emit(id, x86::xmm(inst.d.index()), m);
+    a.emit(move_of(inst.size), x86::xmm(inst.d.index()), m);
 }
 
 void Emitter::vstore_op(const Inst& inst, const Mem& m) {
-    const InstId id = inst.size == 4   ? x86::Inst::kIdMovss
-                      : inst.size == 8 ? x86::Inst::kIdMovsd
-                                       : x86::Inst::kIdMovups;
-    a.emit(id, m, x86::xmm(inst.a.index()));
+    a.emit(move_of(inst.size), m, x86::xmm(inst.a.index()));
 }
 void Emitter::emit_VStore(const Inst& inst) {
     if (!inst.a.is_xmm()) return interpret(inst);

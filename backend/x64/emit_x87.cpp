@@ -132,8 +132,9 @@ void Emitter::note_x87(const Inst& inst) {
     const u64 rip = current_rip();
     if (rip == u64(i64(i32(rip)))) {
         a.mov(fpu_field(offsetof(ir::Fpu, ip), 8), imm(i32(rip)));
+        note_pc(PcForm::Signed, rip);
     } else {
-        move_imm(host::address, rip);
+        move_pc(host::address, rip);
         a.mov(fpu_field(offsetof(ir::Fpu, ip), 8), x86::r14);
     }
     selector(ir::Seg::CS, offsetof(ir::Fpu, cs));

@@ -37,6 +37,7 @@ bool has_vectors(const ir::Block& block) {
 
 Emitter::Emitter(const Options& options, const HostFeatures& features, const StubSets& stubs)
     : options_(options), features_(features), stub_sets_(stubs),
+      of_guest_(options.uncounted ? host::uncounted : host::counted),
       bmi2_(options.use_bmi2 && features.has(HostFeature::Bmi2)),
       x87_(options.inline_x87 && features.has(HostFeature::Xsave)) {
     for (unsigned i = 0; i < ir::vec_op_count(); ++i) {
@@ -77,46 +78,63 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     block_ = &block;
     stubs_ = stub_sets_.of(block.vector_bytes);
     out_ = &out;
-    out = {};
+    out.clear();
     prepare(block);
 
-    // The entry for flags in EFLAGS is offset 0. The other one is behind what saves them, or out of line.
-    const u32 before = a.count;
-    at_ = shared_.loop() && options_.saved_flags && needed_[0] ? FlagsAt::Saved : first_flags();
-    if (at_ == FlagsAt::Saved) {
-        a.lahf();
-        a.seto(x86::al);
-        out.saved_entry = u32(a.offset());
-    }
+    const u32 before = emit_entries(block);
     if (options_.lazy_vectors && block.vectors_lazy && has_vectors(block)) take_vectors();
-    const bool restore = at_ == FlagsAt::Eflags;
     if (shared_.loop()) begin_loop();
-    a.lea(x86::r15, x86::ptr(x86::r15, -i32(block.guest_instructions)));
+    take_budget();
     emit_range(0, block.insts.size(), true);
     out.host_instructions = a.count - before;
     emit_out_of_line();
-    if (restore) {
-        out.saved_entry = u32(a.offset());
-        at_ = FlagsAt::Saved;
-        want_eflags();
-        a.jmp(imm(reinterpret_cast<u64>(at)));
-    }
     if (!records_.empty()) a.align(AlignMode::kZero, 8);
-    for (const auto& [label, record] : records_) {
-        a.bind(label);
-        a.embed(&record, sizeof record);
+    for (const Record& record : records_) {
+        a.bind(record.label);
+        a.embed(&record.call, sizeof record.call);
+        if (record.imm_from_pc)
+            note_pc(PcForm::Eight, record.call.imm, sizeof record.call - offsetof(CallRecord, imm));
     }
 
     const asmjit::CodeBuffer& made = code_.sectionById(0)->buffer();
-    if (made.size() > room) return nullptr;
+    if (made.size() > std::min(room, kMostCodeBytes)) return nullptr;
     DRAGOMAN_ASSERT(!code_.hasUnresolvedLinks() && code_.relocEntries().empty());
     out.code_bytes = u32(made.size());
     out.calls = u32(records_.size());
-    std::sort(points_.begin(), points_.end(),
+    std::sort(out.points.begin(), out.points.end(),
               [](const SidePoint& x, const SidePoint& y) { return x.return_offset < y.return_offset; });
-    out.points.assign(points_.begin(), points_.end());
-    out.links.assign(links_.begin(), links_.end());
+    out.movable = movable_;
+    if (!movable_) out.pc_numbers.clear();
     return made.data();
+}
+
+// All three fall through to where the block wants its flags. How many instructions came before that.
+u32 Emitter::emit_entries(const ir::Block& block) {
+    const bool from_far = block.code_pages[0] != ir::Block::no_number;
+    const FlagsAt wanted =
+        shared_.loop() && options_.saved_flags && needed_[0] ? FlagsAt::Saved : first_flags();
+    at_ = FlagsAt::Saved;
+    if (from_far) {
+        ask_for_page(0, block.linear_pc);
+        const u64 last = block.linear_pc + block.guest_bytes - 1;
+        if ((last ^ block.linear_pc) >> softmmu::kPageBits) ask_for_page(1, last);
+    }
+    const u32 before = a.count;
+    if (wanted == FlagsAt::Saved) {
+        // Not for those who come from above: to them it is the immediate operand of TEST EAX.
+        if (from_far) a.db(0xa9);
+        out_->entry = u32(a.offset());
+        a.lahf();
+        a.seto(x86::al);
+        out_->saved_entry = u32(a.offset());
+    } else {
+        out_->saved_entry = u32(a.offset());
+        if (wanted == FlagsAt::Eflags) want_eflags();
+        out_->entry = u32(a.offset());
+    }
+    out_->far_entry = from_far ? 0 : out_->saved_entry;
+    at_ = wanted;
+    return before;
 }
 
 void Emitter::take_vectors() {
@@ -135,6 +153,7 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         needed_after_ = needed[position_ + 1] & live_[position_ + 1];
         if (in_line && position_ == early_poll_) shared_.loop() ? end_round() : emit_early_poll();
         if (inst.op == ir::Op::Insn) begin_instruction(position_);
+        imm_from_pc_ = inst.from_pc;
         if (in_line) begin_shared_region();
         (this->*table_[u8(inst.op)])(inst);
         if (!needed_after_) at_ = FlagsAt::Nowhere;
@@ -145,10 +164,9 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
 // What is needed of the flags, from the end to the start: everything where the block may be left.
 void Emitter::prepare(const ir::Block& block) {
     out_of_line_.clear();
-    links_.clear();
-    points_.clear();
     records_.clear();
     stub_jumps_.clear();
+    movable_ = block.mode_bits == 64 && block.linear_pc == block.pc && !block.pinned;
     at_ = FlagsAt::Eflags;
     home_ = 0xff;
     x87_there_ = false;
@@ -173,7 +191,7 @@ void Emitter::prepare(const ir::Block& block) {
     }
     early_poll_ = early_poll(block);
 
-    share_ = false;
+    share_ = in_copy_ = false;
     region_ = 0;
     alone_.assign(n, {});
     if (options_.share_checks && options_.inline_tlb)
@@ -234,9 +252,9 @@ u64 Emitter::rip_of(i32 guest_offset) const {
 }
 
 void Emitter::note_side_point() {
-    points_.push_back({.return_offset = u32(a.offset()),
-                       .guest_offset = guest_offset_,
-                       .instruction_index = instruction_index_});
+    out_->points.push_back({.return_offset = u16(a.offset()),
+                            .guest_offset = i16(guest_offset_),
+                            .instruction_index = u16(instruction_index_)});
 }
 
 Emitter::OutOfLine& Emitter::out_of_line(OutOfLineFn emit, const Inst& inst) {
@@ -264,6 +282,7 @@ void Emitter::emit_out_of_line() {
         x87_there_ = o.x87_there;
         guest_offset_ = o.guest_offset;
         instruction_index_ = o.instruction_index;
+        imm_from_pc_ = o.inst->from_pc;
         a.bind(o.entry);
         (this->*o.emit)(o);
     }
@@ -272,11 +291,11 @@ void Emitter::emit_out_of_line() {
 // ---- operands
 
 bool Emitter::in_register(Ref r) const {
-    return r.is_gpr() ? host::of_guest[r.index()] != host::memory : r.id() == home_;
+    return r.is_gpr() ? of_guest_[r.index()] != host::memory : r.id() == home_;
 }
 
 unsigned Emitter::host_of(Ref r) const {
-    return r.is_gpr() ? host::of_guest[r.index()] : host::temp;
+    return r.is_gpr() ? of_guest_[r.index()] : host::temp;
 }
 
 Emitter::Mem Emitter::slot(Ref r, unsigned size) const {
@@ -290,6 +309,28 @@ void Emitter::move_imm(unsigned to, u64 value) {
         a.mov(gp(to, 4), imm(value));
     else
         a.mov(gp(to, 8), imm(i64(value)));
+}
+
+void Emitter::move_pc(unsigned to, u64 address) {
+    const u32 begin = u32(a.offset());
+    move_imm(to, address);
+    switch (u32(a.offset()) - begin) {
+    case 10: return note_pc(PcForm::Eight, address, 8);
+    case 7: return note_pc(PcForm::Signed, address);
+    default: return note_pc(PcForm::Unsigned, address);
+    }
+}
+
+void Emitter::note_pc(PcForm form, u64 address, unsigned before_end) {
+    const i64 distance = i64(address - block_->pc);
+    const u32 offset = u32(a.offset()) - before_end;
+    if (distance != i32(distance) || offset != u16(offset)) movable_ = false;
+    out_->pc_numbers.push_back({.offset = u16(offset), .form = form, .distance = i32(distance)});
+}
+
+void Emitter::note_pc_signed(u32 begin, unsigned instruction_bytes, u64 address) {
+    if (u32(a.offset()) - begin == instruction_bytes) return note_pc(PcForm::Signed, address);
+    movable_ = false;
 }
 
 namespace {
@@ -309,6 +350,10 @@ i64 cut(i64 imm, unsigned size) {
 Operand Emitter::source(Ref r, unsigned size, i64 value, unsigned scratch) {
     if (r.is_imm()) {
         const i64 v = cut(value, size);
+        if (imm_from_pc_) {
+            load_value(scratch, r, size, value);
+            return gp(scratch, size);
+        }
         if (v == i32(v)) return imm(v);
         move_imm(scratch, u64(v));
         return gp(scratch, size);
@@ -331,9 +376,12 @@ unsigned Emitter::value(Ref r, unsigned size, i64 imm, unsigned scratch) {
 
 void Emitter::load_value(unsigned to, Ref r, unsigned size, i64 imm) {
     const unsigned wide = size == 8 ? 8 : 4;
-    if (r.is_imm())
+    if (r.is_imm() && imm_from_pc_ && size == 8)
+        move_pc(to, u64(imm));
+    else if (r.is_imm()) {
+        movable_ &= !imm_from_pc_;
         move_imm(to, u64(imm) & (size == 8 ? ~u64{0} : (u64{1} << size * 8) - 1));
-    else if (in_register(r))
+    } else if (in_register(r))
         a.mov(gp(to, wide), gp(host_of(r), wide));
     else
         a.mov(gp(to, wide), slot(r, wide));

@@ -71,12 +71,13 @@ class Emitter final : private asmjit::ErrorHandler {
         Label entry, back;
         const Inst* inst = nullptr;
         AccessFn op = nullptr; // of an access: to be done on the host pointer
-        u64 value = 0;            // target rip
-        u32 jump_offset = 0;      // of a link site
-        u32 region = 0;           // of SharedChecks
+        u64 value = 0;         // target rip; or linear address
+        unsigned part = 0;     // of Block::code_pages
+        u32 jump_offset = 0;   // of a link site
+        u32 region = 0;        // of SharedChecks
         u8 size = 0;
         ir::Access access = ir::Access::Read;
-        Label in_place; // the op in line, for an address that was found after all
+        Label in_place;                        // the op in line, for an address that was found after all
         AddressAt address_at = AddressAt::R14; // when the check fails
 
         FlagsAt flags_at = FlagsAt::Nowhere;
@@ -91,6 +92,7 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- the block (emitter.cpp)
     void prepare(const ir::Block& block);
+    u32 emit_entries(const ir::Block& block);
     void take_vectors(); // at the beginning, if there may be none
     void emit_range(size_t first, size_t end, bool in_line);
     void begin_instruction(size_t at);
@@ -116,6 +118,12 @@ class Emitter final : private asmjit::ErrorHandler {
     unsigned host_of(Ref r) const;        // number of its host register
     Mem slot(Ref r, unsigned size) const; // its place in Context
     void move_imm(unsigned to, u64 value);
+    // ---- what moves with the block (PcNumber)
+    void move_pc(unsigned to, u64 address);
+    // The instruction just emitted ends with the number.
+    void note_pc(PcForm form, u64 address, unsigned before_end = 4);
+    // The same where it may have been emitted with fewer bytes: `begin` is where the instruction begins.
+    void note_pc_signed(u32 begin, unsigned instruction_bytes, u64 address);
     // The operand as an instruction's source: register, memory or an immediate that fits; through `scratch`
     // otherwise.
     asmjit::Operand source(Ref r, unsigned size, i64 imm, unsigned scratch);
@@ -135,16 +143,20 @@ class Emitter final : private asmjit::ErrorHandler {
     enum class Shape : u8 { Direct, Simple, Complex };
     // To R14, or its low `bytes` bytes only, zero-extended; RCX is lost.
     Shape address(const ir::Address& mem, bool linear, unsigned bytes = 8);
+    void constant_address(const ir::Address& mem, unsigned bytes);
     void host_index(unsigned entry_bits); // RCX = the byte offset of R14's entry in a table; EFLAGS lost
     // The address, the TLB check and the op, which is emitted here and once more out of line. Saves flags.
     void access_memory(const Inst& inst, unsigned size, ir::Access access, AccessFn op);
+    void access_by_call(const Inst& inst, unsigned size, ir::Access access, AccessFn op);
+    int stub_size(unsigned size) const;
+    void find_slowly(const OutOfLine& o);
     struct Checked {
         Mem at;
         AddressAt address_at;
     };
     Checked check(const Inst& inst, unsigned size, ir::Access access, bool one_register, const Label& miss);
     bool check_in_region(const Inst& inst, unsigned size, ir::Access access, bool one_register, Mem& at);
-    bool tlb_check(unsigned size, ir::Access access, bool keep_address, const Label& miss);
+    void tlb_check(unsigned size, ir::Access access, bool keep_address, const Label& miss);
     bool check_constant(const ir::Address& mem, unsigned size, ir::Access access, const Label& miss);
     static bool is_constant(const ir::Address& mem);
     bool is_simple(const ir::Address& mem) const;
@@ -219,7 +231,8 @@ class Emitter final : private asmjit::ErrorHandler {
     void add_with_flag(InstId id, const Inst& inst);
 
     // ---- calls and ends (emit_control.cpp)
-    void call(const void* fn, u64 imm);
+    // For the current guest instruction.
+    void call(const void* fn, u64 imm, bool imm_from_pc = false, ir::Bulk bulk = {});
     void interpret(const Inst& inst);          // the interpreter's meaning of the instruction, in place
     void interpret_slowly(const OutOfLine& o); // the same out of line, then back
     const Label& interpret_out_of_line(const Inst& inst, const Label& back);
@@ -240,10 +253,14 @@ class Emitter final : private asmjit::ErrorHandler {
     void link_jump_if(ir::Cond cond, const Inst& inst, u64 target);
     void link_stub(const OutOfLine& o);
     void side_exit(const OutOfLine& o);
+    void take_budget();                  // of the whole block
     void give_back_budget(unsigned own); // own: 1 if the current instruction does not retire
     bool backward(i64 target) const;
     void jump_out(const OutOfLine& o);
-    void far_jump(u64 target); // to another page: through the jump cache
+    bool far(u64 target) const; // to another page, or from a block that lies in two
+    void far_branch(const OutOfLine& o);
+    void ask_for_page(unsigned part, u64 linear); // part: of Block::code_pages
+    void page_is_another(const OutOfLine& o);
     void lookup_miss(const OutOfLine& o);
     void finish_flags(); // the guest's flags to EFLAGS, as every block expects them
 
@@ -280,7 +297,8 @@ class Emitter final : private asmjit::ErrorHandler {
     Options options_;
     HostFeatures features_;
     StubSets stub_sets_;
-    Stubs stubs_; // of the block being compiled
+    const u8* const of_guest_; // host::counted or host::uncounted
+    Stubs stubs_;              // of the block being compiled
     bool bmi2_;
     std::vector<InstId> vec_ids_; // by Inst::vec; 0: not emitted directly
     std::vector<InstId> vex_ids_;
@@ -292,9 +310,14 @@ class Emitter final : private asmjit::ErrorHandler {
     const ir::Block* block_ = nullptr;
     Compiled* out_ = nullptr;
     std::vector<OutOfLine> out_of_line_;
-    std::vector<LinkSite> links_; // what out_ gets
-    std::vector<SidePoint> points_;
-    std::vector<std::pair<Label, CallRecord>> records_;
+    struct Record {
+        Label label;
+        CallRecord call;
+        bool imm_from_pc;
+    };
+    std::vector<Record> records_;
+    bool movable_ = false;
+    bool imm_from_pc_ = false; // Inst::from_pc of the present instruction
     std::vector<u32> stub_jumps_;
     std::vector<Flags> needed_; // by instruction: flags that somebody later may look at
     FlagsAt at_ = FlagsAt::Eflags;
@@ -304,6 +327,7 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<Flags> needed_in_rounds_; // needed_ where the checks were made ahead
     Label round_, pause_;                 // in line; between rounds, with a poll and the checks to come again
     bool share_ = false;                  // in line, between the ends of a region
+    bool in_copy_ = false;                // in a region's copy out of line
     size_t region_ = 0;                   // the next region of shared_, or the present one
     std::vector<Label>
         alone_; // by position: where the access is emitted with its own check, if a check may go there

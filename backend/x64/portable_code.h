@@ -11,7 +11,8 @@ class CodeMover {
     // `buffer`: where offset 0 of the code buffer runs.
     CodeMover(const u8* buffer, u64 stub_bytes) : buffer_(buffer), stub_bytes_(stub_bytes) {}
 
-    bool take(const u8* entry, const Compiled& made, const std::vector<u32>& stub_jumps, PortableCode& to);
+    bool take(const u8* entry, const Compiled& made, std::span<const std::unique_ptr<ir::Inst>> kept,
+              const std::vector<u32>& stub_jumps, PortableCode& to);
     // Writes the code to `writable`, to run at `at`.
     bool place(const PortableCode& code, u8* writable, const u8* at, Compiled& out) const;
 

@@ -16,13 +16,16 @@ inline constexpr unsigned flags = rax;   // saved guest flags: AH = LAHF image, 
 inline constexpr unsigned scratch = rcx; // TLB index, shift counts
 inline constexpr unsigned address = r14; // effective address, host pointer, second scratch
 inline constexpr unsigned temp = r13;    // the temporary of the guest instruction that is used most
-inline constexpr unsigned budget = r15;  // Context::budget
+inline constexpr unsigned budget = r15;  // Context::budget; where nobody counts, the guest's R12
 
-// Where each guest register lives while generated code runs. XMM0-15 live in the host's own.
-inline constexpr u8 of_guest[16] = {
-    r10, r11, rdx,    rbx,    r12,    rbp,    rsi,    rdi,   // RAX RCX RDX RBX RSP RBP RSI RDI
-    r8,  r9,  memory, memory, memory, memory, memory, memory // R8..R15
+// Where each guest register lives while generated code runs, where instructions are not counted
+// (Options::uncounted) and where they are. XMM0-15 live in the host's own.
+inline constexpr u8 uncounted[16] = {
+    r10, r11, rdx,    rbx,    r12, rbp,    rsi,    rdi,   // RAX RCX RDX RBX RSP RBP RSI RDI
+    r8,  r9,  memory, memory, r15, memory, memory, memory // R8..R15
 };
+inline constexpr u8 counted[16] = {r10, r11, rdx,    rbx,    r12,    rbp,    rsi,    rdi,
+                                   r8,  r9,  memory, memory, memory, memory, memory, memory};
 } // namespace host
 
 // What run() keeps on the host stack; offsets from RSP in generated code.
@@ -32,9 +35,9 @@ inline constexpr int argument = 8; // second argument of a call; the entry while
 inline constexpr int mxcsr = 16;   // to move MXCSR through
 inline constexpr int addend = 24;  // of accesses that share a TLB check (shared_checks.h)
 inline constexpr int addends = 4;
-inline constexpr int round = 56; // SharedLoop::counter when the last round that is checked ahead is over
+inline constexpr int round = 56;     // SharedLoop::counter when the last round that is checked ahead is over
 inline constexpr int to_commit = 64; // not 0: the access in progress ends with Memory::commit
-inline constexpr int bytes = 72; // keeps RSP aligned to 16
+inline constexpr int bytes = 72;     // keeps RSP aligned to 16
 } // namespace frame
 
 // A general register by number and size in bytes.

@@ -98,7 +98,7 @@ void SharedChecks::follow(const Inst& inst, unsigned width) {
 
 // The accesses are those off base + (index << scale), all else equal.
 SharedChecks::Candidate SharedChecks::origin(const ir::Address& m, unsigned width, u64& offset) {
-    Candidate c{.scale = m.index.is_reg() ? m.scale : u8(0)};
+    Candidate c{.scale = m.index.is_reg() ? m.scale : u8(0), .from_pc = m.from_pc};
     offset = u64(m.disp);
     if (m.base.is_reg()) c.base.root = of(m.base).root, offset += of(m.base).offset;
     if (m.index.is_reg()) c.index.root = of(m.index).root, offset += of(m.index).offset << m.scale;
@@ -138,7 +138,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
             const Use wants = checks ? Use{.aligned = u8(inst.imm)} : use;
             const auto same = std::find_if(open.begin(), open.end(), [&](const Candidate& c) {
                 return c.base == wanted.base && c.index == wanted.index && c.scale == wanted.scale &&
-                       at - extents_[c.group - 1].last <= kMaxGap &&
+                       c.from_pc == wanted.from_pc && at - extents_[c.group - 1].last <= kMaxGap &&
                        extend(groups_[c.group - 1], offset, wants).span <= kMaxSpan;
             });
             if (same != open.end()) {
@@ -188,7 +188,7 @@ bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
         const Value& then = at_round_end_[n];
         const i64 offset = cut(i64(then.offset));
         if (!steady || !step || step != i32(step) || then.root != n + 1u || offset != i32(offset)) continue;
-        const bool better = host::of_guest[n] != host::memory;
+        const bool better = host::uncounted[n] != host::memory; // counted, R12 costs a load more
         if (!loop_.step || better) loop_.counter = Ref::gpr(n), loop_.step = step, loop_.offset = offset;
         if (better) break;
     }
@@ -210,6 +210,7 @@ bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
                     .scale = c.scale,
                     .size = u8(width),
                     .linear_size = u8(width),
+                    .from_pc = c.from_pc,
                     .disp = i64(g.first)};
         is_loop_ = true;
     }

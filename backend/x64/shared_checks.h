@@ -82,7 +82,8 @@ class SharedChecks {
     struct Candidate {     // accesses off one origin: base + (index << scale)
         Value base, index; // their offsets are 0: they are in SharedGroup::first
         u8 scale = 0;
-        u16 group = 0; // index + 1
+        bool from_pc = false; // of no registers: which move with the block, and which do not
+        u16 group = 0;        // index + 1
     };
 
     Value& of(ir::Ref r) { return values_[r.id()]; }

@@ -71,9 +71,7 @@ void StubWriter::find(unsigned view, ir::Access access, bool only) {
         a.mov(x86::ecx, x86::r14d);
         a.shr(x86::ecx, softmmu::kPageBits - 3);
         a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 3);
-        a.mov(x86::rcx,
-              indexed(options_.tlb_offset + i64(TlbTables::window_tags_of(view, access != ir::Access::Read)),
-                      8));
+        a.mov(x86::rcx, window_tag(view, access));
         a.sub(x86::rcx, x86::r14);
         a.cmp(x86::rcx, -i32(softmmu::kPageSize));
         a.jb(neither);
@@ -94,6 +92,41 @@ void StubWriter::find(unsigned view, ir::Access access, bool only) {
     if (!only) return (void)a.jmp(acquire_[unsigned(access)]);
     a.stc();
     a.ret();
+}
+
+void StubWriter::jump_to(const u8* stub) {
+    a.jmp(imm(reinterpret_cast<u64>(stub)));
+}
+
+StubWriter::Mem StubWriter::window_tag(unsigned view, ir::Access access) const {
+    using softmmu::TlbTables;
+    return indexed(options_.tlb_offset + i64(TlbTables::window_tags_of(view, access != ir::Access::Read)), 8);
+}
+
+void StubWriter::find_size(const u8* find, unsigned size) {
+    a.mov(x86::ecx, size);
+    jump_to(find);
+}
+
+void StubWriter::find_beyond_tag(const u8* find_size, unsigned view, ir::Access access) {
+    a.add(x86::r14, window_tag(view, access));
+    jump_to(find_size);
+}
+
+// As Emitter::tlb_check does it in line.
+void StubWriter::reach(const u8* find_size, unsigned view, ir::Access access, unsigned size) {
+    const Label missing = a.newLabel();
+    a.mov(x86::ecx, x86::r14d);
+    a.shr(x86::ecx, softmmu::kPageBits - 3);
+    a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 3);
+    a.mov(x86::rcx, window_tag(view, access));
+    a.sub(x86::rcx, x86::r14);
+    a.cmp(x86::rcx, i32(size) - i32(softmmu::kPageSize + 1));
+    a.jb(missing);
+    a.mov(x86::r14d, x86::r14d);
+    a.ret();
+    a.bind(missing);
+    jump_to(find_size);
 }
 
 // In find, for R14 and the size on the stack: returns the pointer if the page holds code, but not there.
@@ -184,8 +217,16 @@ void StubWriter::acquire(ir::Access access) {
     load_vectors(8);
     a.mov(x86::rax, x86::r12);
     load_registers();
-    a.stc(); // see Stubs::find
     a.ret();
+}
+
+void StubWriter::commit_if_needed(const u8* commit) {
+    const Label needed = a.newLabel();
+    a.cmp(x86::ptr(x86::rsp, 8 + frame::to_commit, 4), 0);
+    a.jne(needed);
+    a.ret();
+    a.bind(needed);
+    jump_to(commit);
 }
 
 void StubWriter::commit() {

@@ -19,10 +19,11 @@ x86::Mem vector(unsigned i, unsigned bytes) {
 } // namespace
 
 void StubWriter::spill_registers() {
+    const u8* const of_guest = options_.uncounted ? host::uncounted : host::counted;
     for (unsigned i = 0; i < 16; ++i)
-        if (host::of_guest[i] != host::memory)
-            a.mov(in_context(i64(offsetof(Context, gpr) + 8 * i), 8), gp(host::of_guest[i], 8));
-    a.mov(FIELD(budget, 8), x86::r15);
+        if (of_guest[i] != host::memory)
+            a.mov(in_context(i64(offsetof(Context, gpr) + 8 * i), 8), gp(of_guest[i], 8));
+    if (!options_.uncounted) a.mov(FIELD(budget, 8), x86::r15);
     const Label here = a.newLabel();
     a.cmp(FIELD(x87_here, 4), 0);
     a.jne(here);
@@ -31,10 +32,11 @@ void StubWriter::spill_registers() {
 }
 
 void StubWriter::load_registers() {
+    const u8* const of_guest = options_.uncounted ? host::uncounted : host::counted;
     for (unsigned i = 0; i < 16; ++i)
-        if (host::of_guest[i] != host::memory)
-            a.mov(gp(host::of_guest[i], 8), in_context(i64(offsetof(Context, gpr) + 8 * i), 8));
-    a.mov(x86::r15, FIELD(budget, 8));
+        if (of_guest[i] != host::memory)
+            a.mov(gp(of_guest[i], 8), in_context(i64(offsetof(Context, gpr) + 8 * i), 8));
+    if (!options_.uncounted) a.mov(x86::r15, FIELD(budget, 8));
 }
 
 // The code of a kernel runs for thousands of instructions without a vector among them, but calls C++ often.

@@ -4,6 +4,7 @@
 
 #include "backend/x64/stubs.h"
 #include "ir/context.h"
+#include "ir/inst.h"
 #include "ir/memory.h"
 
 // Fields of Context and of its Fpu as operands.
@@ -26,11 +27,16 @@ class StubWriter {
     void call();
     void acquire(ir::Access access);
     void commit();
+    void commit_if_needed(const u8* commit);
     void find(unsigned view, ir::Access access, bool only);
+    void find_size(const u8* find, unsigned size);
+    void find_beyond_tag(const u8* find_size, unsigned view, ir::Access access);
+    void reach(const u8* find_size, unsigned view, ir::Access access, unsigned size);
+    void bulk(const u8* call, unsigned view, bool wide, ir::Bulk what);
+    void may_enter(unsigned part, bool set_rip);
     void exit_link();
     void look_up();
-    void jump_missed(bool called);
-    void exit_lookup();
+    void jump_missed();
     void exit_jump();
     void exit_event();
     void exit_side();
@@ -39,6 +45,7 @@ class StubWriter {
     void load_x87();
     void take_vectors();
     // Called by others.
+    void exit_lookup();
     void warm();
     void put_x87_back();
 
@@ -53,10 +60,15 @@ class StubWriter {
     }
     static Mem stack(int offset) { return asmjit::x86::ptr(asmjit::x86::rsp, offset, 8); }
 
+    void jump_to(const u8* stub);
+    Mem window_tag(unsigned view, ir::Access access) const; // whose index is in RCX
     void exit_with(ir::Exit why);
     void leave_live();
+    void to_cpp();   // all of the guest to Context; RAX, RCX, R12 and EFLAGS are lost
+    void from_cpp(); // the inverse, and RET; or leaves
     void call_cpp(const void* fn, int pad);
     void write_beside_code(unsigned view);
+    void check_pages(const asmjit::x86::Gp& begin, unsigned view, ir::Access access, const Label& missing);
 
     // ---- the guest's state. `depth`: of the stack, in bytes, over what run() keeps there.
     void spill_registers(); // general ones and x87; no other register touched, but EFLAGS

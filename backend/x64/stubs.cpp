@@ -26,29 +26,61 @@ void StubWriter::enter() {
     a.jmp(stack(frame::argument));
 }
 
-void StubWriter::call() {
+// In a stub that was called with something in RCX, which goes to R12. RDI and RSI are the function's first
+// arguments then: Context, and what R14 held.
+void StubWriter::to_cpp() {
     spill_registers();
     a.mov(x86::r12, x86::rcx);
     spill_flags();
     a.mov(x86::rax, x86::ptr(x86::rsp));
     a.mov(FIELD(host_return, 8), x86::rax);
-    a.mov(x86::rax, x86::ptr(x86::r12, offsetof(CallRecord, rip)));
-    a.mov(FIELD(rip, 8), x86::rax);
     spill_vectors(8);
     a.mov(x86::rdi, stack(8 + frame::context));
     a.mov(x86::rsi, x86::r14);
+}
+
+void StubWriter::from_cpp() {
+    a.cmp(FIELD(exit, 4), 0);
+    a.jne(leave_called_);
+    load_vectors(8);
+    load_flags();
+    load_registers();
+    a.ret();
+}
+
+void StubWriter::call() {
+    to_cpp();
+    a.mov(x86::rax, x86::ptr(x86::r12, offsetof(CallRecord, rip)));
+    a.mov(FIELD(rip, 8), x86::rax);
     a.mov(x86::rdx, stack(8 + frame::argument));
     a.mov(x86::rcx, x86::ptr(x86::r12, offsetof(CallRecord, imm)));
     a.sub(x86::rsp, 8);
     a.call(x86::ptr(x86::r12, offsetof(CallRecord, fn)));
     a.add(x86::rsp, 8);
-    a.cmp(FIELD(exit, 4), 0);
-    a.jne(leave_called_);
     a.mov(x86::r14, x86::rax);
-    load_vectors(8);
-    load_flags();
-    load_registers();
-    a.ret();
+    from_cpp();
+}
+
+namespace {
+
+void ask_may_enter(Context& ctx, u64 linear, u32 number) {
+    if (ctx.memory->may_enter(ctx, linear, number)) return;
+    ctx.host_return = 0; // nothing of the block has run
+    ctx.exit = Exit::Lookup;
+}
+
+} // namespace
+
+void StubWriter::may_enter(unsigned part, bool set_rip) {
+    if (set_rip) a.mov(FIELD(rip, 8), x86::r14);
+    to_cpp();
+    a.mov(x86::edx, x86::ptr(x86::r12, 0, 4));
+    if (part) { // the next page
+        a.or_(x86::rsi, i32(softmmu::kPageSize - 1));
+        a.inc(x86::rsi);
+    }
+    call_cpp(reinterpret_cast<const void*>(ask_may_enter), 8);
+    from_cpp();
 }
 
 void StubWriter::exit_link() {
@@ -81,7 +113,7 @@ void StubWriter::look_up() {
 }
 
 // Moves the entry to the first level, for the next time.
-void StubWriter::jump_missed(bool called) {
+void StubWriter::jump_missed() {
     using Entry = Context::JumpCacheEntry;
     static_assert(sizeof(Entry) == 1 << 5);
     const Label miss = a.newLabel();
@@ -108,13 +140,10 @@ void StubWriter::jump_missed(bool called) {
     a.mov(x86::rcx, FIELD(key, 8));
     a.mov(x86::ptr(x86::r13, offsetof(Entry, key), 8), x86::rcx);
     a.mov(x86::ptr(x86::r13, offsetof(Entry, host), 8), x86::r14);
-    if (called) a.lea(x86::rsp, stack(8)); // nobody returns
+    a.lea(x86::rsp, stack(8)); // nobody returns
     a.jmp(x86::r14);
     a.bind(miss);
-    if (called)
-        exit_jump();
-    else
-        exit_lookup();
+    exit_jump();
 }
 
 void StubWriter::exit_lookup() {
@@ -206,15 +235,33 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vecto
                 for (unsigned i = 0; i < 3; ++i) {
                     stubs.find[view][i] = here(), w.find(view, ir::Access(i), false);
                     stubs.find_only[view][i] = here(), w.find(view, ir::Access(i), true);
+                    for (unsigned size = 0; size < Stubs::sizes; ++size) {
+                        const u8* const find = stubs.find_size[view][i][size] = here();
+                        w.find_size(stubs.find[view][i], 1u << size);
+                        stubs.find_beyond_tag[view][i][size] = here();
+                        w.find_beyond_tag(find, view, ir::Access(i));
+                        stubs.reach[view][i][size] = here();
+                        w.reach(find, view, ir::Access(i), 1u << size);
+                    }
                 }
         }
         stubs.commit = here(), w.commit();
+        stubs.commit_if_needed = here(), w.commit_if_needed(stubs.commit);
         stubs.call = here(), w.call();
-        stubs.jump_missed = here(), w.jump_missed(false);
-        stubs.jump_missed_called = here(), w.jump_missed(true);
+        if (options.window_base)
+            for (unsigned view = 0; view < softmmu::kViews; ++view)
+                for (const bool wide : {false, true})
+                    for (const auto kind : {ir::Bulk::Move, ir::Bulk::Fill})
+                        for (unsigned size = 0; size < 4; ++size)
+                            stubs.bulk[view][wide][kind][size] = here(),
+                            w.bulk(stubs.call, view, wide, {kind, u8(1u << size)});
+        for (unsigned part = 0; part < 2; ++part) {
+            stubs.may_enter[part] = here(), w.may_enter(part, true);
+            stubs.may_enter_at_rip[part] = here(), w.may_enter(part, false);
+        }
+        stubs.jump_missed = here(), w.jump_missed();
         stubs.exit_link = here(), w.exit_link();
         stubs.look_up = here(), w.look_up();
-        stubs.exit_lookup = here(), w.exit_lookup();
         stubs.exit_jump = here(), w.exit_jump();
         stubs.exit_event = here(), w.exit_event();
         stubs.exit_side = here(), w.exit_side();

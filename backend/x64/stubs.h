@@ -25,33 +25,48 @@ struct Stubs {
     // everything else as before but RCX and EFLAGS; or leaves. By ir::Access.
     const u8* acquire[3] = {};
     // The same with a host window: looks into the TLB first. What is returned in R14 is less by the window's
-    // base, and CF is clear if it is the memory itself, so that no commit is needed. find_only does nothing
-    // else: CF set, and R14 lost, if the TLB does not lead there. By softmmu::View and ir::Access.
+    // base. find_only does nothing else: CF set, and R14 lost, if the TLB does not lead there, else clear. By
+    // softmmu::View and ir::Access.
     const u8* find[softmmu::kViews][3] = {};
     const u8* find_only[softmmu::kViews][3] = {};
-    // Called after a write through R14. Everything as before, EFLAGS too.
+    // find for the sizes 1, 2, 4 ... 64, which ECX need not say; and ways to it that code out of line is
+    // shorter by: for R14 less by the window tag that RCX leads to; for code that has not asked the tag.
+    static constexpr unsigned sizes = 7;
+    const u8* find_size[softmmu::kViews][3][sizes] = {};
+    const u8* find_beyond_tag[softmmu::kViews][3][sizes] = {};
+    const u8* reach[softmmu::kViews][3][sizes] = {};
+    // Called after a write through R14: ends what acquire began (frame::to_commit). Everything as before,
+    // EFLAGS too.
     const u8* commit = nullptr;
+    const u8* commit_if_needed = nullptr; // the same where EFLAGS may be lost: mostly there is nothing to do
     // Called with a in R14, b in frame::argument, a CallRecord* in RCX, flags saved. The result in R14, flags
     // saved, RCX and EFLAGS lost; or leaves.
     const u8* call = nullptr;
+    // The same for helpers with an ir::Bulk, where there is a window. By softmmu::View, whether the code is of
+    // 64 bits, Bulk::Kind and log2 of the unit's size.
+    const u8* bulk[softmmu::kViews][2][3][4] = {};
+
+    // Called with the linear address of a block in R14, and in RCX the address of the number that its page
+    // had when it was made, flags saved. Returns if the page has that number now, everything as before but
+    // RCX, R14 and EFLAGS; or leaves with Exit::Lookup. [0] asks for the first of its pages, [1] for the one
+    // behind. For code where linear addresses are not RIPs Context::rip is set before the call of
+    // may_enter_at_rip.
+    const u8* may_enter[2] = {};
+    const u8* may_enter_at_rip[2] = {};
 
     // Leaving; rip in RCX.
-    const u8* look_up =
-        nullptr; // CALL, RCX = target rip: what exit_link became for a target that must not be linked
-    // What the first level of the jump cache does not hold: the second level, or exit_lookup; and exit_jump.
-    const u8* jump_missed = nullptr;        // jumped to; flags saved
-    const u8* jump_missed_called = nullptr; // the same, but called
-    const u8* exit_link = nullptr;          // called; flags in EFLAGS; Exit::Lookup
-    const u8* exit_lookup = nullptr;        // jumped to; flags saved; Exit::Lookup
-    const u8* exit_jump = nullptr;          // the same, but called: who left is known
-    const u8* exit_event = nullptr;         // jumped to; flags saved; Exit::Event
-    const u8* exit_side = nullptr;          // called; flags saved; Exit::Event
+    const u8* exit_link = nullptr;   // called; flags in EFLAGS; Exit::Lookup
+    const u8* exit_jump = nullptr;   // the same with the flags saved
+    const u8* look_up = nullptr;     // called; flags in EFLAGS; asks the jump cache before it leaves
+    const u8* jump_missed = nullptr; // called; flags saved; asks the second level of the jump cache
+    const u8* exit_event = nullptr;  // jumped to; flags saved; Exit::Event
+    const u8* exit_side = nullptr;   // called; flags saved; Exit::Event
     const u8* exit_here =
         nullptr; // jumped to; flags saved; Context::rip is set; Exit::Lookup if there is none
     // Called in the middle of a block: the guest's x87 state goes from Context to the host's FPU, where the
     // next acquire, commit, call or exit takes it back from. Only RCX is lost. take_x87, with flags saved,
-    // leaves with Exit::Restart if an x87 instruction might trap; load_x87 is for after an access by acquire
-    // or commit.
+    // leaves with Exit::Restart if an x87 instruction might trap; load_x87 is for after an access, and does
+    // nothing if the state is still there.
     const u8* take_x87 = nullptr;
     const u8* load_x87 = nullptr;
     // Called at the beginning of a block while Context::vectors_here is set: brings the vector registers,

@@ -27,7 +27,7 @@ ir::Address bit_string(Translation& t, const Instruction& insn, unsigned size, i
     t.ir.unary(Op::SetFlags, 8, {}, flags, i64(ir::kAllFlags));
 
     ir::Address a = Translation::effective(insn, 0);
-    if (!a.index.is_none() || a.disp != i32(a.disp)) {
+    if (!a.index.is_none() || a.disp != i32(a.disp) || a.from_pc) {
         const Ref base = t.ir.temp();
         t.ir.lea(8, base, a);
         a = {.base = base, .size = a.size};

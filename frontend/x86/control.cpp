@@ -47,6 +47,7 @@ bool in_doubt(const Translation& t, u64 target) {
 Ref in_temp(Translation& t, u64 target) {
     const Ref ref = t.ir.temp();
     t.ir.mov_imm(8, ref, i64(target));
+    t.ir.block().pinned = true; // elsewhere there may be no doubt
     return ref;
 }
 void check_direct(Translation& t, u64 target) {
@@ -168,10 +169,10 @@ bool CALL(Translation& t, const Instruction& insn) {
     const ir::Address top =
         t.address(ir::Seg::SS, ir::kRsp, -i64(size), t.stack_size(), size, ir::Access::Write);
     if (insn.next_rip == u64(i64(i32(insn.next_rip)))) {
-        t.ir.store(size, top, Ref::imm(), i64(insn.next_rip));
+        t.ir.store(size, top, Ref::imm(), i64(insn.next_rip)).from_pc = true;
     } else { // a store takes 32 bits
         const Ref next = t.ir.temp();
-        t.ir.mov_imm(8, next, i64(insn.next_rip));
+        t.ir.mov_imm(8, next, i64(insn.next_rip)).from_pc = true;
         t.ir.store(size, top, next);
     }
     // Processors look at the target when the return address is on the stack, but RSP not yet moved.

@@ -77,7 +77,6 @@ void reset(Cpu& cpu) {
     fresh.poll = cpu.poll;
     fresh.budget = cpu.budget;
     fresh.host_mxcsr = cpu.host_mxcsr;
-    fresh.generation = cpu.generation;
     fresh.host_return = cpu.host_return;
     fresh.interpreted_block = cpu.interpreted_block;
     fresh.interpreted_instruction = cpu.interpreted_instruction;

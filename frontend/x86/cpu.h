@@ -100,7 +100,6 @@ struct Cpu : ir::Context {
     u64 halted_since = 0, halted_ticks = 0;     // TSC ticks that IA32_MPERF and IA32_APERF left out
     u64 mperf_offset = 0, aperf_offset = 0;
     u32 pkru = 0, pkrs = 0; // rights by protection key (SDM vol. 3, 4.6.2)
-    u64 generation = 0;     // of softmmu::Epochs, when the run loop last saw to it that the jump cache is of no older one
 
     u64 debugctl = 0; // IA32_DEBUGCTL
 

@@ -102,10 +102,14 @@ bool LEA(Translation& t, const Instruction& insn) {
     const unsigned size = operand_bytes(insn, 0);
     const Ref d = Translation::gpr(insn.operands[0].reg.value);
     const ir::Address a = Translation::effective(insn, 1);
-    if (a.base.is_none() && a.index.is_none())
-        t.ir.mov_imm(size, d, a.size == 8 ? a.disp : i64(u64(a.disp) & (a.size == 4 ? 0xffffffff : 0xffff)));
-    else
+    if (a.base.is_none() && a.index.is_none()) {
+        const i64 disp = a.size == 8 ? a.disp : i64(u64(a.disp) & (a.size == 4 ? 0xffffffff : 0xffff));
+        const bool whole = size == 8 && a.size == 8;
+        t.ir.mov_imm(size, d, disp).from_pc = a.from_pc && whole;
+        t.ir.block().pinned |= a.from_pc && !whole;
+    } else {
         t.ir.lea(size, d, a);
+    }
     return true;
 }
 

@@ -79,6 +79,7 @@ class Follower {
         return inside_ ? std::min(most, call_.instructions + longest) : most;
     }
 
+    bool inside() const { return inside_; } // what was called
     u64 own_bytes() const { return own_; }
     void put(Translator::Source& source, u64 gpa) const {
         if (!used_) return;

@@ -33,6 +33,12 @@ void GuestMemory::commit(ir::Context&) {
     mmu_.commit();
 }
 
+bool GuestMemory::may_enter(ir::Context& ctx, u64 linear, u32 number) {
+    if (!canonical(mmu_.paging(), linear, 1)) return false;
+    const auto page = mmu_.fetch(linear, ctx.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor);
+    return page.ok && page.number == number;
+}
+
 void GuestMemory::warm(ir::Context& ctx, u64 linear) {
     mmu_.promote(linear, softmmu::View(ctx.view));
 }

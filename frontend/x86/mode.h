@@ -46,8 +46,7 @@ Mode current_mode(const Cpu& cpu);
 
 // Recomputes Context::cpl-dependent fields (view) and Context::key after a change of CS, CPL, flags or
 // control registers. The run loop calls it before every look-up; helpers that change the mode end their block
-// with ExitHere or ExitTo. key = mode (32 bits) | number of the code segment << 32 (24 bits) | tag of the
-// translation epoch << 56.
+// with ExitHere or ExitTo. key = mode (32 bits) | number of the code segment << 32 (24 bits).
 void update_key(Cpu& cpu);
 
 } // namespace dragoman::x86

@@ -66,7 +66,7 @@ bool MONITOR(Translation& t, const Instruction& insn) {
 
 bool MWAIT(Translation& t, const Instruction& insn) {
     if (t.mode.cpl != 0) return t.raise(kUD);
-    return call_and_leave(t, mwait_info, {}, {}, i64(insn.next_rip));
+    return call_with_next_rip(t, insn, mwait_info);
 }
 
 } // namespace dragoman::x86

@@ -61,15 +61,17 @@ bool repeated(const Instruction& insn) {
 }
 
 bool call_repeat(Translation& t, const Instruction& insn, StringOp op) {
+    const Seg source = op == StringOp::Movs ? source_segment(insn) : Seg::ES;
     const Repeat r{.op = op,
                    .size = u8(insn.operand_size()),
                    .address_size = u8(insn.address_size()),
                    .source = source_segment(insn),
                    .long64 = t.mode.long64(),
                    .while_not_equal = insn.repne(),
-                   .once = t.mode.single_step};
-    const bool compares = op == StringOp::Cmps || op == StringOp::Scas;
-    t.ir.call(compares ? repeat_compare : repeat_move, {}, {}, {}, i64(r.pack()));
+                   .once = t.mode.single_step,
+                   .flat = insn.address_size() * 8 == t.mode.code_bits && t.mode.code_bits >= 32 &&
+                           t.mode.is_flat(Seg::ES) && t.mode.is_flat(source) && !t.mode.alignment_check};
+    t.ir.call(repeat_helper(r), {}, {}, {}, i64(r.pack()));
     return true;
 }
 

@@ -10,6 +10,7 @@
 #include "ir/memory.h"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <bit>
 #include <cpuid.h>
@@ -22,6 +23,8 @@ namespace {
 using ir::Access;
 using ir::Seg;
 
+// What generated code does itself in the host window costs so many of its accesses more here.
+constexpr u32 kPieceCosts = 16;
 constexpr u64 kMaxUnits = 65536; // of one call; events get their turn at each page
 
 // A copy of some length from the first byte on. Where pages make pieces of it, the host's own instruction
@@ -173,8 +176,11 @@ class Repeater {
     u8* direct(const End& e, u64& units) const {
         if (!cpu_.mmu || (alignment_checked(cpu_) && linear(e) % r_.size)) return nullptr;
         const u64 at = linear(e), offset = ctx_.gpr[e.reg] & mask_, in_page = at % softmmu::kPageSize;
-        u8* const host = resident(cpu_, at, e.access != Access::Read, softmmu::View(ctx_.view));
+        const bool write = e.access != Access::Read;
+        const auto view = softmmu::View(ctx_.view);
+        u8* const host = resident(cpu_, at, write, view);
         if (!host || in_page + r_.size > softmmu::kPageSize) return nullptr;
+        if (in_bulk_) cpu_.mmu->accessed_cold(at, write, view, kPieceCosts);
         const u64 room = step_ > 0 ? (softmmu::kPageSize - in_page) / r_.size : in_page / r_.size + 1;
         const u64 unwrapped = step_ > 0 ? (mask_ - offset) / r_.size : offset / r_.size;
         units = std::min({units, room, std::max<u64>(unwrapped, 1)});
@@ -256,6 +262,7 @@ class Repeater {
     const Repeat r_;
     const u64 mask_;
     const i64 step_;
+    const bool in_bulk_ = repeat_helper(r_).bulk.kind != ir::Bulk::None && step_ > 0;
     u64 left_ = 0, right_ = 0; // of the last comparison
 };
 
@@ -268,7 +275,7 @@ u64 repeat(ir::Context& ctx, u64, u64, u64 imm) {
 
 u64 Repeat::pack() const {
     return u64(op) | u64{size} << 8 | u64{address_size} << 16 | u64(source) << 24 | u64{long64} << 32 |
-           u64{while_not_equal} << 33 | u64{once} << 34;
+           u64{while_not_equal} << 33 | u64{once} << 34 | u64{flat} << 35;
 }
 
 Repeat Repeat::unpack(u64 p) {
@@ -278,11 +285,31 @@ Repeat Repeat::unpack(u64 p) {
             .source = Seg(p >> 24 & 0xff),
             .long64 = bit(p, 32),
             .while_not_equal = bit(p, 33),
-            .once = bit(p, 34)};
+            .once = bit(p, 34),
+            .flat = bit(p, 35)};
 }
 
-const ir::Helper repeat_move{"rep_move", repeat};
-const ir::Helper repeat_compare{"rep_compare", repeat, ir::kAllFlags,
-                                ir::kAllFlags}; // RCX = 0 keeps the flags
+const ir::Helper& repeat_helper(const Repeat& r) {
+    static constexpr ir::Helper compare{"rep_compare", repeat, ir::kAllFlags,
+                                        ir::kAllFlags}; // RCX = 0 keeps the flags
+    static constexpr ir::Helper move{"rep_move", repeat};
+    static constexpr auto in_bulk = [](ir::Bulk::Kind kind) {
+        std::array<ir::Helper, 4> by_size;
+        for (unsigned n = 0; n < by_size.size(); ++n)
+            by_size[n] = {"rep_move", repeat, 0, 0, {kind, u8(1 << n)}};
+        return by_size;
+    };
+    static constexpr std::array<ir::Helper, 4> moves = in_bulk(ir::Bulk::Move),
+                                               fills = in_bulk(ir::Bulk::Fill);
+    const bool bulk = r.flat && !r.once;
+    switch (r.op) {
+    case StringOp::Cmps:
+    case StringOp::Scas: return compare;
+    case StringOp::Movs: return bulk ? moves[unsigned(std::countr_zero(r.size))] : move;
+    case StringOp::Stos: return bulk ? fills[unsigned(std::countr_zero(r.size))] : move;
+    case StringOp::Lods: break;
+    }
+    return move;
+}
 
 } // namespace dragoman::x86

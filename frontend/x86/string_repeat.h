@@ -16,6 +16,7 @@ struct Repeat {
     bool long64 = false;
     bool while_not_equal = false; // REPNE; only CMPS and SCAS look
     bool once = false;            // single step: one unit, then out
+    bool flat = false; // segments are, addresses are as wide as the code's, and nothing need be aligned
 
     u64 pack() const;
     static Repeat unpack(u64 packed);
@@ -24,7 +25,6 @@ struct Repeat {
 // Does units until RCX is 0 or the condition fails. Registers are committed unit by unit as far as can be
 // seen: a fault in the middle leaves them exact. When it stops before the end, for an event or because it
 // took long, Context::rip is the instruction itself and Context::exit is set.
-extern const ir::Helper repeat_move;    // MOVS, STOS, LODS
-extern const ir::Helper repeat_compare; // CMPS, SCAS
+const ir::Helper& repeat_helper(const Repeat& r);
 
 } // namespace dragoman::x86

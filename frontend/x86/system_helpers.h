@@ -59,15 +59,13 @@ inline bool refused_above_ring0(Translation& t) {
 
 // What helpers return whose block ends by call_and_leave: rip, with the block key brought up to date, so that
 // the indirect jump finds the block of the new mode without the run loop. Where the run loop has to look (one
-// instruction at a time, a jump cache to be cleared), leaves to it.
+// instruction at a time, vector registers of another width), leaves to it.
 inline u64 continue_at_rip(Cpu& cpu) {
     if (cpu.exit != ir::Exit::None) return 0;
     const u8 vector_bytes = cpu.vector_bytes;
     update_key(cpu);
     const bool debugging = (cpu.system_flags & (kTF | kRF)) || cpu.debug_hits || cpu.debug_traps;
-    if (debugging || cpu.interrupt_shadow || cpu.mmu->epochs().generation() != cpu.generation ||
-        cpu.vector_bytes != vector_bytes)
-        cpu.exit = ir::Exit::Event;
+    if (debugging || cpu.interrupt_shadow || cpu.vector_bytes != vector_bytes) cpu.exit = ir::Exit::Event;
     return cpu.rip;
 }
 
@@ -76,6 +74,14 @@ inline bool call_and_leave(Translation& t, const ir::Helper& helper, ir::Ref a =
                            i64 imm = 0) {
     const ir::Ref target = t.ir.temp();
     t.ir.call(helper, target, a, b, imm);
+    t.ir.jump_ind(target);
+    return false;
+}
+// The same for helpers that are told the rip behind the instruction.
+inline bool call_with_next_rip(Translation& t, const Instruction& insn, const ir::Helper& helper,
+                               ir::Ref a = {}) {
+    const ir::Ref target = t.ir.temp();
+    t.ir.call(helper, target, a, {}, i64(insn.next_rip)).from_pc = true;
     t.ir.jump_ind(target);
     return false;
 }

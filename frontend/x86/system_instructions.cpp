@@ -427,7 +427,7 @@ bool change_ac(Translation& t, const Instruction& insn, bool on) {
 
 bool HLT(Translation& t, const Instruction& insn) {
     if (refused_above_ring0(t)) return false;
-    return call_and_leave(t, hlt_info, {}, {}, i64(insn.next_rip));
+    return call_with_next_rip(t, insn, hlt_info);
 }
 
 bool STAC(Translation& t, const Instruction& insn) {

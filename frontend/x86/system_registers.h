@@ -24,7 +24,7 @@ void request_poll(ir::Context& ctx);
 
 // Hands CR0, CR3, CR4 and EFER over to the MMU; does not flush.
 void update_paging(Cpu& cpu);
-// Drops cached translations of addresses (which starts a new epoch of the MMU).
+// Drops cached translations of addresses (of code, too).
 void flush_translations(Cpu& cpu, bool keep_global);
 
 // MOV to CRn with all checks; #GP(0) is raised and false returned where the manual says so.

@@ -147,16 +147,16 @@ constexpr ir::Helper int_info{"int", int_helper, kAll, kAll}, int1_info{"int1", 
 bool INT(Translation& t, const Instruction& insn) {
     const Ref vector = t.ir.temp();
     t.ir.mov_imm(8, vector, i64(insn.operands[0].imm.value.u & 0xff));
-    return call_and_leave(t, int_info, vector, {}, i64(insn.next_rip));
+    return call_with_next_rip(t, insn, int_info, vector);
 }
 bool INT1(Translation& t, const Instruction& insn) {
-    return call_and_leave(t, int1_info, {}, {}, i64(insn.next_rip));
+    return call_with_next_rip(t, insn, int1_info);
 }
 bool INT3(Translation& t, const Instruction& insn) {
-    return call_and_leave(t, int3_info, {}, {}, i64(insn.next_rip));
+    return call_with_next_rip(t, insn, int3_info);
 }
 bool INTO(Translation& t, const Instruction& insn) {
-    return call_and_leave(t, into_info, {}, {}, i64(insn.next_rip));
+    return call_with_next_rip(t, insn, into_info);
 }
 
 // ---- fast system calls
@@ -196,7 +196,7 @@ bool has_rex_w(const Instruction& insn) {
 // Outside 64-bit mode #UD, as Intel's processors do (SDM vol. 2, SYSCALL).
 bool SYSCALL(Translation& t, const Instruction& insn) {
     if (!t.mode.long64()) return t.raise(kUD);
-    return call_and_leave(t, syscall_info, {}, {}, i64(insn.next_rip));
+    return call_with_next_rip(t, insn, syscall_info);
 }
 bool SYSRET(Translation& t, const Instruction& insn) {
     if (!t.mode.long64()) return t.raise(kUD);

@@ -72,7 +72,7 @@ ir::Address Translation::effective(const Instruction& insn, unsigned n) {
     if (mem.base == ZYDIS_REGISTER_R13D && raw.sib.base == 5 && raw.modrm.mod == 0 && raw.modrm.rm == 4)
         a.disp = raw.disp.value;
     else if (mem.base == ZYDIS_REGISTER_RIP || mem.base == ZYDIS_REGISTER_EIP)
-        a.disp = i64(u64(a.disp) + insn.next_rip);
+        a.disp = i64(u64(a.disp) + insn.next_rip), a.from_pc = true;
     else if (mem.base != ZYDIS_REGISTER_NONE)
         a.base = gpr(mem.base);
     if (mem.index != ZYDIS_REGISTER_NONE) {

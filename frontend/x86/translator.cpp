@@ -2,6 +2,7 @@
 
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
+#include "frontend/x86/edge_loop.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/follower.h"
 #include "frontend/x86/instruction.h"
@@ -51,8 +52,8 @@ void end_with_exit(ir::Builder& ir) {
     case ir::Op::Branch: {
         ir.block().insts.pop_back();
         const ir::Ref rip = ir.temp(), taken = ir.temp();
-        ir.mov_imm(8, rip, end.imm2);
-        ir.mov_imm(8, taken, end.imm);
+        ir.mov_imm(8, rip, end.imm2).from_pc = true;
+        ir.mov_imm(8, taken, end.imm).from_pc = true;
         ir.add({.op = ir::Op::Cmov, .size = 8, .cond = end.cond, .d = rip, .a = taken});
         exit_by(rip);
         break;
@@ -64,8 +65,8 @@ void end_with_exit(ir::Builder& ir) {
             ir.extend(ir::Op::Zext, end.size, 8, value, end.a);
         else
             ir.mov(8, value, end.a);
-        ir.mov_imm(8, taken, end.imm);
-        ir.call(choose, value, value, taken, end.imm2);
+        ir.mov_imm(8, taken, end.imm).from_pc = true;
+        ir.call(choose, value, value, taken, end.imm2).from_pc = true;
         exit_by(value);
         break;
     }
@@ -172,10 +173,9 @@ enum class Fetch : u8 { Ok, Bad, TooLong, Crosses, Fault };
 
 // Where the bytes of the current page come from.
 struct Window {
-    const u8* host; // null: not memory, read byte by byte
+    const u8* host; // of its first byte; null: not memory, read byte by byte
     u64 gpa;
-    u64 linear;
-    u64 left; // bytes from `linear` to the end of the page
+    i64 begin, end; // of that byte and behind the page's last, from the start of the block
 };
 
 } // namespace
@@ -202,6 +202,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     block.linear_pc = linear;
     block.mode_bits = mode.code_bits;
     block.view = mode.view;
+    block.user = mode.cpl == 3;
     block.vector_bytes = cpu.vector_bytes;
     block.vectors_lazy = mode.cpl != 3; // as update_key has it
     block.simd_unmasked = mode.simd_unmasked;
@@ -216,7 +217,10 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         raise_page_fault(cpu, first.fault);
         return false;
     }
-    const Window page{first.host, first.gpa, linear, kPage - (linear & (kPage - 1))};
+    block.code_pages[0] = first.number;
+    const u64 left = kPage - (linear & (kPage - 1)); // in the block's page
+    const u64 next_page = mode.long64() ? linear + left : u32(linear + left);
+    Window page{first.host, first.gpa, 0, i64(left)}, behind{};
     const ZydisDecoder& decoder = decoders_->by_size[mode.code_bits == 64 ? 2 : mode.code_bits / 32];
     Instruction& insn = decoders_->insn;
     if (mode.single_step || !page.host) limit = 1;
@@ -224,7 +228,8 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     Translation t(block, mode, *cpu.model, cs_limit);
     t.inline_time = cpu.platform && cpu.platform->time_line();
     i64 offset = 0; // of the next instruction from the block's start; before it only in what is followed
-    Follower followed(start, linear, page.left);
+    Follower followed(start, linear, left);
+    EdgeLoop edge;
     Shadow shadow = kNoShadow;
     bool open = true; // the block has no end yet
     unsigned side_exits = 0;
@@ -244,7 +249,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     // Decodes the instruction at `offset`.
     auto decode = [&]() -> Fetch {
         const u64 rip = start + u64(offset); // not cut: the limit check sees the carry
-        const u64 in_page = u64(i64(page.left) - offset);
+        const u64 in_page = u64(page.end - offset);
         // With a limit of 4 GiB - 1 code goes on at 0 (SDM vol. 3, 5.3, leaves it open; processors do).
         const bool limited = cs_limit < 0xffffffff;
         const u64 in_limit = rip <= cs_limit ? cs_limit - rip + 1 : 0;
@@ -252,7 +257,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         if (!allowed) return Fetch::TooLong;
 
         const u64 near_bytes = std::min(in_page, allowed);
-        const u8* bytes = page.host ? page.host + offset : cross_bytes;
+        const u8* bytes = page.host ? page.host + (offset - page.begin) : cross_bytes;
         ZyanStatus status = ZYDIS_STATUS_NO_MORE_DATA;
         if (page.host) {
             status = decode_bytes(bytes, near_bytes);
@@ -263,14 +268,13 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             }
         }
         if (status == ZYDIS_STATUS_NO_MORE_DATA && near_bytes < allowed) {
-            if (block.guest_instructions) return Fetch::Crosses;
-            const u64 next_page = mode.long64() ? linear + in_page : u32(linear + in_page);
+            if (block.guest_instructions && !(edge.begun() && !page.begin)) return Fetch::Crosses;
             const auto second = mmu_.fetch(next_page, view);
             if (!second.ok) {
                 raise_page_fault(cpu, second.fault);
                 return Fetch::Fault;
             }
-            if (page.host) std::memcpy(cross_bytes, page.host, near_bytes);
+            if (page.host) std::memcpy(cross_bytes, bytes, near_bytes);
             for (u64 n = near_bytes; n < allowed && status == ZYDIS_STATUS_NO_MORE_DATA; n++) {
                 cross_bytes[n] = second.host ? second.host[n - near_bytes]
                                              : u8(mmu_.map().load(second.gpa + n - near_bytes, 1));
@@ -278,6 +282,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             }
             bytes = cross_bytes;
             source.gpa[1] = second.gpa;
+            block.code_pages[1] = second.number;
         }
         insn.rip = rip & rip_mask;
         if (ZYAN_SUCCESS(status)) {
@@ -292,6 +297,20 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         return too_long ? Fetch::TooLong : Fetch::Bad;
     };
 
+    // At the end of a page: may the block go on in the next, as a loop over the edge?
+    auto over_edge = [&] {
+        if (page.begin || edge.begun()) return !page.begin;
+        if (!edge_loops_ || !page.host || shadow || followed.inside() || block.guest_instructions >= limit)
+            return false;
+        const auto second = mmu_.fetch(next_page, view);
+        if (!second.ok || !second.host || next_page < linear) return false;
+        edge.begin(block, source, offset);
+        source.gpa[Source::Second] = second.gpa;
+        block.code_pages[1] = second.number;
+        behind = {second.host, second.gpa, i64(left), i64(left + kPage)};
+        return true;
+    };
+
     auto say_unsupported = [&](const char* why) {
         char hex[2 * kMaxLength + 1] = "";
         for (unsigned i = 0; i < insn.length(); i++)
@@ -303,6 +322,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     for (;;) {
         const Fetch fetched = decode();
         if (fetched == Fetch::Fault) return false;
+        if (fetched == Fetch::Crosses && over_edge()) continue;
         if (fetched == Fetch::Crosses) break;
         if (fetched == Fetch::TooLong && block.guest_instructions)
             break; // the next block finds it again, and faults
@@ -356,7 +376,10 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             t.ir.add({.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)});
             shadow = kNoShadow; // only the first of a row of them holds interrupts off (SDM vol. 2, STI)
         }
-        if (offset >= i64(page.left)) break;
+        if (offset >= page.end) {
+            if (!over_edge()) break;
+            page = behind;
+        }
         if (stops_ && stops_->count(mode.long64() ? linear + u64(offset) : u32(linear + u64(offset)))) break;
         // Where the code wraps at 64 KiB or 4 GiB a new block begins.
         if (insn.next_rip < insn.rip) break;
@@ -365,6 +388,11 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
 
     if (followed.end(block, source, offset)) {
         open = false;
+        shadow = kNoShadow;
+    }
+    if (edge.end(block, source, offset)) {
+        followed.decoded(offset, 0);
+        open = true;
         shadow = kNoShadow;
     }
     if (open) {
@@ -379,10 +407,10 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
 
     const u64 bytes = followed.own_bytes();
     block.guest_bytes = u32(bytes);
-    source.gpa[Source::First] = page.gpa;
-    source.bytes[Source::First] = u32(std::min(bytes, page.left));
+    source.gpa[Source::First] = first.gpa;
+    source.bytes[Source::First] = u32(std::min(bytes, left));
     source.bytes[Source::Second] = u32(bytes) - source.bytes[Source::First];
-    followed.put(source, page.gpa);
+    followed.put(source, first.gpa);
     source.end = i32(offset);
     if (block.insts.back().op == ir::Op::JumpInd) source.near_branch = t.near_branch();
     return true;

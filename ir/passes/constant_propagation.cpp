@@ -31,22 +31,41 @@ class Propagation {
             simplify(inst);
             record(inst);
         }
+        block.pinned |= pinned_;
     }
 
   private:
     enum class Kind : u8 { Unknown, Constant, Copy };
     struct Known {
         Kind kind = Kind::Unknown;
-        u8 bytes = 0;    // Copy: the low bytes that are the same
-        Ref source;      // Copy
-        u32 version = 0; // Copy: versions_[source] when it was made
-        u64 value = 0;   // Constant: all 64 bits
+        u8 bytes = 0;         // Copy: the low bytes that are the same
+        Ref source;           // Copy
+        u32 version = 0;      // Copy: versions_[source] when it was made
+        bool from_pc = false; // Constant: as Inst::from_pc
+        u64 value = 0;        // Constant: all 64 bits
+    };
+    // A result that is known: what it is made of says whether it moves with the block.
+    struct Value {
+        u64 value = 0;
+        bool from_pc = false;
     };
 
     Known& known(Ref r) { return known_[r.id()]; }
+    // Whoever asks for the number itself uses it in a way that does not move with the block.
     std::optional<u64> constant(Ref r) const {
+        const std::optional<Value> v = constant_or_address(r);
+        if (!v) return {};
+        pinned_ |= v->from_pc;
+        return v->value;
+    }
+    std::optional<Value> constant_or_address(Ref r) const {
         if (!r.is_reg() || known_[r.id()].kind != Kind::Constant) return {};
-        return known_[r.id()].value;
+        return Value{known_[r.id()].value, known_[r.id()].from_pc};
+    }
+    // Only Mov takes one as an immediate.
+    bool is_address(Ref r) const {
+        const std::optional<Value> v = constant_or_address(r);
+        return v && v->from_pc;
     }
     void forget(Ref r) {
         ++versions_[r.id()];
@@ -121,6 +140,7 @@ class Propagation {
     // An operand of `size` bytes as the immediate that the op shall have; those of 8 bytes must fit 32 bits
     // signed.
     void replace_constant(Ref& r, unsigned size, i64& imm) {
+        if (is_address(r)) return;
         const std::optional<u64> v = constant(r);
         if (!v) return;
         const i64 value = sign_extend(*v, size);
@@ -134,9 +154,11 @@ class Propagation {
         case Op::Store: replace_constant(inst.a, inst.size, inst.imm); return;
         case Op::StoreState: replace_constant(inst.a, inst.size, inst.imm2); return;
         case Op::Mov:
-            if (const std::optional<u64> v = constant(inst.a)) {
+            if (is_address(inst.a) && inst.size < 8) return;
+            if (const std::optional<Value> v = constant_or_address(inst.a)) {
                 inst.a = Ref::imm();
-                inst.imm = sign_extend(*v, inst.size);
+                inst.imm = sign_extend(v->value, inst.size);
+                inst.from_pc = v->from_pc;
             }
             return;
         case Op::Shld:
@@ -150,15 +172,18 @@ class Propagation {
         default: break;
         }
         if (!takes_immediate_b(inst.op)) return;
-        if (commutes(inst.op) && inst.b.is_reg() && constant(inst.a) && !constant(inst.b))
+        if (commutes(inst.op) && inst.b.is_reg() && !is_address(inst.a) && !is_address(inst.b) &&
+            constant(inst.a) && !constant(inst.b))
             std::swap(inst.a, inst.b);
         replace_constant(inst.b, inst.size, inst.imm);
     }
     void fold_address(Address& mem) {
-        const std::optional<u64> base = constant(mem.base), index = constant(mem.index);
+        if (is_address(mem.index) || (is_address(mem.base) && (mem.size < 8 || !mem.index.is_none()))) return;
+        const std::optional<Value> base = constant_or_address(mem.base);
+        const std::optional<u64> index = constant(mem.index);
         u64 disp = u64(mem.disp);
         Address folded = mem;
-        if (base) disp += *base, folded.base = Ref::none();
+        if (base) disp += base->value, folded.base = Ref::none(), folded.from_pc = base->from_pc;
         if (index) disp += *index << mem.scale, folded.index = Ref::none(), folded.scale = 0;
         if (!base && !index) return;
         folded.disp = mem.size == 8 ? i64(disp) : sign_extend(disp, mem.size);
@@ -169,9 +194,38 @@ class Propagation {
 
     // ---- known results
     // The value that the op gives to the written bytes of d, if it is known.
-    std::optional<u64> result(const Inst& inst) const {
+    std::optional<Value> result(const Inst& inst) const {
+        if (const std::optional<Value> address = address_result(inst)) return address;
+        const std::optional<u64> v = number_result(inst);
+        return v ? std::optional<Value>{{*v, false}} : std::nullopt;
+    }
+    // An address from the pc, and a constant added to it.
+    std::optional<Value> address_result(const Inst& inst) const {
+        if (inst.size != 8) return {};
+        const auto moved = [&](Ref r, u64 by) -> std::optional<Value> {
+            if (!is_address(r)) return {};
+            return Value{known_[r.id()].value + by, true};
+        };
+        switch (inst.op) {
+        case Op::Mov:
+            if (inst.a.is_imm() && inst.from_pc) return Value{u64(inst.imm), true};
+            return moved(inst.a, 0);
+        case Op::Lea:
+            if (inst.mem.size != 8 || !inst.mem.index.is_none()) return {};
+            if (inst.mem.from_pc) return Value{u64(inst.mem.disp), true};
+            return moved(inst.mem.base, u64(inst.mem.disp));
+        case Op::Add: return inst.b.is_imm() ? moved(inst.a, u64(inst.imm)) : std::nullopt;
+        case Op::Sub: return inst.b.is_imm() ? moved(inst.a, u64{0} - u64(inst.imm)) : std::nullopt;
+        default: return {};
+        }
+    }
+    std::optional<u64> number_result(const Inst& inst) const {
         const auto value = [&](Ref r, unsigned size) -> std::optional<u64> {
-            if (r.is_imm()) return u64(inst.imm) & size_mask(size);
+            if (is_address(r)) return {}; // not known, so that the op does it wherever the block lies
+            if (r.is_imm()) {
+                if (inst.from_pc) return {};
+                return u64(inst.imm) & size_mask(size);
+            }
             if (const std::optional<u64> v = constant(r)) return *v & size_mask(size);
             return {};
         };
@@ -189,7 +243,7 @@ class Propagation {
             if (const auto v = value(inst.a, inst.size)) return __builtin_bswap64(*v) >> (64 - inst.size * 8);
             return {};
         case Op::Lea:
-            if (!inst.mem.base.is_none() || !inst.mem.index.is_none()) return {};
+            if (!inst.mem.base.is_none() || !inst.mem.index.is_none() || inst.mem.from_pc) return {};
             return u64(inst.mem.disp) & size_mask(inst.mem.size) & size_mask(inst.size);
         case Op::Xor:
         case Op::Sub: // the idioms that make zero
@@ -224,7 +278,10 @@ class Propagation {
                 inst = {.op = Op::Jump, .imm = *v & size_mask(inst.size) ? inst.imm : inst.imm2};
             return;
         case Op::JumpInd: // which also polls when it jumps forward; a direct jump does not have to
-            if (const auto v = constant(inst.a)) inst = {.op = Op::Jump, .imm = i64(*v)};
+            if (const auto v = constant_or_address(inst.a)) {
+                inst = {.op = Op::Jump, .imm = i64(v->value)};
+                pinned_ |= !v->from_pc; // direct jumps are taken to move
+            }
             return;
         case Op::Lea: // without arithmetic it is a move
             if (inst.mem.size == 8 && inst.mem.index.is_none() && inst.mem.disp == 0 &&
@@ -234,17 +291,22 @@ class Propagation {
         default: break;
         }
         if (inst.op == Op::Mov || !inst.d.is_reg() || (flags_written(inst) & inst.live)) return;
-        const std::optional<u64> v = result(inst);
+        const std::optional<Value> v = result(inst);
         if (!v) return;
         const unsigned size = written_bytes(inst);
-        inst = {.op = Op::Mov, .size = u8(size), .d = inst.d, .a = Ref::imm(), .imm = sign_extend(*v, size)};
+        inst = {.op = Op::Mov,
+                .size = u8(size),
+                .from_pc = v->from_pc,
+                .d = inst.d,
+                .a = Ref::imm(),
+                .imm = sign_extend(v->value, size)};
     }
 
     // ---- what is known after the op
     void record(const Inst& inst) {
         if (inst.op == Op::Mov && inst.d == inst.a && inst.size == 8) return;
-        const std::optional<u64> v = inst.d.is_reg() ? result(inst) : std::nullopt;
-        const std::optional<u64> old = constant(inst.d);
+        const std::optional<Value> v = inst.d.is_reg() ? result(inst) : std::nullopt;
+        const std::optional<Value> old = constant_or_address(inst.d);
         const bool copies =
             (inst.op == Op::Mov || inst.op == Op::Zext) && inst.a.is_reg() && inst.d != inst.a;
 
@@ -254,8 +316,11 @@ class Propagation {
 
         const unsigned size = written_bytes(inst);
         if (v && (old || register_replaced(inst))) {
-            const u64 keep = register_replaced(inst) ? 0 : *old & ~size_mask(size);
-            known(inst.d) = {.kind = Kind::Constant, .value = keep | (*v & size_mask(size))};
+            const bool replaced = register_replaced(inst);
+            const u64 keep = replaced ? 0 : old->value & ~size_mask(size);
+            pinned_ |= !replaced && old->from_pc;
+            known(inst.d) = {
+                .kind = Kind::Constant, .from_pc = v->from_pc, .value = keep | (v->value & size_mask(size))};
         } else if (copies && inst.d.is_temp()) {
             // Of a copy of 4 bytes the low 4 are the source's.
             known(inst.d) = {
@@ -266,6 +331,7 @@ class Propagation {
 
     Known known_[32];
     u32 versions_[32] = {};
+    mutable bool pinned_ = false;
 };
 
 } // namespace

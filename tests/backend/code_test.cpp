@@ -44,21 +44,21 @@ TEST(Links, LeadToTheStubThenToTheBlockThenBack) {
     const backend::LinkSite& site = site_to(a, 0x1800);
 
     m.ctx().budget = 100;
-    m.backend->run(m.ctx(), a.entry);
+    m.backend->run(m.ctx(), a.start());
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     EXPECT_EQ(m.ctx().rip, 0x1800u);
     EXPECT_EQ(m.ctx().host_return, reinterpret_cast<u64>(a.entry) + site.return_offset);
     EXPECT_EQ(m.ctx().budget, 99);
 
     m.backend->link(a.entry, site, b.entry, b.compiled);
-    m.backend->run(m.ctx(), a.entry);
+    m.backend->run(m.ctx(), a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().gpr[0], 2u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
     EXPECT_EQ(m.ctx().budget, 97);
 
     m.backend->unlink(a.entry, site);
-    m.backend->run(m.ctx(), a.entry);
+    m.backend->run(m.ctx(), a.start());
     EXPECT_EQ(m.ctx().rip, 0x1800u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
 }
@@ -85,9 +85,9 @@ TEST(Links, CarryTheFlags) {
                                                 {u64{1} << 63, u64{1}, Flags(kOF | kPF | kAF)},
                                                 {u64{3}, u64{1}, Flags(0)}}) {
             m.ctx().gpr[0] = left, m.ctx().gpr[3] = right;
-            m.backend->run(m.ctx(), a.entry);
+            m.backend->run(m.ctx(), a.start());
             EXPECT_EQ(m.ctx().flags, want);
-            if (!linked) m.backend->run(m.ctx(), b.entry);
+            if (!linked) m.backend->run(m.ctx(), b.start());
             EXPECT_EQ(m.ctx().gpr[1], want) << (linked ? "linked" : "by the run loop");
         }
     }
@@ -136,7 +136,7 @@ TEST(Vectors, StayInContextUntilABlockAsks) {
             for (u8& byte : m.ctx().vec[1])
                 byte = 0x10;
             m.ctx().mxcsr = 0x7f80;
-            m.backend->run(m.ctx(), user.entry);
+            m.backend->run(m.ctx(), user.start());
             EXPECT_EQ(m.ctx().rip, 0x4000u);
             EXPECT_EQ(m.ctx().vec[0][7], (asks ? 0x60 : 0x40) + 6) << m.list(kernel);
             EXPECT_EQ(m.ctx().vec[1][7], 0x10);
@@ -163,7 +163,7 @@ TEST(Time, IsThatOfTheContext) {
         for (const TimeLine line : {TimeLine{0, 77}, TimeLine{u64{3} << 61, ~u64{0}}, TimeLine{1234567, 5}}) {
             ctx.time = line;
             const u64 before = line.at(host_counter());
-            m.backend->run(ctx, code.entry);
+            m.backend->run(ctx, code.start());
             const u64 after = line.at(host_counter());
             EXPECT_LE(ctx.gpr[12] - before, after - before) << m.list(code);
             EXPECT_NE(ctx.gpr[12], last);
@@ -177,55 +177,126 @@ TEST(Time, IsThatOfTheContext) {
     }
 }
 
-TEST(Links, IntoAnotherPageGoThroughTheJumpCache) {
-    Machine m;
+// The page's number decides, and Memory::may_enter where it is not known.
+TEST(Links, IntoAnotherPageAskForItsNumber) {
+    for (const bool user : {false, true}) {
+        Machine m;
+        Block second = adding(0x2000, 3, 10, 0x3000);
+        second.code_pages[0] = 77;
+        second.user = user;
+        const auto a = m.compile(adding(0x1000, 0, 1, 0x2000)), b = m.compile(second);
+        const backend::LinkSite& site = site_to(a, 0x2000);
+        EXPECT_TRUE(site.far);
+        m.ctx().flags = kCF | kOF;
+        m.backend->run(m.ctx(), a.start());
+        EXPECT_EQ(m.ctx().rip, 0x2000u);
+        EXPECT_EQ(m.ctx().exit, Exit::Lookup);
+        EXPECT_EQ(m.ctx().host_return, reinterpret_cast<u64>(a.entry) + site.return_offset);
+
+        m.backend->link(a.entry, site, b.entry, b.compiled);
+        m.ctx().budget = 100;
+        const auto entered = [&] {
+            m.ctx().gpr[0] = m.ctx().gpr[3] = 0;
+            m.ctx().flags = kCF | kOF;
+            m.backend->run(m.ctx(), a.start());
+            EXPECT_EQ(m.ctx().exit, Exit::Lookup);
+            EXPECT_EQ(m.ctx().rip, m.ctx().gpr[3] ? 0x3000u : 0x2000u);
+            EXPECT_EQ(m.ctx().flags, m.ctx().gpr[3] ? Flags(kPF) : Flags(0)) << "of the last addition";
+            return m.ctx().gpr[3] == 10;
+        };
+        auto& numbers = const_cast<softmmu::TlbTables&>(m.vcpu->tlb.tables()).code_numbers;
+        u32& number = numbers[user][softmmu::CodePages::slot(0x2000)];
+        EXPECT_FALSE(entered());
+        EXPECT_EQ(m.ctx().budget, 99) << "nothing of the second has run";
+        EXPECT_EQ(m.ctx().host_return, 0u);
+        number = 77;
+        EXPECT_TRUE(entered());
+        number = 78;
+        EXPECT_FALSE(entered());
+        m.memory->may_be_entered = 77;
+        EXPECT_TRUE(entered());
+        numbers[!user][softmmu::CodePages::slot(0x2000)] = 77;
+        m.memory->may_be_entered = 0;
+        EXPECT_FALSE(entered()) << "the other's table says nothing";
+        m.backend->unlink(a.entry, site);
+        number = 77;
+        EXPECT_FALSE(entered());
+    }
+}
+
+TEST(Links, FromTheFlagsOfAConditionIntoAnotherPage) {
+    for (const i64 n : {1, -1}) {
+        Machine m;
+        Block first = block_at(0x1000), second = block_at(0x2000);
+        Builder f(first), s(second);
+        f.insn(0);
+        f.alu(Op::Sub, 8, kRax, kRax, Ref::imm(), n);
+        f.branch(Cond::B, 0x2000, 0x3000);
+        s.insn(0);
+        s.alu(Op::Adc, 8, Ref::gpr(3), Ref::gpr(3), Ref::imm(), 0);
+        s.jump(0x4000);
+        second.code_pages[0] = 5;
+        const auto a = m.compile(first), b = m.compile(second);
+        const_cast<softmmu::TlbTables&>(m.vcpu->tlb.tables())
+            .code_numbers[0][softmmu::CodePages::slot(0x2000)] = 5;
+        m.backend->link(a.entry, site_to(a, 0x2000), b.entry, b.compiled);
+        m.ctx().gpr[0] = 0; // 0 - 1 and 0 - -1 both borrow
+        m.backend->run(m.ctx(), a.start());
+        EXPECT_EQ(m.ctx().rip, 0x4000u);
+        EXPECT_EQ(m.ctx().gpr[3], 1u) << "the carry came along";
+        m.ctx().gpr[0] = u64(n);
+        m.backend->run(m.ctx(), a.start());
+        EXPECT_EQ(m.ctx().rip, 0x3000u);
+    }
+}
+
+TEST(Links, IntoAnotherPageMayGoThroughTheJumpCache) {
+    Machine m({.far_links = false});
     const auto a = m.compile(adding(0x1000, 0, 1, 0x2000)), b = m.compile(adding(0x2000, 3, 10, 0x3000));
     EXPECT_TRUE(a.compiled.links.empty());
-    m.backend->run(m.ctx(), a.entry);
+    m.backend->run(m.ctx(), a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     m.jump_cache[jump_cache_index(0x2000)] = {
         .pc = 0x2000, .key = m.ctx().key, .host = b.entry + b.compiled.saved_entry};
     m.ctx().flags = kCF | kOF;
-    m.backend->run(m.ctx(), a.entry);
+    m.backend->run(m.ctx(), a.start());
     EXPECT_EQ(m.ctx().rip, 0x3000u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
-    m.ctx().key = 2; // another epoch
-    m.backend->run(m.ctx(), a.entry);
+    m.ctx().key = 2; // another mode
+    m.backend->run(m.ctx(), a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
 }
 
 // Two targets that have one place in the first level: what is found in the second level moves there.
 TEST(Links, TheSecondLevelOfTheJumpCacheTakesTurns) {
-    for (const bool indirect : {false, true}) {
-        Machine m;
-        const u64 targets[] = {0x2000, 0x2000 + (u64{1} << Context::jump_cache_bits)};
-        for (const u64 target : targets) {
-            const auto to = m.compile(adding(target, 3, i32(target), 0x3000));
-            m.jump_cache[jump_cache_second_index(target)] = {
-                .pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
-        }
-        EXPECT_EQ(jump_cache_index(targets[0]), jump_cache_index(targets[1]));
-        for (const u64 target : {targets[0], targets[1], targets[0]}) {
-            Block b = block_at(0x1000);
-            Builder j(b);
-            j.insn(0);
-            indirect ? j.jump_ind(kRax) : j.jump(target);
-            const auto from = m.compile(b);
-            m.ctx().gpr[0] = target;
-            m.ctx().gpr[3] = 0;
-            m.ctx().flags = kCF | kOF;
-            m.backend->run(m.ctx(), from.entry);
-            EXPECT_EQ(m.ctx().rip, 0x3000u);
-            EXPECT_EQ(m.ctx().gpr[3], target);
-            const Context::JumpCacheEntry& first = m.jump_cache[jump_cache_index(target)];
-            EXPECT_EQ(first.pc, target);
-            EXPECT_EQ(first.host, m.jump_cache[jump_cache_second_index(target)].host);
-            ++m.ctx().key; // another epoch
-            m.backend->run(m.ctx(), from.entry);
-            EXPECT_EQ(m.ctx().rip, target) << "neither level knows it";
-            --m.ctx().key;
-        }
+    Machine m;
+    const u64 targets[] = {0x2000, 0x2000 + (u64{1} << Context::jump_cache_bits)};
+    for (const u64 target : targets) {
+        const auto to = m.compile(adding(target, 3, i32(target), 0x3000));
+        m.jump_cache[jump_cache_second_index(target)] = {
+            .pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
+    }
+    EXPECT_EQ(jump_cache_index(targets[0]), jump_cache_index(targets[1]));
+    for (const u64 target : {targets[0], targets[1], targets[0]}) {
+        Block b = block_at(0x1000);
+        Builder j(b);
+        j.insn(0);
+        j.jump_ind(kRax);
+        const auto from = m.compile(b);
+        m.ctx().gpr[0] = target;
+        m.ctx().gpr[3] = 0;
+        m.ctx().flags = kCF | kOF;
+        m.backend->run(m.ctx(), from.start());
+        EXPECT_EQ(m.ctx().rip, 0x3000u);
+        EXPECT_EQ(m.ctx().gpr[3], target);
+        const Context::JumpCacheEntry& first = m.jump_cache[jump_cache_index(target)];
+        EXPECT_EQ(first.pc, target);
+        EXPECT_EQ(first.host, m.jump_cache[jump_cache_second_index(target)].host);
+        ++m.ctx().key; // another mode
+        m.backend->run(m.ctx(), from.start());
+        EXPECT_EQ(m.ctx().rip, target) << "neither level knows it";
+        --m.ctx().key;
     }
 }
 
@@ -249,7 +320,7 @@ TEST(Polls, EndALoopOnRequest) {
     m.backend->link(code.entry, site_to(code, 0x1000), code.entry, code.compiled);
     m.ctx().gpr[1] = 1000;
     m.ctx().budget = 1'000'000;
-    m.backend->run(m.ctx(), code.entry);
+    m.backend->run(m.ctx(), code.start());
     EXPECT_EQ(m.ctx().gpr[0], 2000u);
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     EXPECT_EQ(m.ctx().rip, 0x100au);
@@ -257,7 +328,7 @@ TEST(Polls, EndALoopOnRequest) {
 
     m.ctx().gpr[1] = 1000, m.ctx().gpr[0] = 0;
     m.ctx().poll = 1;
-    m.backend->run(m.ctx(), code.entry);
+    m.backend->run(m.ctx(), code.start());
     EXPECT_EQ(m.ctx().exit, Exit::Event);
     EXPECT_EQ(m.ctx().rip, 0x1000u);
     EXPECT_EQ(m.ctx().gpr[0], 2u);
@@ -273,7 +344,7 @@ TEST(Polls, EndALoopWhenTheBudgetIsUsedUp) {
         for (const i64 budget : {i64{30}, i64{299}, i64{1} << 62}) {
             m.ctx().gpr[1] = 1000, m.ctx().gpr[0] = 0;
             m.ctx().budget = budget;
-            m.backend->run(m.ctx(), code.entry);
+            m.backend->run(m.ctx(), code.start());
             const u64 rounds = budget > 3000 ? 1000 : u64(budget) / 3 + 1;
             EXPECT_EQ(m.ctx().gpr[0], 2 * rounds);
             EXPECT_EQ(m.ctx().exit, rounds == 1000 ? Exit::Lookup : Exit::Event);
@@ -325,7 +396,7 @@ TEST(IndirectJump, GoesThroughTheCache) {
     const u64 target = 0xffff'8000'1234'5678;
     const auto to = m.compile(adding(target, 3, 7, 0x3000));
     m.ctx().gpr[0] = target;
-    m.backend->run(m.ctx(), from.entry);
+    m.backend->run(m.ctx(), from.start());
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     EXPECT_EQ(m.ctx().rip, target);
 
@@ -333,12 +404,12 @@ TEST(IndirectJump, GoesThroughTheCache) {
     m.ctx().key = 1;
     entry = {.pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
     m.ctx().flags = kCF | kOF;
-    m.backend->run(m.ctx(), from.entry);
+    m.backend->run(m.ctx(), from.start());
     EXPECT_EQ(m.ctx().rip, 0x3000u);
     EXPECT_EQ(m.ctx().gpr[3], 7u);
 
-    m.ctx().key = 2; // another epoch
-    m.backend->run(m.ctx(), from.entry);
+    m.ctx().key = 2; // another mode
+    m.backend->run(m.ctx(), from.start());
     EXPECT_EQ(m.ctx().rip, target);
     EXPECT_EQ(m.ctx().flags, Flags(0)) << "of the addition";
 }
@@ -407,7 +478,7 @@ TEST(Calls, LeaveAtOnceWhenTheHelperSaysSo) {
     c.exit_to(0x1008);
     const auto code = m.compile(b);
     m.ctx().gpr[0] = 0;
-    m.backend->run(m.ctx(), code.entry);
+    m.backend->run(m.ctx(), code.start());
     EXPECT_EQ(m.ctx().exit, Exit::Halt);
     EXPECT_EQ(m.ctx().rip, 0x1234u);
     EXPECT_EQ(m.ctx().gpr[0], 1u);
@@ -432,14 +503,14 @@ TEST(MemoryAccess, MissesOnceThenHits) {
     std::memcpy(m.memory->byte(0x2108), &value, 8);
     m.ctx().gpr[6] = 0x2100, m.ctx().gpr[3] = 4;
     for (u64 round = 0; round < 3; ++round) {
-        m.backend->run(m.ctx(), code.entry);
+        m.backend->run(m.ctx(), code.start());
         EXPECT_EQ(m.memory->acquires, 1u) << m.list(code);
         EXPECT_EQ(m.memory->commits, 0u);
         EXPECT_EQ(m.ctx().gpr[0], value);
         EXPECT_EQ(std::memcmp(m.memory->byte(0x2120), &value, 8), 0);
     }
     m.ctx().gpr[6] = 0xffff'8000'0000'2ffc - 8; // the load crosses into the next page, the store does not
-    m.backend->run(m.ctx(), code.entry);
+    m.backend->run(m.ctx(), code.start());
     EXPECT_EQ(m.memory->acquires, 3u);
     EXPECT_EQ(m.memory->commits, 1u) << "whoever acquires for writing commits";
 }
@@ -465,7 +536,7 @@ TEST(MemoryAccess, SharesNoCheckAcrossTheAddressSpace) {
         std::memcpy(m.memory->byte(first), &first, 8);
         std::memcpy(m.memory->byte(second), &second, 8);
         for (unsigned round = 0; round < 2; ++round) {
-            m.backend->run(m.ctx(), code.entry);
+            m.backend->run(m.ctx(), code.start());
             EXPECT_EQ(m.ctx().gpr[0], first) << m.list(code);
             EXPECT_EQ(m.ctx().gpr[3], second) << m.list(code);
         }
@@ -486,7 +557,7 @@ TEST(MemoryAccess, SharedChecksKeepTheFlagsOfABitOperation) {
     m.ctx().gpr[6] = 0x2100, m.ctx().gpr[3] = 1;
     for (unsigned round = 0; round < 2; ++round) {
         m.ctx().gpr[0] = 0x7f;
-        m.backend->run(m.ctx(), code.entry);
+        m.backend->run(m.ctx(), code.start());
         EXPECT_EQ(m.ctx().flags, Flags(kOF | kSF | kAF)) << "of 0x7f + 1; no bit was set\n" << m.list(code);
     }
 }
@@ -532,7 +603,7 @@ TEST(Mxcsr, IsTheGuestsInCodeAndTheHostsOutside) {
     m.ctx().gpr[6] = 0x3000;
     for (unsigned i = 0; i < 16; ++i)
         *m.memory->byte(0x3000 + i) = u8(i);
-    m.backend->run(m.ctx(), code.entry);
+    m.backend->run(m.ctx(), code.start());
     EXPECT_EQ(__builtin_ia32_stmxcsr() & ~0x3fu, before & ~0x3fu);
     EXPECT_EQ(m.ctx().mxcsr, 0x7f80u);
     EXPECT_EQ(m.ctx().vec[1][15], 15);

@@ -10,6 +10,7 @@
 
 #include <sys/mman.h>
 
+#include <algorithm>
 #include <array>
 #include <cstring>
 #include <new>
@@ -73,6 +74,9 @@ class FlatMemory final : public ir::Memory {
             *byte(open_ + i) = bounce_[i];
         size_ = 0;
     }
+
+    bool may_enter(ir::Context&, u64, u32 number) override { return number == may_be_entered; }
+    u32 may_be_entered = 0; // the number of the only code page that may, if generated code asks
 
     u8* byte(u64 linear) { return &ram[linear & 0xffff]; }
 
@@ -138,8 +142,9 @@ class Machine {
     ir::Context& ctx() { return vcpu->ctx; }
 
     struct Code {
-        const u8* entry;
+        const u8* entry; // where the code begins
         backend::Compiled compiled;
+        const u8* start() const { return entry + compiled.entry; }
     };
     Code compile(const ir::Block& block) {
         Code code{buffer->executable() + next, {}};
@@ -151,7 +156,8 @@ class Machine {
     Code compile_elsewhere(const ir::Block& block, Machine& maker) {
         const Code made = maker.compile(block);
         backend::PortableCode portable;
-        DRAGOMAN_ASSERT(maker.backend->portable(made.entry, made.compiled, portable));
+        DRAGOMAN_ASSERT(maker.backend->portable(made.entry, made.compiled, made.compiled.kept, portable));
+        std::copy_n(block.code_pages, 2, portable.code_pages);
         next += 64 * (made.compiled.code_bytes % 5);
         Code code{buffer->executable() + next, {}};
         DRAGOMAN_ASSERT(backend->place(portable, code.entry, code.compiled));
@@ -169,7 +175,7 @@ class Machine {
     // to.
     void run(const ir::Block& block, const Code& code, const ir::Block* also = nullptr,
              const Code* also_code = nullptr) {
-        backend->run(ctx(), code.entry);
+        backend->run(ctx(), code.start());
         if (!settle(block, code) && also) settle(*also, *also_code);
     }
     bool settle(const ir::Block& block, const Code& code) {

@@ -51,7 +51,7 @@ TEST(PortableCode, NothingOutsideIsReached) {
     Machine m;
     const Machine::Code made = m.compile(b);
     backend::PortableCode good;
-    ASSERT_TRUE(m.backend->portable(made.entry, made.compiled, good));
+    ASSERT_TRUE(m.backend->portable(made.entry, made.compiled, made.compiled.kept, good));
     backend::Compiled out;
     const u8* const at = m.buffer->executable() + m.next;
     ASSERT_TRUE(m.backend->place(good, at, out));
@@ -73,11 +73,22 @@ TEST(PortableCode, NothingOutsideIsReached) {
     refused("jump", [](auto&, auto& links, auto&...) { links[0].jump_offset = far; });
     refused("stub", [](auto&, auto& links, auto&...) { links[0].stub_offset = far; });
     refused("return", [](auto&, auto& links, auto&...) { links[0].return_offset = 3; });
-    refused("point", [](auto&, auto&, auto& points, auto&...) { points.back().return_offset = far; });
+    refused("point", [](auto&, auto&, auto& points, auto&...) { points.back().return_offset = 0xffff; });
     refused("order", [](auto&, auto&, auto& points, auto&...) { std::swap(points.front(), points.back()); });
     refused("stub jump", [](auto&, auto&, auto&, auto& jumps, auto&...) { jumps[0] = far; });
     refused("no stub",
             [](auto&, auto&, auto&, auto& jumps, auto&, auto& code) { code[jumps[0] + 3] = 0xff; });
+    refused("form", [](auto& bad, auto&...) {
+        static const backend::PcNumber number{0, backend::PcForm(99), 0};
+        bad.pc_numbers = {&number, 1};
+    });
+    refused("number", [](auto& bad, auto&...) {
+        static const backend::PcNumber number{0xffff, backend::PcForm::Low, 0};
+        bad.pc_numbers = {&number, 1};
+    });
+    refused("place of the page", [](auto& bad, auto&...) { bad.pc = bad.made_pc + 0x10; });
+    refused("not movable", [](auto& bad, auto&...) { bad.movable = false, bad.pc = bad.made_pc + 0x1000; });
+    refused("not canonical", [](auto& bad, auto&...) { bad.pc = bad.made_pc + (u64{1} << 47); });
     refused("op", [](auto&, auto&, auto&, auto&, auto& kept, auto&) { kept[0].op = ir::Op(0xff); });
     refused("kept", [](auto& bad, auto&...) { bad.kept = {}; });
     refused("function",

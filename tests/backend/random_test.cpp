@@ -18,7 +18,8 @@ namespace {
 
 using namespace ir;
 
-constexpr u64 kFirst = 0x40'0000, kSecond = 0x40'0800; // one page: they can be linked
+constexpr u64 kFirst = 0x40'0000, kSecond = 0x40'0800, kThird = 0x40'1000; // the first two are in one page
+constexpr u32 kNumber = 7;                                                 // of the third's page
 
 // A helper that looks at state and changes it, and now and then leaves.
 u64 meddle(Context& ctx, u64 a, u64 b, u64 imm) {
@@ -55,7 +56,8 @@ const std::vector<u16>& vex_rows() {
 
 class Generator {
   public:
-    explicit Generator(u64 seed) : rng_(seed) {}
+    // Blocks often go on at `successor`.
+    Generator(u64 seed, u64 successor) : rng_(seed), successor_(successor) {}
 
     u64 bits(unsigned n) { return rng_() & ((n == 64 ? 0 : u64{1} << n) - 1); }
     unsigned below(unsigned n) { return unsigned(rng_() % n); }
@@ -408,10 +410,10 @@ class Generator {
         switch (below(6)) {
         case 0: b.jump(near); break;
         case 1:
-        case 2: b.branch(Cond(below(16)), near, kSecond); break;
-        case 3: b.branch_nz(size(), reg(), near, kSecond); break;
+        case 2: b.branch(Cond(below(16)), near, successor_); break;
+        case 3: b.branch_nz(size(), reg(), near, successor_); break;
         case 4: b.jump_ind(reg()); break;
-        default: b.exit_to(near == kSecond ? kFirst : near); // not by a link
+        default: b.exit_to(near == successor_ ? kFirst : near); // not by a link
         }
     }
 
@@ -428,6 +430,7 @@ class Generator {
     }
 
     std::mt19937_64 rng_;
+    u64 successor_;
     Address near_;
     u32 temps_ = 0; // which temporaries have a value
     unsigned pending_ = 0;
@@ -435,7 +438,7 @@ class Generator {
 };
 
 void randomize(Machine& m, u64 seed) {
-    Generator g(seed ^ 0x5eed);
+    Generator g(seed ^ 0x5eed, kSecond);
     ir::Context& c = m.ctx();
     for (u64& r : c.gpr)
         r = g.value();
@@ -447,7 +450,7 @@ void randomize(Machine& m, u64 seed) {
         mask = g.value();
     // Segment 0..5: some with a base, a small limit, of other types.
     for (unsigned i = 0; i < 6; ++i) {
-        Generator s(seed + i);
+        Generator s(seed + i, kSecond);
         c.seg[i] = {.base = s.chance(50) ? 0 : s.bits(20),
                     .limit = s.chance(50) ? 0xffffffff : u32(s.bits(20)),
                     .selector = 8,
@@ -517,6 +520,7 @@ void run_random(backend::Options options, const char* what, bool moved = false) 
                 static_cast<unsigned long long>(rounds));
     options.loop_checks = false; // the reference runs one round; loop_test.cpp has the others
     Machine reference, machine(options), maker(options);
+    machine.memory->may_be_entered = kNumber;
     const u64 start = machine.next;
     const auto compile = [&](const Block& block) {
         if (!moved) return machine.compile(block);
@@ -525,8 +529,10 @@ void run_random(backend::Options options, const char* what, bool moved = false) 
     };
     u64 faults = 0, chains = 0;
     for (u64 seed = first; seed < first + rounds; ++seed) {
-        Generator generator(seed);
-        Block block = generator.block(kFirst), second = generator.block(kSecond);
+        const u64 successor = seed / 4 % 2 ? kThird : kSecond;
+        Generator generator(seed, successor);
+        Block block = generator.block(kFirst), second = generator.block(successor);
+        second.code_pages[0] = kNumber;
         block.view = second.view = u8(seed % 3);
         randomize(reference, seed);
         randomize(machine, seed);
@@ -539,14 +545,15 @@ void run_random(backend::Options options, const char* what, bool moved = false) 
         const Machine::Code second_code = compile(second);
         bool linked = false;
         for (const backend::LinkSite& site : code.compiled.links)
-            if (site.target == kSecond && seed % 4)
+            if (site.target == successor && seed % 4)
                 machine.backend->link(code.entry, site, second_code.entry, second_code.compiled),
                     linked = true;
         reference.interpret(block);
-        if (linked && reference.ctx().exit == Exit::Lookup && reference.ctx().rip == kSecond)
+        if (linked && reference.ctx().exit == Exit::Lookup && reference.ctx().rip == successor)
             reference.interpret(second), ++chains;
         machine.run(block, code, &second, &second_code);
         faults += reference.ctx().exit == Exit::Fault;
+        if (options.uncounted) machine.ctx().budget = reference.ctx().budget;
         std::string text = differences(reference.ctx(), machine.ctx());
         if (reference.memory->ram != machine.memory->ram) text += "  memory differs\n";
         ASSERT_TRUE(text.empty()) << what << ": DRAGOMAN_SEED=" << seed << " DRAGOMAN_ROUNDS=1\n"
@@ -569,6 +576,7 @@ TEST(Random, AllOff) {
     run_random({.use_bmi2 = false,
                 .inline_tlb = false,
                 .inline_lookup = false,
+                .far_links = false,
                 .saved_flags = false,
                 .early_polls = false,
                 .share_checks = false,
@@ -589,6 +597,12 @@ TEST(Random, NoInlineTlb) {
 }
 TEST(Random, NoInlineLookup) {
     run_random({.inline_lookup = false}, "no inline lookup");
+}
+TEST(Random, Uncounted) {
+    run_random({.uncounted = true}, "uncounted");
+}
+TEST(Random, UncountedCodeFromAnotherPlace) {
+    run_random({.uncounted = true}, "uncounted, code from another place", true);
 }
 TEST(Random, CountExact) {
     run_random({.count_exact = true}, "exact count");

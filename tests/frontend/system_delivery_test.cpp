@@ -51,8 +51,7 @@ TEST(SystemMode, PackIsReversible) {
     EXPECT_EQ(mode.code_bits, 32);
     EXPECT_TRUE(mode.flat[0] && mode.flat[1] && mode.flat[2] && mode.flat[3] && mode.fs_gs_flat[0]);
     update_key(m.cpu);
-    EXPECT_EQ(m.cpu.key >> 56, m.mmu->epochs().tag(false));
-    EXPECT_EQ(u32(m.cpu.key), pack(mode));
+    EXPECT_EQ(m.cpu.key, pack(mode)) << "a flat code segment has number 0";
 }
 
 TEST(SystemReal, InterruptThroughTheVectorTable) {

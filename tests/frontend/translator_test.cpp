@@ -127,6 +127,69 @@ TEST_F(Decode, CrossingInstructionIsAlone) {
     EXPECT_EQ(cpu.rip, 0x2003u);
 }
 
+TEST_F(Decode, ALoopOverTheEndOfThePageIsOneBlock) {
+    // 1ffb: inc eax; nop; nop; add ebx,100H (over the edge); dec ecx; jnz 1ffbH
+    code(0x1ffb, {0x40, 0x90, 0x90, 0x81, 0xc3, 0x00, 0x01, 0x00, 0x00, 0x49, 0x75, 0xf4});
+    const auto expect_loop = [&](unsigned instructions, u32 first, u32 second) {
+        EXPECT_EQ(block.guest_instructions, instructions);
+        EXPECT_EQ(block.guest_bytes, first + second);
+        EXPECT_EQ(end(), ir::Op::Branch);
+        EXPECT_EQ(source.gpa[1], 0x2000u);
+        EXPECT_EQ(source.bytes[0], first);
+        EXPECT_EQ(source.bytes[1], second);
+        EXPECT_EQ(source.end, i32(first + second));
+    };
+    const auto expect_edge = [&](unsigned instructions, u32 bytes) {
+        EXPECT_EQ(block.guest_instructions, instructions);
+        EXPECT_EQ(block.guest_bytes, bytes);
+        EXPECT_EQ(end(), ir::Op::Jump);
+        EXPECT_EQ(block.insts.back().imm, i64(block.pc) + bytes);
+        EXPECT_EQ(source.bytes[1], 0u);
+        EXPECT_EQ(source.end, i32(bytes));
+    };
+    ASSERT_TRUE(translate(0x1ffb));
+    expect_loop(6, 5, 7);
+    cpu.gpr[1] = 2;
+    ir::interpret(cpu, block);
+    EXPECT_EQ(cpu.rip, 0x1ffbu);
+    EXPECT_EQ(cpu.gpr[3], 0x100u);
+    ASSERT_TRUE(translate(0x1ffc));
+    expect_edge(2, 2); // it jumps somewhere else
+    ASSERT_TRUE(translate(0x1ffb, 5));
+    expect_edge(3, 3); // too long
+    translator.set_edge_loops(false);
+    ASSERT_TRUE(translate(0x1ffb));
+    expect_edge(3, 3);
+    translator.set_edge_loops(true);
+
+    code(0x2004, {0x0f, 0xff, 0x75, 0xf3}); // UD0 before the jump
+    ASSERT_TRUE(translate(0x1ffb));
+    expect_edge(3, 3);
+    code(0x1ffd, {0x90, 0x41, 0x90, 0x83, 0xc3, 0x01, 0x75, 0xf6}); // nothing over the edge: jnz 1ffbH
+    ASSERT_TRUE(translate(0x1ffb));
+    expect_loop(7, 5, 5);
+    code(0x1ffe, {0x83, 0xc3, 0x01, 0x75, 0xfb}); // the first is over the edge: add ebx,1; jnz 1ffeH
+    ASSERT_TRUE(translate(0x1ffe));
+    expect_loop(2, 2, 3);
+    code(0x2002, {0xfc}); // jnz 1fffH
+    ASSERT_TRUE(translate(0x1ffe));
+    EXPECT_EQ(block.guest_instructions, 1u);
+    EXPECT_EQ(source.bytes[1], 1u);
+}
+
+TEST_F(Decode, ALoopWithoutItsSecondPageEndsAtTheEdge) {
+    const u32 directory = 0x11000 | 7, page = 0x1000 | 7;
+    std::memset(ram.get() + 0x10000, 0, 0x2000);
+    std::memcpy(ram.get() + 0x10000, &directory, 4);
+    std::memcpy(ram.get() + 0x11000 + 4, &page, 4);
+    code(0x1ffb, {0x40, 0x90, 0x90, 0x81, 0xc3, 0x00, 0x01, 0x00, 0x00, 0x49, 0x75, 0xf4});
+    mmu.set_paging({.cr3 = 0x10000, .paging = true});
+    mmu.flush(false);
+    ASSERT_TRUE(translate(0x1ffb));
+    EXPECT_EQ(block.guest_instructions, 3u);
+    EXPECT_EQ(cpu.exit, ir::Exit::None);
+}
+
 TEST_F(Decode, SecondPageFaultsWithItsAddress) {
     // A page table at 10000H that maps only the first page of the instruction.
     const u32 directory = 0x11000 | 7, page = 0x1000 | 7;

@@ -76,6 +76,7 @@ class Lister {
         buffer_ = std::move(*backend::CodeBuffer::create(16 * MiB));
         options_.tlb_offset = reinterpret_cast<const u8*>(&memory_->tlb.tables()) -
                               reinterpret_cast<const u8*>(static_cast<ir::Context*>(&memory_->cpu));
+        options_.uncounted = true;        // as users have it
         options_.window_base = 256 * MiB; // the code is only listed
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
         stubs_ =
@@ -177,7 +178,8 @@ class Lister {
                 if (l.text.rfind("lea", 0) == 0) end = std::min(end, target);
                 l.text = m.prefix().str() + "[" + record(entry + target) + "]" + m.suffix().str();
             }
-            l.text = name_state(l.text);
+            static const std::regex backward("\\[rip - (0x[0-9a-f]+|[0-9]+)\\]"); // into the far entry
+            l.text = name_state(std::regex_replace(l.text, backward, "[code number]"));
             lines.push_back(std::move(l));
         }
 
@@ -212,8 +214,7 @@ class Lister {
         backend::CallRecord r;
         std::memcpy(&r, at, sizeof r);
         const auto it = helpers_.find(r.fn);
-        return it != helpers_.end() ? "call " + it->second
-                                    : "call C++"; // interpreter, or a check of the backend
+        return it != helpers_.end() ? "call " + it->second : "call C++"; // the interpreter
     }
 
     std::string stub(u64 address) const {
@@ -223,25 +224,46 @@ class Lister {
                     static constexpr const char* kinds[] = {"read", "write", "both"};
                     if (reinterpret_cast<u64>(set.find[view][access]) == address)
                         return std::string("find_") + kinds[access];
+                    for (unsigned n = 0; n < backend::Stubs::sizes; ++n) {
+                        const std::string of = kinds[access] + ("_" + std::to_string(1u << n));
+                        if (reinterpret_cast<u64>(set.find_size[view][access][n]) == address)
+                            return "find_" + of;
+                        if (reinterpret_cast<u64>(set.find_beyond_tag[view][access][n]) == address)
+                            return "find_beyond_tag_" + of;
+                        if (reinterpret_cast<u64>(set.reach[view][access][n]) == address)
+                            return "reach_" + of;
+                    }
                     if (reinterpret_cast<u64>(set.find_only[view][access]) == address)
                         return std::string("find_only_") + kinds[access];
                 }
-            const std::pair<const u8*, const char*> names[] = {{set.acquire[0], "acquire_read"},
-                                                               {set.acquire[1], "acquire_write"},
-                                                               {set.acquire[2], "acquire_both"},
-                                                               {set.commit, "commit"},
-                                                               {set.call, "call"},
-                                                               {set.look_up, "look_up"},
-                                                               {set.exit_link, "exit_link"},
-                                                               {set.exit_lookup, "exit_lookup"},
-                                                               {set.jump_missed, "jump_missed"},
-                                                               {set.jump_missed_called, "jump_missed_called"},
-                                                               {set.exit_event, "exit_event"},
-                                                               {set.exit_jump, "exit_jump"},
-                                                               {set.exit_side, "exit_side"},
-                                                               {set.take_x87, "take_x87"},
-                                                               {set.load_x87, "load_x87"},
-                                                               {set.exit_here, "exit_here"}};
+            for (unsigned view = 0; view < softmmu::kViews; ++view)
+                for (unsigned n = 0; n < 16; ++n) {
+                    const bool wide = n & 1, moves = n & 2;
+                    const unsigned size = n >> 2;
+                    const auto kind = moves ? ir::Bulk::Move : ir::Bulk::Fill;
+                    if (reinterpret_cast<u64>(set.bulk[view][wide][kind][size]) == address)
+                        return (moves ? "bulk_move_" : "bulk_fill_") + std::to_string(1u << size);
+                }
+            const std::pair<const u8*, const char*> names[] = {
+                {set.acquire[0], "acquire_read"},
+                {set.acquire[1], "acquire_write"},
+                {set.acquire[2], "acquire_both"},
+                {set.commit, "commit"},
+                {set.commit_if_needed, "commit_if_needed"},
+                {set.call, "call"},
+                {set.look_up, "look_up"},
+                {set.may_enter[0], "may_enter"},
+                {set.may_enter[1], "may_enter_second"},
+                {set.may_enter_at_rip[0], "may_enter_at_rip"},
+                {set.may_enter_at_rip[1], "may_enter_second_at_rip"},
+                {set.exit_link, "exit_link"},
+                {set.jump_missed, "jump_missed"},
+                {set.exit_event, "exit_event"},
+                {set.exit_jump, "exit_jump"},
+                {set.exit_side, "exit_side"},
+                {set.take_x87, "take_x87"},
+                {set.load_x87, "load_x87"},
+                {set.exit_here, "exit_here"}};
             for (const auto& [at, name] : names)
                 if (reinterpret_cast<u64>(at) == address) return name;
         }
@@ -254,9 +276,10 @@ class Lister {
         std::smatch m;
         if (!std::regex_search(text, m, field)) return text;
         const u64 offset = std::stoull(m[2], nullptr, 0);
+        const u64 code_numbers = u64(options_.tlb_offset) + softmmu::TlbTables::code_number_of(0, false);
         std::string name;
         if (m[1].matched) {
-            static constexpr const char* tags[] = {"read_tag", "write_tag", "exec_tag", "addend"};
+            static constexpr const char* tags[] = {"read_tag", "write_tag", "unused", "addend"};
             const u64 in_tlb = offset - u64(options_.tlb_offset);
             if (in_tlb < sizeof softmmu::TlbTables::entries) {
                 if (in_tlb % softmmu::TlbTables::entries_of(1) < 32) name = tags[in_tlb % 32 / 8];
@@ -266,6 +289,8 @@ class Lister {
                         if (in_tlb == softmmu::TlbTables::window_tags_of(view, write))
                             name = write ? "window_write_tag" : "window_read_tag";
             }
+        } else if (offset >= code_numbers && offset < code_numbers + sizeof(softmmu::CodePages::Numbers)) {
+            name = "code_number";
         } else if (offset < offsetof(ir::Context, rip)) {
             static constexpr const char* gprs[] = {"rax", "rcx", "rdx", "rbx", "rsp", "rbp", "rsi", "rdi"};
             const u64 n = offset / 8;

@@ -2,6 +2,8 @@
 // not.
 #include "runtime/tb_cache_file.h"
 
+#include "runtime/sandbox.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdio>
@@ -9,7 +11,9 @@
 #include <cstring>
 #include <filesystem>
 #include <fstream>
+#include <functional>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 namespace dragoman::runtime {
@@ -38,25 +42,30 @@ class File : public ::testing::Test {
                                                        .target = rip + 9}};
         const std::vector<backend::SidePoint> points = {{12, 0, 0}, {16, 3, 1}};
         const std::vector<u32> jumps = {26};
-        TbRecord header{.key = {.rip = rip, .mode = 7},
+        const std::vector<backend::PcNumber> numbers = {{33, backend::PcForm::Eight, 9}};
+        TbRecord header{.key = {.place = rip, .mode = 7},
+                        .pc = rip,
                         .guest = {5, 0, 3},
                         .followed = 100,
                         .end = 5,
                         .guest_instructions = 2};
         const u8* const parts[] = {guest.data(), guest.data(), followed.data()};
-        records.push_back(make_record(header, parts,
-                                      {.saved_entry = 2,
-                                       .host_instructions = 9,
-                                       .links = links,
-                                       .points = points,
-                                       .stub_jumps = jumps,
-                                       .code = code}));
+        make_record(records.emplace_back(), header, parts,
+                    {.movable = true,
+                     .pc_numbers = numbers,
+                     .saved_entry = 2,
+                     .host_instructions = 9,
+                     .links = links,
+                     .points = points,
+                     .stub_jumps = jumps,
+                     .code = code});
+        seal(*reinterpret_cast<TbRecord*>(records.back().data()));
     }
     Status write() {
         std::vector<const TbRecord*> all;
         for (const auto& r : records)
             all.push_back(reinterpret_cast<const TbRecord*>(r.data()));
-        return TbCacheFile::write(path(), kIdentity, all);
+        return TbCacheFile::write(**ReplacedFile::open(path()), kIdentity, all);
     }
     std::vector<u8> bytes() {
         std::ifstream in(path(), std::ios::binary);
@@ -87,20 +96,23 @@ TEST_F(File, WhatIsWrittenIsFound) {
     ASSERT_TRUE(file) << file.error().message;
     EXPECT_EQ((*file)->records(), 100u);
     for (u64 n = 0; n < 100; ++n) {
-        const TbKey key{.rip = 0x1000 + n / 2 * 16, .mode = 7};
+        const TbKey key{.place = 0x1000 + n / 2 * 16, .mode = 7};
         const TbRecord* r =
             (*file)->find(key, [&](const TbRecord& record) { return record.guest_at(0)[0] == u8(n); });
         ASSERT_TRUE(r) << n;
         EXPECT_TRUE(is_one(*r));
         EXPECT_EQ(r->guest_at(2)[2], u8(n + 1));
-        const backend::PortableCode code = r->portable();
-        EXPECT_EQ(code.links[0].target, key.rip + 9);
+        const backend::PortableCode code = r->portable(key.place);
+        EXPECT_EQ(code.links[0].target, key.place + 9);
         EXPECT_EQ(code.points[1].guest_offset, 3);
         EXPECT_EQ(code.stub_jumps[0], 26u);
+        EXPECT_TRUE(code.movable);
+        EXPECT_EQ(code.pc_numbers[0].offset, 33u);
+        EXPECT_EQ(code.pc_numbers[0].distance, 9);
         EXPECT_EQ(code.code[39], u8(n + 2));
     }
-    EXPECT_FALSE((*file)->find({.rip = 0x1000, .mode = 8}, any));
-    EXPECT_FALSE((*file)->find({.rip = 0x1008, .mode = 7}, any));
+    EXPECT_FALSE((*file)->find({.place = 0x1000, .mode = 8}, any));
+    EXPECT_FALSE((*file)->find({.place = 0x1008, .mode = 7}, any));
     struct stat facts {};
     ASSERT_EQ(::stat(path().c_str(), &facts), 0);
     EXPECT_EQ(facts.st_mode & 0777, 0600u);
@@ -111,7 +123,7 @@ TEST_F(File, WhatIsNotThereIsEmpty) {
     EXPECT_EQ(refusal(), "");
     auto file = TbCacheFile::open(path(), kIdentity);
     EXPECT_EQ((*file)->records(), 0u);
-    EXPECT_FALSE((*file)->find({.rip = 1}, any));
+    EXPECT_FALSE((*file)->find({.place = 1}, any));
 }
 
 TEST_F(File, CutOffAnywhereItIsRefused) {
@@ -138,7 +150,7 @@ TEST_F(File, WithAnyByteChangedNothingElseIsFound) {
                     return false;
                 };
                 for (const u64 rip : {0x1000, 0x2000})
-                    (*file)->find({.rip = rip, .mode = 7}, check);
+                    (*file)->find({.place = rip, .mode = 7}, check);
                 (*file)->for_each(check);
             }
             refused += !file;
@@ -183,8 +195,55 @@ TEST_F(File, AFailedWriteLeavesTheOldOne) {
     add(0x1000, 1);
     ASSERT_TRUE(write());
     const std::vector<u8> before = bytes();
-    EXPECT_FALSE(TbCacheFile::write(directory / "none" / "file", kIdentity, {}));
+    EXPECT_FALSE(ReplacedFile::open(directory / "none" / "file"));
     EXPECT_EQ(bytes(), before);
+}
+
+// --- files that take another's place
+
+bool wait_until(const std::function<bool()>& holds) { // the keeper is a process of its own
+    for (unsigned n = 0; n < 1000 && !holds(); ++n)
+        ::usleep(10000);
+    return holds();
+}
+
+TEST_F(File, TakesItsPlaceOnlyWhenItIsWhole) {
+    for (const auto open : {ReplacedFile::open, ReplacedFile::open_for_sandbox}) {
+        std::ofstream(path()) << "old";
+        {
+            auto file = open(path());
+            ASSERT_TRUE(file) << file.error().message;
+            ASSERT_EQ(::write((*file)->fd(), "new", 3), 3);
+        }
+        const auto alone = [&] { return std::distance(fs::directory_iterator(directory), {}) == 1; };
+        EXPECT_TRUE(wait_until(alone)) << "what was not committed stays beside it";
+        EXPECT_EQ(bytes(), (std::vector<u8>{'o', 'l', 'd'}));
+        auto file = open(path());
+        ASSERT_EQ(::write((*file)->fd(), "new", 3), 3);
+        EXPECT_TRUE((*file)->commit());
+        EXPECT_EQ(bytes(), (std::vector<u8>{'n', 'e', 'w'}));
+        file->reset();
+        EXPECT_TRUE(wait_until(alone));
+        EXPECT_EQ(ReplacedFile::from_sandbox(path()), open == ReplacedFile::open_for_sandbox);
+    }
+}
+
+TEST_F(File, ComesOutOfTheSandbox) {
+    std::ofstream(path()) << "old";
+    const pid_t child = ::fork();
+    if (child == 0) {
+        auto file = ReplacedFile::open_for_sandbox(path());
+        if (!file) ::_exit(1);
+        if (!enter_sandbox({})) ::_exit(2);
+        if (::write((*file)->fd(), "new", 3) != 3) ::_exit(3);
+        if (::fchmod((*file)->fd(), 0600) == 0) ::_exit(4);
+        ::_exit((*file)->commit() ? 0 : 5);
+    }
+    int status = -1;
+    ASSERT_EQ(::waitpid(child, &status, 0), child);
+    EXPECT_EQ(status, 0);
+    EXPECT_EQ(bytes(), (std::vector<u8>{'n', 'e', 'w'}));
+    EXPECT_TRUE(ReplacedFile::from_sandbox(path()));
 }
 
 } // namespace

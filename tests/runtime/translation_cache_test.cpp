@@ -23,13 +23,15 @@ class Cache : public ::testing::Test {
 
     // A block of `instructions` one-byte instructions at gpa = rip = linear address, that jumps to `target`.
     CachedBlock* add(u64 rip, u64 target, u32 instructions = 2, u64 mode = 1) {
-        const ir::Block block = jump_block(rip, target, instructions);
-        return cache->insert({rip, rip, mode}, {{rip, 0}, {instructions, 0}}, ir::Block(block), false);
+        ir::Block block = jump_block(rip, target, instructions);
+        if (numbered) block.code_pages[0] = u32(rip >> 12);
+        return cache->insert({rip, rip, mode}, {{rip, 0}, {instructions, 0}}, std::move(block), false);
     }
     // One instruction of 4 bytes, half of it in the next page.
     CachedBlock* add_crossing(u64 rip, u64 second_gpa, u64 target) {
         ir::Block block = jump_block(rip, target, 1);
         block.guest_bytes = 4;
+        block.code_pages[0] = u32(rip >> 12), block.code_pages[1] = u32(second_gpa >> 12);
         return cache->insert({rip, rip, 1}, {{rip, second_gpa}, {2, 2}}, std::move(block), false);
     }
     static ir::Block jump_block(u64 rip, u64 target, u32 instructions) {
@@ -49,24 +51,28 @@ class Cache : public ::testing::Test {
     }
 
     static const u8* site_return(const CachedBlock& b, u32 site = 0) {
-        return b.entry + b.code.links[site].return_offset;
+        return b.entry + b.out[site].site.return_offset;
     }
     // The entry of `to` that a linked jump of `from` takes.
     static const u8* entry_for(const CachedBlock& from, const CachedBlock& to) {
-        return to.entry + (from.code.links[0].saved_flags ? to.code.saved_entry : 0);
+        const backend::LinkSite& site = from.out[0].site;
+        return to.entry + (site.far           ? to.code.far_entry
+                           : site.saved_flags ? to.code.saved_entry
+                                              : to.code.entry);
     }
     // Where the patchable jump leads.
     static const u8* leads_to(const CachedBlock& b, u32 site = 0) {
-        const u8* jump = b.entry + b.code.links[site].jump_offset;
+        const u8* jump = b.entry + b.out[site].site.jump_offset;
         const u8* displacement = jump + (*jump == 0x0f ? 2 : 1);
         i32 relative;
         std::memcpy(&relative, displacement, 4);
         return displacement + 4 + relative;
     }
     static const u8* stub(const CachedBlock& b, u32 site = 0) {
-        return b.entry + b.code.links[site].stub_offset;
+        return b.entry + b.out[site].site.stub_offset;
     }
 
+    bool numbered = true; // blocks that are added know the number of their page
     Log log;
     ir::Context ctx;
     std::unique_ptr<softmmu::PhysicalMap> map = std::move(*softmmu::PhysicalMap::create(16 * MiB));
@@ -109,7 +115,7 @@ TEST_F(Cache, WritesTakeAwayOnlyWhatTheyHit) {
 TEST_F(Cache, LinksAreMadeAndTakenBack) {
     CachedBlock* a = add(0x1000, 0x1010);
     CachedBlock* b = add(0x1010, 0x1000);
-    ASSERT_EQ(a->code.links.size(), 1u);
+    ASSERT_EQ(a->out.size(), 1u);
     EXPECT_EQ(leads_to(*a), stub(*a));
     cache->try_link(*a, site_return(*a), *b);
     cache->try_link(*b, site_return(*b), *a);
@@ -121,14 +127,16 @@ TEST_F(Cache, LinksAreMadeAndTakenBack) {
 
     cache->invalidate(*b);
     EXPECT_EQ(leads_to(*a), stub(*a)) << "nothing leads to a dead block";
-    EXPECT_EQ(leads_to(*b), stub(*b)) << "and it leads nowhere, should it be running";
+    EXPECT_EQ(leads_to(*b), entry_for(*b, *a)) << "it may be running, and goes on where code is alive";
     CachedBlock* again = add(0x1010, 0x1000);
     cache->try_link(*a, site_return(*a), *again);
     EXPECT_EQ(leads_to(*a), entry_for(*a, *again));
-    cache->try_link(*b, site_return(*b), *a);
+    cache->invalidate(*a);
+    EXPECT_EQ(leads_to(*b), stub(*b)) << "nothing leads to a dead block, nor do the dead";
+    cache->try_link(*b, site_return(*b), *again);
     EXPECT_EQ(leads_to(*b), stub(*b)) << "the dead are not linked";
     cache->invalidate_all();
-    EXPECT_EQ(leads_to(*a), stub(*a));
+    EXPECT_EQ(leads_to(*a), stub(*a)) << "nor does what was dead before";
 }
 
 TEST_F(Cache, ABlockMayLinkToItself) {
@@ -139,10 +147,7 @@ TEST_F(Cache, ABlockMayLinkToItself) {
     EXPECT_EQ(leads_to(*a), stub(*a));
 }
 
-TEST_F(Cache, LinksStayInAPageAndAMode) {
-    CachedBlock* a = add(0x1000, 0x2000);
-    CachedBlock* far = add(0x2000, 0x1000);
-    cache->try_link(*a, a->entry + (a->code.links.empty() ? 0 : a->code.links[0].return_offset), *far);
+TEST_F(Cache, LinksStayInAMode) {
     CachedBlock* b = add(0x1100, 0x1200);
     CachedBlock* other_mode = add(0x1200, 0x1100, 2, 2);
     CachedBlock* not_the_target = add(0x1300, 0x1100);
@@ -153,15 +158,33 @@ TEST_F(Cache, LinksStayInAPageAndAMode) {
     EXPECT_EQ(cache->counters().links, 0u);
 }
 
-TEST_F(Cache, CrossingBlocksBelongToBothPagesAndAreNotLinked) {
+TEST_F(Cache, LinksToOtherPagesLeadToTheFarEntry) {
+    CachedBlock* a = add(0x1000, 0x2000);
+    CachedBlock* far = add(0x2000, 0x1000);
+    EXPECT_NE(far->code.far_entry, far->code.saved_entry);
+    cache->try_link(*a, site_return(*a), *far);
+    EXPECT_EQ(leads_to(*a), far->entry + far->code.far_entry);
+    cache->invalidate(*far);
+    EXPECT_EQ(leads_to(*a), stub(*a));
+    numbered = false;
+    cache->try_link(*a, site_return(*a), *add(0x2000, 0x1000));
+    EXPECT_EQ(leads_to(*a), stub(*a)) << "nobody could say whether its page is still there";
+}
+
+TEST_F(Cache, CrossingBlocksBelongToBothPages) {
     CachedBlock* crossing = add_crossing(0x1ffe, 0x5000, 0x1000);
     EXPECT_TRUE(crossing->crosses_page());
     EXPECT_TRUE(map->hits_code(0x1ffe, 1));
     EXPECT_TRUE(map->hits_code(0x5001, 1));
     CachedBlock* a = add(0x1000, 0x1ffe);
     cache->try_link(*a, site_return(*a), *crossing);
-    EXPECT_EQ(leads_to(*a), stub(*a));
-    EXPECT_EQ(cache->counters().links, 0u);
+    EXPECT_EQ(leads_to(*a), stub(*a)) << "the jump cache is asked: the jump does not save the flags";
+    CachedBlock* b = add(0x3000, 0x1ffe);
+    cache->try_link(*b, site_return(*b), *crossing);
+    EXPECT_EQ(leads_to(*b), crossing->entry + crossing->code.far_entry);
+    cache->try_link(*crossing, site_return(*crossing), *a);
+    EXPECT_EQ(leads_to(*crossing), a->entry + a->code.far_entry);
+    EXPECT_EQ(cache->counters().links, 2u);
     map->store(0x5002, 1, 0);
     EXPECT_TRUE(crossing->alive);
     map->store(0x5001, 1, 0);
@@ -230,7 +253,7 @@ TEST_F(Cache, TheJumpCacheForgetsInvalidatedBlocks) {
     const ir::Context::JumpCacheEntry& e = cache->jump_cache()[ir::jump_cache_index(0x1000)];
     EXPECT_EQ(e.pc, 0x1000u);
     EXPECT_EQ(e.key, 0x55u);
-    EXPECT_EQ(e.host, a->entry + a->code.saved_entry);
+    EXPECT_EQ(e.host, a->entry + a->code.far_entry);
     cache->invalidate(*a);
     EXPECT_EQ(e.host, nullptr);
     EXPECT_EQ(e.key, 0u);
@@ -239,6 +262,9 @@ TEST_F(Cache, TheJumpCacheForgetsInvalidatedBlocks) {
     cache->remember_jump(0x1000, 0x55, *b);
     cache->clear_jump_cache();
     EXPECT_EQ(e.host, nullptr);
+    numbered = false;
+    cache->remember_jump(0x2000, 0x55, *add(0x2000, 0x2010));
+    EXPECT_EQ(cache->jump_cache()[ir::jump_cache_index(0x2000)].host, nullptr) << "it may not be entered so";
 }
 
 TEST_F(Cache, TheRunningBlockMayNotBeWritten) {

@@ -55,7 +55,8 @@ struct Way {
     bool interpret = false, verify = false;
     ir::PassSwitches passes = {};
     bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true,
-         window = true, follow_calls = true, lazy_vectors = true;
+         window = true, follow_calls = true, lazy_vectors = true, far_links = true, edge_loops = true,
+         cold = false;
     const char* cpu = "max";
     std::string tb_cache = {}; // file
 };
@@ -71,7 +72,11 @@ inline const Way kWays[] = {
      .inline_x87 = false,
      .window = false,
      .follow_calls = false,
-     .lazy_vectors = false},
+     .lazy_vectors = false,
+     .far_links = false,
+     .edge_loops = false},
+    {.name = "Cold", .cold = true},
+    {.name = "NoFarLinks", .far_links = false},
     {.name = "NoSideExits", .side_exits = false},
     {.name = "NoFollowedCalls", .follow_calls = false},
     {.name = "NoSharedChecks", .share_checks = false},
@@ -97,9 +102,12 @@ class VcpuMachine {
         options.backend.share_checks = way.share_checks;
         options.side_exits = way.side_exits;
         options.follow_calls = way.follow_calls;
+        options.edge_loops = way.edge_loops;
         options.backend.inline_x87 = way.inline_x87;
         options.backend.lazy_vectors = way.lazy_vectors;
         options.tb_cache = way.tb_cache;
+        options.cold = way.cold;
+        options.backend.far_links = way.far_links;
         vcpu = std::move(*runtime::Vcpu::create(*map, model, platform, log, options));
         platform.line = &cpu().interrupt_line;
         vcpu->on_idle([this] {

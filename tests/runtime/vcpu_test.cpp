@@ -51,10 +51,38 @@ TEST_P(Run, RepeatedStringInstructionsCountOnce) {
 
 // The manual leaves OF undefined after a rotation by more than one; a processor may give it differently for
 // a count in CL and one in the instruction. A guest that looks is no difference for -verify.
+// More than one page, than what is done at once, and than the pages that are hot.
+TEST_P(Run, RepeatedMovesOverManyPages) {
+    for (const bool wide : {false, true}) {
+        VcpuMachine v(GetParam());
+        wide ? v.long64() : v.protected32();
+        // L: mov ecx,200001; mov esi,200000H; mov edi,400003H; rep movsb; mov ecx,30000; mov edi,500000H; rep
+        // stosd; dec edx; jnz L; hlt
+        v.code(0x7c00, {0xb9, 0x41, 0x0d, 0x03, 0x00, 0xbe, 0x00, 0x00, 0x20, 0x00, 0xbf, 0x03,
+                        0x00, 0x40, 0x00, 0xf3, 0xa4, 0xb9, 0x30, 0x75, 0x00, 0x00, 0xbf, 0x00,
+                        0x00, 0x50, 0x00, 0xf3, 0xab, 0xff, 0xca, 0x75, 0xdf, 0xf4});
+        for (u64 n = 0; n < 200'001; ++n)
+            v.put<u8>(0x200000 + n, u8(n * 7 >> 3));
+        v.reg(ax) = 0x12345678;
+        v.reg(dx) = 20;
+        v.run();
+        EXPECT_EQ(v.reg(cx), 0u);
+        EXPECT_EQ(v.reg(si), 0x200000u + 200'001);
+        EXPECT_EQ(v.reg(di), 0x500000u + 120'000);
+        EXPECT_EQ(std::memcmp(v.map->ram() + 0x200000, v.map->ram() + 0x400003, 200'001), 0);
+        EXPECT_EQ(v.get<u8>(0x400003 + 200'001), 0u);
+        for (u64 n = 0; n < 120'000; n += 4)
+            ASSERT_EQ(v.get<u32>(0x500000 + n), 0x12345678u) << n;
+        EXPECT_EQ(v.get<u32>(0x500000 + 120'000), 0u);
+        EXPECT_EQ(v.vcpu->instructions_retired(), 20 * 9 + 1u);
+    }
+}
+
 TEST_P(Run, UndefinedFlagsMayBeLookedAt) {
     m.protected32();
-    m.code(0x7c00, {0xc1, 0xc1, 0x0f, 0x9c, 0x58, 0x0f, 0x90, 0xc2, 0x81, 0xc1, 0x95, 0x3c, 0x6e, 0x9e, 0x4f,
-                    0x75, 0xef, 0xf4}); // rol ecx,15; pushf; pop eax; seto dl; add ecx,0x9e6e3c95; dec edi; jnz; hlt
+    m.code(0x7c00,
+           {0xc1, 0xc1, 0x0f, 0x9c, 0x58, 0x0f, 0x90, 0xc2, 0x81, 0xc1, 0x95, 0x3c, 0x6e, 0x9e, 0x4f, 0x75,
+            0xef, 0xf4}); // rol ecx,15; pushf; pop eax; seto dl; add ecx,0x9e6e3c95; dec edi; jnz; hlt
     m.reg(sp) = 0x8000;
     m.reg(di) = 64;
     EXPECT_EQ(m.run(), StopReason::Requested); // not Difference
@@ -89,6 +117,37 @@ TEST_P(Run, RepeatedStoresOverThemselvesAreSeen) {
     m.reg(dx) = 0;
     m.run();
     EXPECT_EQ(m.reg(dx), 1u);
+}
+
+TEST_P(Run, CodeIsTranslatedOnce) {
+    m.code(0x7c00, {0xb9, 0xe8, 0x03, 0x49, 0x75, 0xfd, 0xf4}); // mov cx,1000; dec cx; jnz; hlt
+    m.run();
+    EXPECT_EQ(m.reg(cx), 0u);
+    EXPECT_LE(m.vcpu->cache().counters().blocks, 5u);
+}
+
+// Blocks that are met for the first time, in more numbers than are kept without code, then once more and
+// after they were changed.
+TEST_P(Run, CodeThatComesSeldom) {
+    constexpr unsigned blocks = 3 * runtime::TranslationCache::kColdBlocks, bytes = 8;
+    m.protected32();
+    const auto write = [&](int add) { // add ebx,imm8; jmp to the next
+        for (u64 n = 0; n < blocks; ++n)
+            m.code(0x10000 + n * bytes, {0x83, 0xc3, add, 0xeb, bytes - 5});
+        m.code(0x10000 + u64{blocks} * bytes, {0xf4});
+    };
+    unsigned wanted = 0;
+    int now = 0;
+    for (const int add : {1, 5, 5, 5, 1, 1}) {
+        if (add != now) {
+            write(now = add);
+            m.map->write(0x10000, m.map->ram() + 0x10000, u64{blocks} * bytes); // as a device does
+        }
+        m.cpu().rip = 0x10000;
+        m.cpu().halted = false;
+        m.run();
+        EXPECT_EQ(m.reg(bx), wanted += unsigned(add) * blocks);
+    }
 }
 
 TEST_P(Run, LoopsCountEveryInstruction) {
@@ -167,20 +226,25 @@ TEST_P(Run, AKickFromAnotherThreadEndsALoop) {
 
 TEST_P(Run, EveryKickFromAnotherThreadIsServed) {
     m.code(0x7c00, {0x40, 0x01, 0xc3, 0xeb, 0xfb}); // L: inc ax; add bx,ax; jmp L
+    // The other thread sleeps while it waits: on a busy host it takes none of the time of this one.
     std::atomic<unsigned> served = 0;
-    m.vcpu->on_service([&] { ++served; });
+    m.vcpu->on_service([&] {
+        ++served;
+        served.notify_one();
+    });
     std::atomic<bool> ended = false;
     std::thread other([&] {
         for (unsigned i = 0; i < 300 && !ended; ++i) {
             const unsigned before = served;
             m.vcpu->kick();
-            while (served == before && !ended)
-                std::this_thread::yield();
+            served.wait(before);
         }
         m.vcpu->request_stop();
     });
     EXPECT_EQ(m.run(), StopReason::Requested);
     ended = true;
+    ++served;
+    served.notify_one();
     other.join();
     EXPECT_GE(served, 300u);
 }
@@ -361,6 +425,77 @@ TEST_P(Run, AFaultInTheSecondPageOfAnInstruction) {
     EXPECT_EQ(m.reg(cx), 2u);
     EXPECT_EQ(m.cpu().cr2, 0x8000u);
     EXPECT_EQ(m.get<u32>(u32(m.reg(sp)) + 4), 0x7ffeu);
+}
+
+// A loop at 0x7ff8 that lies over the end of its page: L: mov [ecx*4+0x90000],eax; add edx,`step` (over the
+// edge); dec ecx; jnz L; jmp esi
+void loop_over_edge(VcpuMachine& m, u64 second_frame, u32 step) {
+    m.code(0x7ff8, {0x89, 0x04, 0x8d, 0x00, 0x00, 0x09, 0x00, 0x81});
+    m.code(second_frame, {0xc2});
+    m.put<u32>(second_frame + 1, step);
+    m.code(second_frame + 5, {0x49, 0x75, 0xf0, 0xff, 0xe6});
+}
+
+TEST_P(Run, ALoopOverTheEndOfAPage) {
+    m.protected32();
+    loop_over_edge(m, 0x8000, 3);
+    m.code(0x9000, {0xf4});
+    m.cpu().rip = 0x7ff8;
+    m.reg(ax) = 0x12345678;
+    m.reg(cx) = 3000;
+    m.reg(si) = 0x9000;
+    m.run();
+    EXPECT_EQ(m.reg(dx), 9000u);
+    EXPECT_EQ(m.get<u32>(0x90000), 0u);
+    EXPECT_EQ(m.get<u32>(0x90004), 0x12345678u);
+    EXPECT_EQ(m.get<u32>(0x90000 + 3000 * 4), 0x12345678u);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 4 * 3000 + 2u);
+}
+
+TEST_P(Run, AStoreIntoTheSecondPageOfALoop) {
+    m.protected32();
+    // L: inc byte [8003H]; (the edge) nop; nop; mov al,0 (8003H); add edx,eax; dec ecx; jnz L; hlt
+    m.code(0x7ffa,
+           {0xfe, 0x05, 0x03, 0x80, 0x00, 0x00, 0x90, 0x90, 0xb0, 0x00, 0x01, 0xc2, 0x49, 0x75, 0xf1, 0xf4});
+    m.cpu().rip = 0x7ffa;
+    m.reg(cx) = 200;
+    m.run();
+    EXPECT_EQ(m.reg(dx), 200u * 201 / 2);
+    EXPECT_EQ(m.vcpu->instructions_retired(), 7 * 200 + 1u);
+}
+
+TEST_P(Run, ALoopWhoseSecondPageChangesAndGoes) {
+    m.protected32();
+    m.paging32();
+    m.vector32(14, 0x9000);
+    m.code(0x9000, {0xf4});
+    loop_over_edge(m, 0x8000, 1);
+    loop_over_edge(m, 0x80000, 0x100);
+    u64 at = 0x7c00;
+    const auto run_loop = [&] { // mov ecx,80; mov esi,next; jmp the loop
+        at = m.code(at, {0xb9, 80, 0, 0, 0, 0xbe});
+        m.put<u32>(at, u32(at + 9));
+        at = m.code(at + 4, {0xe9});
+        m.put<u32>(at, u32(0x7ff8 - (at + 4)));
+        at += 4;
+    };
+    const auto map_second = [&](u32 entry) { // mov [pte of 8000H],entry; invlpg [8000H]
+        at = m.code(at, {0xc7, 0x05});
+        m.put<u32>(at, u32(VcpuMachine::pte(0x8000)));
+        m.put<u32>(at + 4, entry);
+        at = m.code(at + 8, {0x0f, 0x01, 0x3d, 0x00, 0x80, 0x00, 0x00});
+    };
+    run_loop();
+    run_loop();
+    map_second(0x80007);
+    run_loop();
+    map_second(0);
+    run_loop();
+    m.run();
+    EXPECT_EQ(m.reg(dx), 160u + 80 * 0x100);
+    EXPECT_EQ(m.reg(cx), 80u);
+    EXPECT_EQ(m.cpu().cr2, 0x8000u);
+    EXPECT_EQ(m.get<u32>(u32(m.reg(sp)) + 4), 0x7fffu);
 }
 
 TEST_P(Run, CodeFollowsItsPageToAnotherFrame) {

@@ -205,21 +205,31 @@ TEST_F(Spaces, AChangedMapReachesEverySpace) {
     EXPECT_FALSE(cached(kLocal));
 }
 
-TEST_F(Spaces, TheUsersEpochComesBackWithItsSpace) {
+TEST_F(Spaces, CodeComesBackWithItsSpace) {
+    const auto runs = [&](u64 linear) { return tlb->code().find(linear, true) != nullptr; };
     load(1, false);
-    ASSERT_TRUE(mmu.fetch(kLocal, View::User).ok);
-    const u8 first = mmu.epochs().tag(true);
+    const auto first = mmu.fetch(kLocal, View::User);
+    ASSERT_TRUE(first.ok && mmu.fetch(kOther, View::User).ok && mmu.fetch(kGlobal, View::User).ok);
     load(2, false);
-    EXPECT_NE(mmu.epochs().tag(true), first);
+    EXPECT_FALSE(runs(kLocal));
+    EXPECT_TRUE(runs(kGlobal));
+    EXPECT_NE(mmu.fetch(kLocal, View::User).number, first.number) << "another page of RAM";
     load(1, true);
-    EXPECT_EQ(mmu.epochs().tag(true), first);
+    ASSERT_TRUE(runs(kLocal));
+    EXPECT_EQ(tlb->code().find(kLocal, true)->number, first.number);
     load(2, true);
     mmu.invalidate_page(1, kLocal);
     load(1, true);
-    EXPECT_NE(mmu.epochs().tag(true), first);
-    const u8 second = mmu.epochs().tag(true);
+    EXPECT_FALSE(runs(kLocal));
+    EXPECT_TRUE(runs(kOther));
+    EXPECT_EQ(mmu.fetch(kLocal, View::User).number, first.number);
+    mmu.invalidate_space(1);
+    EXPECT_FALSE(runs(kLocal));
+    EXPECT_TRUE(runs(kGlobal));
     load(1, false);
-    EXPECT_NE(mmu.epochs().tag(true), second);
+    EXPECT_FALSE(runs(kOther));
+    mmu.invlpg(kGlobal);
+    EXPECT_FALSE(runs(kGlobal));
 }
 
 // Keys 1 and 2 change their rights: what was filled under the old ones must go, and nothing else.

@@ -78,6 +78,18 @@ TEST_F(Window, AHotPageIsMappedAndAColdOneIsNot) {
     EXPECT_EQ(window->counters().calls, 1u);
 }
 
+TEST_F(Window, WhatHelpersAccessOftenBecomesHot) {
+    page(kHere, 0x200007);
+    ASSERT_TRUE(mmu.acquire(kHere, 1, W, U).host);
+    mmu.accessed_cold(kHere + 0x123, true, U, kHeat - 1);
+    EXPECT_FALSE(hit(kHere, true));
+    for (unsigned n = 0; n < 3; ++n)
+        mmu.accessed_cold(kHere + 0xfff, true, U, kHeat - 1);
+    EXPECT_TRUE(hit(kHere, true));
+    EXPECT_TRUE(hit(kHere, false));
+    EXPECT_EQ(window->counters().calls, 1u);
+}
+
 TEST_F(Window, WriteTagsWaitForD) {
     page(kHere, 0x200007);
     heat(kHere);
@@ -167,6 +179,18 @@ TEST_F(Window, LargePagesAreMappedWhole) {
     EXPECT_TRUE(hit(kLarge + 0x1ff000, false, S));
     EXPECT_EQ(through_window(kLarge + 0x1ff000), 7);
     EXPECT_EQ(window->counters().calls, 1u);
+}
+
+// The window ends with the first 4 GiB of host addresses, its start before that of the slots.
+TEST_F(Window, SlotsBeyondItsEndStayEmpty) {
+    const u64 beyond = (u64{1} << 32) - window->base(), before = beyond - kPageSize;
+    for (const u64 linear : {before, beyond, (u64{1} << 32) - kPageSize}) {
+        page(linear, 0x200007);
+        heat(linear);
+        EXPECT_EQ(hit(linear, false), linear == before) << std::hex << linear;
+    }
+    EXPECT_EQ(window->map(beyond, map->ram(), 1).pages, 0u);
+    EXPECT_EQ(window->map(before, map->ram(), 2).pages, 1u);
 }
 
 TEST_F(Window, WhatIsNoRamStaysOut) {

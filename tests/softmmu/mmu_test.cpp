@@ -337,11 +337,17 @@ TEST_F(SlowPath, Fetching) {
     ASSERT_TRUE(got.ok);
     EXPECT_EQ(got.host, at(0x5123));
     EXPECT_EQ(got.gpa, 0x5123u);
-    EXPECT_EQ(entry(0x5000).exec_tag, 0x5000u);
+    const u32 number = got.number;
     EXPECT_NE(entry(0x5000).read_tag, 0x5000u) << "each way of access is filled by itself";
-    got = mmu.fetch(0x5fff, U); // from the TLB
+    page(5, 0x8025); // another page; no INVLPG yet
+    got = mmu.fetch(0x5fff, U);
     EXPECT_EQ(got.host, at(0x5fff));
     EXPECT_EQ(got.gpa, 0x5fffu);
+    EXPECT_EQ(got.number, number);
+    mmu.invlpg(0x5000);
+    got = mmu.fetch(0x5fff, U);
+    EXPECT_EQ(got.gpa, 0x8fffu);
+    EXPECT_NE(got.number, number);
     got = mmu.fetch(0x80004, S);
     EXPECT_TRUE(got.ok);
     EXPECT_EQ(got.host, nullptr) << "a chip's registers: byte by byte";

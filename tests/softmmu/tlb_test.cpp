@@ -17,7 +17,7 @@ class TlbTest : public ::testing::Test {
   protected:
     TlbEntry& fill(View view, u64 page, bool global = false, u8 page_bits = 12, u64 host = 0x7000000) {
         TlbEntry& e = tlb.claim(view, page, {.global = global, .page_bits = page_bits});
-        e = {.read_tag = page, .write_tag = page, .exec_tag = page, .addend = host - page};
+        e = {.read_tag = page, .write_tag = page, .unused = 0, .addend = host - page};
         tlb.allow_writes(view, page);
         return e;
     }
@@ -35,7 +35,6 @@ TEST_F(TlbTest, EmptyEntriesMatchNoAddress) {
                 const TlbEntry& e = tlb.entry(View::User, linear);
                 EXPECT_FALSE(hits(e.read_tag, linear, 1)) << std::hex << linear;
                 EXPECT_FALSE(hits(e.write_tag, linear, 1)) << std::hex << linear;
-                EXPECT_FALSE(hits(e.exec_tag, linear, 1)) << std::hex << linear;
             }
 }
 
@@ -64,7 +63,7 @@ TEST_F(TlbTest, ClaimingForAnotherPageEmpties) {
     fill(View::User, a);
     const TlbEntry& e = tlb.claim(View::User, b, {});
     EXPECT_FALSE(hits(e.read_tag, a, 1));
-    EXPECT_FALSE(hits(e.exec_tag, b, 1));
+    EXPECT_FALSE(hits(e.read_tag, b, 1));
     EXPECT_EQ(tlb.filled(View::User), 1u) << "an index is listed once";
 }
 
