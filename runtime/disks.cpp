@@ -57,7 +57,8 @@ void end(block::Disk& disk) {
 } // namespace
 
 Disks::Disks(hw::Scheduler& scheduler, Log& log, std::function<void()> kick, std::function<void()> stop)
-    : scheduler_(scheduler), log_(log), stop_(std::move(stop)), workers_(kThreads, std::move(kick)) {}
+    : scheduler_(scheduler), log_(log), stop_(std::move(stop)),
+      workers_(kThreads, std::move(kick), block::Ring::open()) {}
 
 Disks::~Disks() {
     close();
@@ -137,6 +138,7 @@ Result<std::unique_ptr<block::Disk>> Disks::open_disk(const DriveOption& drive) 
     block::Disk::Options how;
     how.discard = drive.discard;
     how.detect_zeroes = drive.detect_zeroes;
+    how.ring = !drive.threads;
     how.write_through = drive.write_through;
     how.ignore_flush = drive.ignore_flush || (drive.snapshot && !drive.read_only);
     how.on_read_error = on_error(drive.on_read_error);

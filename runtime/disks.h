@@ -44,6 +44,7 @@ class Disks {
     // On the vCPU's thread, between guest instructions, while the machine runs: requests that are done end.
     void deliver() { workers_.deliver(); }
     bool under_way() const { return workers_.under_way(); }
+    block::Ring* ring() const { return workers_.ring(); } // null: there is none
     void retry(); // what stopped the machine, when it goes on
     // Waits for all requests and ends them. For what happens while nothing may be under way.
     void settle();

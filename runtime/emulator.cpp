@@ -5,6 +5,7 @@
 #include "runtime/monitor.h"
 #include "runtime/qmp.h"
 #include "runtime/tb_cache.h"
+#include "runtime/vnc_server.h"
 
 #include <chrono>
 #include <cstring>
@@ -43,7 +44,9 @@ Emulator::Emulator(const Options& options, Log& log)
           if (!vcpu_) return;
           vcpu_->cpu().interrupt_line = level;
           if (level) vcpu_->kick();
-      }) {}
+      }) {
+    if (block::Ring* ring = disks_.ring()) waker_.watch(ring->event(), [ring] { ring->noticed(); });
+}
 
 Emulator::~Emulator() {
     alarm_.set(Alarm::never); // it kicks the vCPU
@@ -120,6 +123,9 @@ Status Emulator::open_all() {
     vcpu_options.passes = options_.passes;
     vcpu_options.side_exits = options_.side_exits;
     vcpu_options.follow_calls = options_.follow_calls;
+    vcpu_options.edge_loops = options_.edge_loops;
+    vcpu_options.reuse = options_.reuse;
+    vcpu_options.cold = options_.cold;
     vcpu_options.backend = options_.emission;
     vcpu_options.tb_cache = options_.tb_cache;
     auto vcpu = Vcpu::create(*map_, model_, *this, log_, vcpu_options);
@@ -202,7 +208,7 @@ Status Emulator::open_chardevs(hw::PcConfig& config) {
 
 Status Emulator::prepare_kernel() {
     const KernelOption kernel{options_.kernel, options_.initrd, options_.append};
-    if (kernel.kernel.empty() || !FirmwareBoot::needs(kernel, *map_)) return Ok{};
+    if (kernel.kernel.empty() || !FirmwareBoot::needs(kernel)) return Ok{};
     auto boot = FirmwareBoot::create(kernel, board_, *map_, pc_->fw_cfg(), [this](const std::string& error) {
         std::fprintf(stderr, "dragoman: %s\n", error.c_str());
         exit_status_ = 1;
@@ -250,9 +256,12 @@ void Emulator::wait() {
     constexpr auto kShort = std::chrono::microseconds(200);
     std::atomic_ref<u32> poll(vcpu_->cpu().poll);
     const auto come = [&] { return poll.load(std::memory_order_acquire) != 0; };
+    const auto ended = [ring = disks_.ring()] { return ring && ring->ready(); };
     const Clock::time_point start = Clock::now();
-    while (look_first_ && disks_.under_way() && !come() && Clock::now() - start < kShort)
+    while (look_first_ && disks_.under_way() && !come() && Clock::now() - start < kShort) {
+        if (ended()) return;
         __builtin_ia32_pause();
+    }
     while (!come())
         poll.wait(0, std::memory_order_acquire);
     look_first_ = Clock::now() - start < kShort;
@@ -293,6 +302,7 @@ bool Emulator::apic_write_msr(u32 msr, u64 value) {
 }
 
 Status Emulator::open_display() {
+    if (options_.vnc) return open_vnc();
     if (options_.display != Options::Display::Sdl || !pc_->vga()) return Ok{};
     hw::SdlDisplay::Callbacks hooks;
     hooks.key = [this](hw::KeyCode key, bool down) { pc_->keyboard().key(key, down); };
@@ -306,6 +316,26 @@ Status Emulator::open_display() {
     display_ = std::move(*display);
     display_timer_ = std::make_unique<hw::Timer>(scheduler_, [this] { refresh_display(); });
     refresh_display();
+    return Ok{};
+}
+
+Status Emulator::open_vnc() {
+    const auto failed = [&](const Error& error) { return Error{options_.vnc->given + ": " + error.message}; };
+    VncScreen screen;
+    screen.name = options_.name.empty() ? "Dragoman" : "Dragoman (" + options_.name + ")";
+    if (!options_.vnc->secret.empty()) {
+        auto password = read_secret(options_.secrets.at(options_.vnc->secret));
+        if (!password) return failed(password.error());
+        screen.password = *password;
+    }
+    screen.key = [this](hw::KeyCode key, bool down) { pc_->keyboard().key(key, down); };
+    screen.mouse = [this](int dx, int dy, int wheel, unsigned buttons) {
+        pc_->mouse().buttons(u8(buttons));
+        pc_->mouse().move(dx, dy, wheel);
+    };
+    auto server = VncServer::open(*options_.vnc, std::move(screen), *pc_->vga(), waker_, scheduler_);
+    if (!server) return failed(server.error());
+    vnc_ = std::move(*server);
     return Ok{};
 }
 
@@ -360,9 +390,13 @@ int Emulator::run() {
     return *exit_status_;
 }
 
+void Emulator::keep_translations_in(std::unique_ptr<ReplacedFile> file) {
+    translations_ = std::move(file);
+}
+
 void Emulator::save_translations() {
-    if (!vcpu_->tb_cache() || options_.sandbox) return; // which opens nothing more
-    if (const auto saved = vcpu_->tb_cache()->save(); !saved)
+    if (!vcpu_->tb_cache()) return;
+    if (const auto saved = vcpu_->tb_cache()->save(std::move(translations_)); !saved)
         std::fprintf(stderr, "dragoman: -tb-cache %s: %s\n", options_.tb_cache.c_str(),
                      saved.error().message.c_str());
 }

@@ -29,6 +29,8 @@ namespace dragoman::runtime {
 class Monitor;
 class Qmp;
 class GdbStub;
+class ReplacedFile;
+class VncServer;
 
 class Emulator final : private x86::Platform {
   public:
@@ -36,6 +38,8 @@ class Emulator final : private x86::Platform {
     static Result<std::unique_ptr<Emulator>> create(const Options& options, Log& log);
     ~Emulator() override;
 
+    // What becomes the file of -tb-cache at the end, when the sandbox lets no file be made.
+    void keep_translations_in(std::unique_ptr<ReplacedFile> file);
     // Runs until the machine is powered off or somebody quits: the exit status of the process.
     int run();
 
@@ -50,6 +54,7 @@ class Emulator final : private x86::Platform {
     void press_power_button();
     void press_keys(std::span<const hw::KeyCode> keys); // all together
     Status screendump(const std::string& file);
+    const VncServer* vnc() const { return vnc_.get(); } // null: there is none
 
     Vcpu& vcpu() { return *vcpu_; }
     hw::Pc& pc() { return *pc_; }
@@ -85,6 +90,7 @@ class Emulator final : private x86::Platform {
     Status open_chardevs(hw::PcConfig& config);
     Status open_firmware(hw::PcConfig& config);
     Status open_display();
+    Status open_vnc();
     Status prepare_kernel();
     Status boot(); // reset, and the kernel of -kernel
     void kick() {
@@ -147,6 +153,8 @@ class Emulator final : private x86::Platform {
     std::unique_ptr<Vcpu> vcpu_;
     std::unique_ptr<hw::SdlDisplay> display_;
     std::unique_ptr<hw::Timer> display_timer_;
+    std::unique_ptr<VncServer> vnc_;
+    std::unique_ptr<ReplacedFile> translations_;
     std::unique_ptr<Monitor> monitor_;
     std::vector<std::unique_ptr<Qmp>> qmps_;
     std::unique_ptr<GdbStub> gdb_;

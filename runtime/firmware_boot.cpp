@@ -49,8 +49,8 @@ std::vector<u8> option_rom() {
 
 } // namespace
 
-bool FirmwareBoot::needs(const KernelOption& option, const softmmu::PhysicalMap& map) {
-    auto file = read_file(option.kernel, map.ram_below_4g());
+bool FirmwareBoot::needs(const KernelOption& option) {
+    auto file = read_start(option.kernel, kernel_header_bytes);
     return file && (is_multiboot(*file) || (is_linux(*file) && !has_flat_entry(*file)));
 }
 

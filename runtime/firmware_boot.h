@@ -16,7 +16,7 @@ class FirmwareBoot {
   public:
     // Must this kernel be started behind the firmware? False too for a file that cannot be read: load_kernel
     // says why.
-    static bool needs(const KernelOption& option, const softmmu::PhysicalMap& map);
+    static bool needs(const KernelOption& option);
 
     // Offers the option ROM, and checks that the kernel can be loaded. `board`: the memory as it would be
     // without firmware, and the screen. `failed` gets the line of error when the kernel that was good here

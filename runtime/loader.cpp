@@ -3,6 +3,7 @@
 #include "frontend/x86/mode.h"
 #include "frontend/x86/system_registers.h"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <fcntl.h>
@@ -11,7 +12,10 @@
 
 namespace dragoman::runtime {
 
-Result<std::vector<u8>> read_file(const std::string& path, u64 limit) {
+namespace {
+
+// The first `most` bytes of the file; `whole`: larger files are an error.
+Result<std::vector<u8>> read_bytes(const std::string& path, u64 most, bool whole) {
     const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
     if (fd < 0) return Error{path + ": " + std::strerror(errno)};
     struct stat st {};
@@ -19,11 +23,11 @@ Result<std::vector<u8>> read_file(const std::string& path, u64 limit) {
     Result<std::vector<u8>> result = std::vector<u8>();
     if (S_ISDIR(st.st_mode)) {
         result = Error{path + ": is a directory, expected a file"};
-    } else if (u64(st.st_size) > limit) {
-        result = Error{path + ": larger than the " + std::to_string(limit / MiB) + " MiB that fit"};
+    } else if (whole && u64(st.st_size) > most) {
+        result = Error{path + ": larger than the " + std::to_string(most / MiB) + " MiB that fit"};
     } else {
         std::vector<u8>& bytes = *result;
-        bytes.resize(std::size_t(st.st_size));
+        bytes.resize(std::min<u64>(u64(st.st_size), most));
         std::size_t done = 0;
         while (done < bytes.size()) {
             const ssize_t n = read(fd, bytes.data() + done, bytes.size() - done);
@@ -35,6 +39,15 @@ Result<std::vector<u8>> read_file(const std::string& path, u64 limit) {
     }
     close(fd);
     return result;
+}
+
+} // namespace
+
+Result<std::vector<u8>> read_file(const std::string& path, u64 limit) {
+    return read_bytes(path, limit, true);
+}
+Result<std::vector<u8>> read_start(const std::string& path, u64 bytes) {
+    return read_bytes(path, bytes, false);
 }
 
 Result<FlatEntry> load_kernel(const KernelOption& option, const BoardFacts& board,

@@ -54,6 +54,8 @@ void enter_flat(x86::Cpu& cpu, const FlatEntry& entry);
 
 // A whole file. The error names it and says what is wrong: missing, not readable, a directory, too large.
 Result<std::vector<u8>> read_file(const std::string& path, u64 limit);
+// Its first so many bytes, or all of them. Errors as above.
+Result<std::vector<u8>> read_start(const std::string& path, u64 bytes);
 
 // The loaders behind load_kernel; each is asked whether the file is of its kind.
 struct KernelImage {
@@ -62,6 +64,7 @@ struct KernelImage {
     const BoardFacts& board;
     softmmu::PhysicalMap& map;
 };
+inline constexpr u64 kernel_header_bytes = 64 * KiB; // enough of a file to tell
 bool is_linux(const std::vector<u8>& file);
 bool is_multiboot(const std::vector<u8>& file);
 bool is_elf(const std::vector<u8>& file); // load_pvh says what is missing for PVH

@@ -4,6 +4,7 @@
 #include "runtime/registers_text.h"
 #include "runtime/tb_cache.h"
 #include "runtime/text.h"
+#include "runtime/vnc_server.h"
 
 #include <algorithm>
 
@@ -21,6 +22,11 @@ std::string info_status(const MonitorCall& call) {
     Emulator& e = call.emulator;
     if (!e.running()) return "VM status: paused\n";
     return e.vcpu().cpu().halted ? "VM status: running (processor halted)\n" : "VM status: running\n";
+}
+
+std::string info_vnc(const MonitorCall& call) {
+    const VncServer* vnc = call.emulator.vnc();
+    return vnc ? vnc->describe() : "there is none (-vnc)\n";
 }
 
 std::string info_version(const MonitorCall&) {
@@ -46,16 +52,20 @@ std::string info_jit(const MonitorCall& call) {
                    ratio(c.host_instructions, c.guest_instructions), ratio(c.host_bytes, c.guest_bytes));
     text += format("translation      %.2f us a block, %.0f ns a guest instruction, %.3f s in all\n",
                    ratio(v.translation_ns, v.translations) / 1e3,
-                   ratio(v.translation_ns, c.guest_instructions), double(v.translation_ns) / 1e9);
+                   ratio(v.translation_ns, v.translated_instructions), double(v.translation_ns) / 1e9);
+    text += format("interpreted first %llu blocks, %llu of them compiled then\n", ull(c.cold), ull(c.warmed));
     if (const TbCache* kept = vcpu.tb_cache()) {
         const TbCache::Counters& k = kept->counters();
-        text += format("-tb-cache        %llu blocks from the file (%.1f%%), which had %llu; %llu made again from "
-                       "this run, %llu new\n",
-                       ull(k.from_file), 100 * ratio(k.from_file, c.blocks), ull(k.in_file), ull(k.of_this_run),
-                       ull(k.kept));
+        if (kept->has_file())
+            text += format("-tb-cache        %llu blocks from the file (%.1f%%), which had %llu\n",
+                           ull(k.from_file), 100 * ratio(k.from_file, c.blocks), ull(k.in_file));
+        text += format("reuse            %llu blocks from code of this run (%.1f%%), of %llu kept\n",
+                       ull(k.of_this_run), 100 * ratio(k.of_this_run, c.blocks), ull(k.kept));
     }
     text += format("links            %llu made\n", ull(c.links));
-    text += format("instructions     %llu retired\n", ull(vcpu.instructions_retired()));
+    text += vcpu.counts_instructions()
+                ? format("instructions     %llu retired\n", ull(vcpu.instructions_retired()))
+                : "instructions     not counted (-passes uncounted=off counts them)\n";
     text += format("returns to loop  %llu lookups, %llu events, %llu faults, %llu restarts, %llu halts\n",
                    ull(v.lookups), ull(v.events), ull(v.faults), ull(v.restarts), ull(v.halts));
     text += format("interrupts       %llu taken\n", ull(v.interrupts));
@@ -76,11 +86,15 @@ std::string info_tlb(const MonitorCall& call) {
             const auto way = [&](u64 tag, char letter) {
                 return tag == softmmu::empty_tag(index) ? '-' : letter;
             };
-            text += format("%016llx %c%c%c %4lluK %s%s\n", ull(page), way(entry.read_tag, 'r'),
-                           way(entry.write_tag, 'w'), way(entry.exec_tag, 'x'),
-                           ull((u64{1} << mapping.page_bits) / KiB), views[unsigned(view)],
-                           mapping.global ? ", global" : "");
+            text += format("%016llx %c%c- %4lluK %s%s\n", ull(page), way(entry.read_tag, 'r'),
+                           way(entry.write_tag, 'w'), ull((u64{1} << mapping.page_bits) / KiB),
+                           views[unsigned(view)], mapping.global ? ", global" : "");
         });
+    tlb.code().for_each([&](const softmmu::CodePages::Page& page, bool user) {
+        text += format("%016llx --x %4lluK %s%s\n", ull(page.linear),
+                       ull((u64{1} << page.mapping.page_bits) / KiB), user ? "user" : "supervisor",
+                       page.mapping.global ? ", global" : "");
+    });
     return text.empty() ? "the TLB is empty\n" : text;
 }
 
@@ -192,6 +206,7 @@ constexpr MonitorCommand topics[] = {
     {"mtree", "", "", 0, 0, "who answers at which physical addresses", info_mtree},
     {"pci", "", "", 0, 0, "the PCI functions", info_pci},
     {"block", "", "", 0, 0, "the drives", info_block},
+    {"vnc", "", "", 0, 0, "where VNC viewers find the screen, and how many there are", info_vnc},
     {"network", "", "", 0, 0, "the network cards and what they are connected to", monitor_info_network},
     {"status", "", "", 0, 0, "does the machine run?", info_status},
     {"version", "", "", 0, 0, "of the emulator", info_version},

@@ -49,12 +49,14 @@ struct StreamNetwork {
 struct TapNetwork {
     std::string interface; // empty: the kernel chooses
     std::optional<int> fd; // one that is open already
+    bool shared = false;   // made for several queues (IFF_MULTI_QUEUE)
 };
 
 struct NetworkOption {
     std::string id;
     std::variant<UserNetwork, StreamNetwork, TapNetwork> what;
-    std::string given; // the option as the user gave it, for errors
+    unsigned queues = 1; // pairs of queues that a card on it may have
+    std::string given;   // the option as the user gave it, for errors
 };
 
 struct NicOption {
@@ -68,6 +70,9 @@ struct NicOption {
     std::optional<unsigned> boot_index;
     std::optional<std::string> romfile; // empty: none; nothing: for the boot order to say
     bool legacy = true, modern = true;  // virtio
+    bool multi_queue = false;           // virtio: as many pairs of queues as the network says
+    unsigned pairs = 1;                 // of them, once the network is known
+    std::optional<unsigned> vectors;    // virtio: of MSI-X; nothing: enough
     std::string id;                     // the card's
     bool loose = false;                 // of -net: takes the next network of -net
     std::string given;

@@ -25,7 +25,7 @@ Result<std::unique_ptr<NetTap>> NetTap::open(const std::string& id, const TapNet
     const int fd = ::open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC);
     if (fd < 0) return Error{std::string("/dev/net/tun: ") + std::strerror(errno)};
     ifreq request{};
-    request.ifr_flags = IFF_TAP | IFF_NO_PI;
+    request.ifr_flags = short(IFF_TAP | IFF_NO_PI | (option.shared ? IFF_MULTI_QUEUE : 0));
     std::strncpy(request.ifr_name, option.interface.c_str(), IFNAMSIZ - 1);
     if (ioctl(fd, TUNSETIFF, &request) != 0) {
         const Error error{"interface '" + option.interface + "': " + std::strerror(errno)};

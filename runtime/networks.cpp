@@ -47,8 +47,10 @@ std::unique_ptr<hw::PciFunction> make_function(const NicOption& nic, hw::NetBack
     case NicOption::Model::Rtl8139: return std::make_unique<hw::Rtl8139>(*nic.mac, backend, scheduler, log);
     case NicOption::Model::VirtioNet: break;
     }
-    const hw::VirtioPci::Options how{nic.legacy, nic.modern, hw::VirtioNet::default_vectors};
-    return std::make_unique<hw::VirtioPci>(std::make_unique<hw::VirtioNet>(*nic.mac, backend, log), how);
+    const hw::VirtioPci::Options how{nic.legacy, nic.modern,
+                                     nic.vectors.value_or(hw::VirtioNet::default_vectors(nic.pairs))};
+    return std::make_unique<hw::VirtioPci>(std::make_unique<hw::VirtioNet>(*nic.mac, backend, log, nic.pairs),
+                                           how);
 }
 
 } // namespace

@@ -61,6 +61,10 @@ Complaint set_boot_index(std::optional<unsigned>& index, const std::string& valu
 // After all options: no two cards want the same slot.
 Status check_slots(const Options& o);
 
+Complaint set_vnc(Options& o, const std::string& text);
+Complaint add_secret(Options& o, const Properties& properties); // -object secret
+Status check_vnc(Options& o);                                   // after all options
+
 // After all options: which network each card, and each capture, means; an address for each card.
 Status place_nics(Options& o);
 Complaint add_capture(Options& o, const Properties& properties); // -object filter-dump

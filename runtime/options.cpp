@@ -77,7 +77,7 @@ void name_devices(Options& o) {
 
 // Who uses what, and where each thing goes. Again for more options: what has a place keeps it.
 Status place_all(Options& options) {
-    for (const auto place : {place_disks, place_nics, place_cards, check_chardevs})
+    for (const auto place : {place_disks, place_nics, place_cards, check_chardevs, check_vnc})
         if (auto s = place(options); !s) return s;
     name_devices(options);
     return check_slots(options);
@@ -163,6 +163,8 @@ Result<Options> parse_options(int argc, const char* const* argv) {
             return Error{"-append " + options.append + ": expected -kernel beside it"};
     }
     if (options.verify && options.interpret) return Error{"-verify: expected -accel dbt beside it"};
+    if (!options.tb_cache.empty() && options.interpret)
+        return Error{"-tb-cache: expected -accel dbt beside it; the interpreter makes no translations"};
     return options;
 }
 

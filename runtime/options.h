@@ -33,7 +33,8 @@ struct DriveOption {
     bool ignore_flush = false;
     bool discard = false;
     bool detect_zeroes = false;
-    bool backing = true; // with the backing file that the image names
+    bool threads = false; // aio=threads: no ring, even where the host has one
+    bool backing = true;  // with the backing file that the image names
     OnError on_read_error = OnError::Report, on_write_error = OnError::Report;
     std::string serial;
     std::string given; // the option as the user gave it, for errors
@@ -81,18 +82,34 @@ struct GlobalOption {
     std::string driver, property, value;
 };
 
+// The screen for viewers elsewhere.
+struct VncOption {
+    std::optional<TcpAddress> tcp;
+    std::string path;   // of a local socket, without tcp
+    std::string secret; // id of the password's -object; empty: everybody may look
+    std::string given;
+};
+struct SecretOption {
+    std::string data, file; // file: where it is, if not empty
+    bool base64 = false;
+    bool encrypted = false; // by a key of another secret, which is not built
+};
+
 struct Options {
     u64 memory_bytes = 128 * MiB;
     std::string cpu = "max";
     bool interpret = false; // -accel interp
     bool verify = false;
     u64 cache_bytes = 256 * MiB;
-    std::string tb_cache; // file of translations; empty: none
-    ir::PassSwitches passes;   // -passes
-    bool side_exits = true;    // the same
-    bool follow_calls = true;  // the same
-    bool inline_time = true;   // the same
-    backend::Options emission; // the same: its switches
+    std::string tb_cache;                         // file of translations; empty: none
+    ir::PassSwitches passes;                      // -passes
+    bool side_exits = true;                       // the same
+    bool follow_calls = true;                     // the same
+    bool edge_loops = true;                       // the same
+    bool reuse = true;                            // the same
+    bool cold = true;                             // the same
+    bool inline_time = true;                      // the same
+    backend::Options emission{.uncounted = true}; // the same: its switches
 
     std::string kernel, initrd, append;
     std::vector<DriveOption> drives;
@@ -128,7 +145,9 @@ struct Options {
     std::vector<GlobalOption> globals;
     std::map<std::string, std::string> rngs; // -object rng-*: id to file; empty: the kernel's own
     enum class Display { None, Sdl } display = Display::None;
-    bool nographic = false; // the firmware, too, uses the serial port
+    std::optional<VncOption> vnc;
+    std::map<std::string, SecretOption> secrets; // -object secret, by id
+    bool nographic = false;                      // the firmware, too, uses the serial port
     bool vga = true;
     std::string debugcon; // character device of the debug console; empty: none
     u16 debugcon_port = 0xe9;
@@ -157,6 +176,9 @@ struct Options {
 
     enum class Action { Run, Help, Version, CpuHelp, DeviceHelp } action = Action::Run;
 };
+
+// What a secret says; its file is read now.
+Result<std::string> read_secret(const SecretOption& secret);
 
 // The error names the option, the value and what was expected.
 // What `options` become when "-NAME VALUE" is added to them while the machine runs. What a value may be, see

@@ -8,12 +8,16 @@ namespace {
 
 Complaint set_display(Options& o, const std::string& text) {
     const std::string name = key_values(text)[0].first;
+    if (name == "vnc") {
+        o.display = Options::Display::None;
+        return set_vnc(o, text.substr(std::min<std::size_t>(text.size(), 4)));
+    }
     if (name == "none")
         o.display = Options::Display::None;
     else if (name == "sdl" || name == "gtk" || name == "default")
         o.display = Options::Display::Sdl;
     else
-        return "sdl (gtk is another name) or none; '" + name + "' is not built";
+        return "sdl (gtk is another name), vnc=DISPLAY or none; '" + name + "' is not built";
     return {};
 }
 
@@ -226,11 +230,13 @@ std::span<const OptionRow> chardev_options() {
              o.monitor = v;
              return {};
          }},
-        {"display", "NAME", "sdl: a window; none", set_display},
+        {"display", "NAME", "sdl: a window; vnc=N: as -vnc :N; none", set_display},
         {"vga", "NAME", "std or none", set_vga},
-        {"vnc", "DISPLAY", "none (not built)",
-         [](Options&, const std::string& v) -> Complaint {
-             if (v != "none") return "none (VNC is not built; the nearest is -display sdl)";
+        {"vnc", "[HOST]:N[,password-secret=ID]",
+         "the screen for VNC viewers at port 5900 + N (HOST empty: of this host only), unix:PATH, or none",
+         [](Options& o, const std::string& v) -> Complaint {
+             if (auto bad = set_vnc(o, v)) return bad;
+             if (o.vnc) o.display = Options::Display::None; // a window has to be asked for after it
              return {};
          }},
         {"nographic", nullptr, "no window; serial port and monitor share the terminal (Ctrl-A h for help)",

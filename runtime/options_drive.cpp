@@ -1,9 +1,11 @@
 // Images: -drive, -blockdev, -hda and the like.
 #include "block/fat_volume.h"
+#include "block/nbd_image.h"
 #include "runtime/option_table.h"
 
 #include <algorithm>
 #include <array>
+#include <map>
 
 namespace dragoman::runtime {
 
@@ -135,9 +137,9 @@ constexpr DriveKey drive_keys[] = {
          return {};
      }},
     {"aio",
-     [](DriveOption&, const std::string& v) -> Complaint {
-         // All are served by threads: what the host does meanwhile makes no difference to the guest.
+     [](DriveOption& d, const std::string& v) -> Complaint {
          if (v != "threads" && v != "native" && v != "io_uring") return "aio=threads, native or io_uring";
+         d.threads = v == "threads";
          return {};
      }},
     {"werror",
@@ -185,7 +187,11 @@ Complaint check_file(DriveOption& drive) {
         drive.read_only |= !folder->writable;
         return {};
     }
-    return "file=NAME of a file on this machine (" + protocol + ": is not built)";
+    if (block::parse_nbd(drive.file)) {
+        if (!drive.format.empty() && drive.format != "raw") return "format=raw beside file=nbd:...";
+        return {};
+    }
+    return "file=NAME of a file on this machine, fat:DIR or nbd:HOST:PORT (" + protocol + ": is not built)";
 }
 
 Complaint set_drive(Options& o, const std::string& text) {
@@ -227,6 +233,7 @@ Complaint set_blockdev(Options& o, const std::string& text) {
     DriveOption node;
     node.interface = Interface::None;
     std::string driver, below, file_driver;
+    std::map<std::string, std::string> server; // of driver=nbd
     const auto properties = properties_of(text);
     if (!properties) return "KEY=VALUE,... or a JSON object";
     for (const auto& [key, value] : *properties) {
@@ -240,6 +247,9 @@ Complaint set_blockdev(Options& o, const std::string& text) {
             file_driver = value;
         else if (key == "file")
             below = value;
+        else if (key == "export" || key == "server.type" || key == "server.host" || key == "server.port" ||
+                 key == "server.path")
+            server[key] = value;
         else if (key == "backing" && value == "null")
             node.backing = false;
         else if (key == "cache.direct" || key == "auto-read-only" || key == "locking" ||
@@ -251,8 +261,8 @@ Complaint set_blockdev(Options& o, const std::string& text) {
                    row && key != "if" && key != "index" && key != "media") {
             if (const Complaint bad = row->set(node, value)) return bad;
         } else {
-            return "driver=raw|qcow2|file,node-name=,filename=,file=,read-only=,discard=,cache.*=; '" + key +
-                   "' is none of them";
+            return "driver=raw|qcow2|file|nbd,node-name=,filename=,file=,read-only=,discard=,cache.*=; '" +
+                   key + "' is none of them";
         }
     }
     if (node.id.empty()) return "node-name=NAME";
@@ -266,10 +276,18 @@ Complaint set_blockdev(Options& o, const std::string& text) {
         node.discard |= lower->discard;
         o.drives.erase(lower);
     }
-    if (driver == "file" || driver == "host_device")
+    if (driver == "nbd") {
+        node.format = "raw";
+        node.file = server["server.path"].empty()
+                        ? "nbd:" + server["server.host"] + ":" + server["server.port"]
+                        : "nbd:unix:" + server["server.path"];
+        if (!server["export"].empty()) node.file += ":exportname=" + server["export"];
+    } else if (!server.empty())
+        return "driver=nbd beside server and export";
+    else if (driver == "file" || driver == "host_device")
         node.format = "raw";
     else if (const Complaint bad = set_format(node, driver))
-        return "driver=raw, qcow2, file or host_device";
+        return "driver=raw, qcow2, file, host_device or nbd";
     if (!file_driver.empty() && file_driver != "file" && file_driver != "host_device")
         return "file.driver=file or host_device (others are not built)";
     if (node.file.empty()) return "filename=NAME, or file=NODE";
@@ -316,12 +334,13 @@ std::span<const OptionRow> drive_options() {
         {"fdb", "FILE", "of floppy disk B",
          [](Options& o, const std::string& v) { return add_floppy(o, 1, v); }},
         {"drive", "file=FILE[,...]",
-         "a drive: FILE may be fat:[floppy:][rw:]DIR; "
+         "a drive: FILE may be fat:[floppy:][rw:]DIR, nbd:HOST:PORT or nbd:unix:PATH; "
          "format=raw|qcow2,if=ide|virtio|none,media=disk|cdrom,index=N,id=ID,readonly=,snapshot=,cache=,"
          "discard=,werror=,rerror=",
          set_drive},
         {"blockdev", "driver=...",
-         "an image for -device: driver=raw|qcow2|file,node-name=ID,filename=FILE or file=NODE", set_blockdev},
+         "an image for -device: driver=raw|qcow2|file|nbd,node-name=ID,filename=FILE or file=NODE",
+         set_blockdev},
         {"snapshot", nullptr, "what the guest writes goes to temporary files and is forgotten",
          [](Options& o, const std::string&) -> Complaint {
              o.snapshot = true;

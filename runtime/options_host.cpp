@@ -45,9 +45,10 @@ Complaint set_object(Options& o, const std::string& text) {
         if (key == "qom-type") type = value;
     if (type == "filter-dump") return add_capture(o, *properties);
     if (type.rfind("rng-", 0) == 0) return add_rng(o, type, *properties);
+    if (type == "secret") return add_secret(o, *properties);
     // Objects that only say how the host serves the guest.
     for (const char* known : {"memory-backend-ram", "memory-backend-file", "memory-backend-memfd", "iothread",
-                              "secret", "throttle-group", "thread-context"})
+                              "throttle-group", "thread-context"})
         if (type == known) return {};
     return "filter-dump, rng-random, rng-builtin, memory-backend-ram, -file or -memfd, iothread or secret; "
            "'" +

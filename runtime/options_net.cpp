@@ -1,4 +1,6 @@
 // Networks (-netdev), cards (-device) and both at once (-nic, -net).
+#include "hw/core/pci_msi.h"
+#include "hw/virtio_net.h"
 #include "runtime/option_table.h"
 
 #include <algorithm>
@@ -153,12 +155,27 @@ Complaint fill(NetworkOption& network, std::span<const Key<T>> keys, const Prope
     return {};
 }
 
-Complaint add_network(Options& o, const std::string& kind, const std::string& id,
-                      const Properties& properties) {
+// Takes the first property named so out of the list.
+std::optional<std::string> take(Properties& properties, const std::string& name) {
+    const auto it =
+        std::find_if(properties.begin(), properties.end(), [&](const auto& p) { return p.first == name; });
+    if (it == properties.end()) return std::nullopt;
+    std::string value = it->second;
+    properties.erase(it);
+    return value;
+}
+
+Complaint add_network(Options& o, const std::string& kind, const std::string& id, Properties properties) {
     if (std::any_of(o.networks.begin(), o.networks.end(), [&](const NetworkOption& n) { return n.id == id; }))
         return "an id of its own; '" + id + "' is in use";
     NetworkOption network;
     network.id = id;
+    if (const auto queues = take(properties, "queues")) {
+        const auto number = parse_number(*queues);
+        if (!number || *number < 1 || *number > hw::VirtioNet::max_pairs)
+            return "queues=1 to " + std::to_string(hw::VirtioNet::max_pairs);
+        network.queues = unsigned(*number);
+    }
     Complaint bad;
     if (kind == "user") {
         bad = fill<UserNetwork>(network, user_keys, properties);
@@ -175,7 +192,8 @@ Complaint add_network(Options& o, const std::string& kind, const std::string& id
             bad = "addr.type=inet,addr.host=HOST,addr.port=PORT or addr.type=unix,addr.path=PATH";
     } else if (kind == "tap") {
         bad = fill<TapNetwork>(network, tap_keys, properties);
-        const auto* tap = std::get_if<TapNetwork>(&network.what);
+        auto* const tap = std::get_if<TapNetwork>(&network.what);
+        if (tap) tap->shared = network.queues > 1;
         if (!bad && tap->fd && !tap->interface.empty()) bad = "ifname= or fd=, not both";
     } else {
         return "user, socket, stream or tap; '" + kind + "' is not built";
@@ -192,16 +210,6 @@ std::string fresh_id(const Options& o) {
                          [&](const NetworkOption& x) { return x.id == id; }))
             return id;
     }
-}
-
-// Takes the first property named so out of the list.
-std::optional<std::string> take(Properties& properties, const std::string& name) {
-    const auto it =
-        std::find_if(properties.begin(), properties.end(), [&](const auto& p) { return p.first == name; });
-    if (it == properties.end()) return std::nullopt;
-    std::string value = it->second;
-    properties.erase(it);
-    return value;
 }
 
 Complaint set_netdev(Options& o, const std::string& text) {
@@ -229,16 +237,17 @@ struct ModelRow {
     const char* help;
 };
 constexpr const char* kNicProperties = ",netdev=ID[,mac=,addr=,romfile=]";
+constexpr const char* kVirtioProperties = ",netdev=ID[,mac=,addr=,romfile=,mq=on,vectors=]";
 constexpr ModelRow models[] = {
     {"e1000", Model::E1000, true, kNicProperties, "network card: Intel 82540EM"},
     {"e1000-82540em", Model::E1000, true, kNicProperties, "the same"},
     {"pcnet", Model::Pcnet, true, kNicProperties, "network card: AMD Am79C970A, for old systems"},
     {"rtl8139", Model::Rtl8139, true, kNicProperties, "network card: Realtek RTL8139C, for old systems"},
-    {"virtio-net-pci", Model::VirtioNet, true, kNicProperties, "virtio network card"},
-    {"virtio-net-pci-transitional", Model::VirtioNet, true, kNicProperties, "the same"},
-    {"virtio-net-pci-non-transitional", Model::VirtioNet, false, kNicProperties,
+    {"virtio-net-pci", Model::VirtioNet, true, kVirtioProperties, "virtio network card"},
+    {"virtio-net-pci-transitional", Model::VirtioNet, true, kVirtioProperties, "the same"},
+    {"virtio-net-pci-non-transitional", Model::VirtioNet, false, kVirtioProperties,
      "virtio network card without the legacy interface"},
-    {"virtio-net", Model::VirtioNet, true, kNicProperties, "the same as virtio-net-pci"},
+    {"virtio-net", Model::VirtioNet, true, kVirtioProperties, "the same as virtio-net-pci"},
 };
 
 // Properties of QEMU's cards that change nothing the guest of this machine can see, or whose absence drivers
@@ -249,8 +258,6 @@ bool ignored(const std::string& key) {
                                                  "rombar",
                                                  "mrg_rxbuf",
                                                  "csum",
-                                                 "mq",
-                                                 "vectors",
                                                  "tx",
                                                  "ioeventfd",
                                                  "event_idx",
@@ -314,6 +321,15 @@ Complaint take_card(NicOption& nic, Properties& properties) {
             const auto off = value == "auto" ? std::optional(false) : parse_on_off(value);
             if (!off) return key + "=on, off or auto";
             if (*off || value != "auto") (key == "disable-legacy" ? nic.legacy : nic.modern) = !*off;
+        } else if (key == "mq" && nic.model == Model::VirtioNet) {
+            const auto on = parse_on_off(value);
+            if (!on) return "mq=on or off";
+            nic.multi_queue = *on;
+        } else if (key == "vectors") {
+            const auto vectors = parse_number(value);
+            if (!vectors || *vectors > hw::Msix::max_vectors)
+                return "vectors=0 to " + std::to_string(hw::Msix::max_vectors);
+            nic.vectors = unsigned(*vectors);
         } else if (!ignored(key)) {
             rest.emplace_back(key, value);
         }
@@ -440,6 +456,7 @@ Status place_nics(Options& o) {
             const auto network = find_network(o, nic.network_id, nic.given);
             if (!network) return network.error();
             nic.network = network.value();
+            nic.pairs = nic.multi_queue ? o.networks[*nic.network].queues : 1;
             if (users[*nic.network])
                 return Error{nic.given + ": expected a network of its own; '" + nic.network_id +
                              "' is in use by another card"};

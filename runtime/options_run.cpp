@@ -41,13 +41,29 @@ Complaint set_log(Options& o, const std::string& text) {
     return {};
 }
 
+// Of -passes: those that are neither passes over IR nor the emitter's.
+constexpr struct {
+    std::string_view name;
+    bool Options::*on;
+} kOwnSwitches[] = {
+    {"side-exits", &Options::side_exits},
+    {"follow-calls", &Options::follow_calls},
+    {"edge-loops", &Options::edge_loops},
+    {"reuse", &Options::reuse},
+    {"cold", &Options::cold},
+    {"inline-time", &Options::inline_time},
+};
+
 std::string pass_names() {
     std::string names;
     for (const ir::Pass& pass : ir::passes())
         names += std::string(pass.name) + " ";
     for (const backend::Switch& s : backend::kSwitches)
         names += std::string(s.name) + " ";
-    return names + "side-exits follow-calls inline-time";
+    for (const auto& [name, on] : kOwnSwitches)
+        names += std::string(name) + " ";
+    names.pop_back();
+    return names;
 }
 
 Complaint set_passes(Options& o, const std::string& text) {
@@ -58,9 +74,8 @@ Complaint set_passes(Options& o, const std::string& text) {
             o.passes = *on ? ir::PassSwitches{} : ir::PassSwitches::none();
             known = true;
         }
-        if (on && (key == "all" || key == "side-exits")) o.side_exits = *on, known = true;
-        if (on && (key == "all" || key == "follow-calls")) o.follow_calls = *on, known = true;
-        if (on && (key == "all" || key == "inline-time")) o.inline_time = *on, known = true;
+        for (const auto& [name, own] : kOwnSwitches)
+            if (on && (key == "all" || key == name)) o.*own = *on, known = true;
         for (const backend::Switch& s : backend::kSwitches)
             if (on && (key == "all" || key == s.name)) o.emission.*s.on = *on, known = true;
         if (!known && !(on && o.passes.set(key, *on)))

@@ -1,5 +1,6 @@
 // The queries of QMP.
 #include "runtime/qmp_commands.h"
+#include "runtime/vnc_server.h"
 
 #include <cstdio>
 #include <unistd.h>
@@ -89,6 +90,26 @@ QmpAnswer query_mice(const QmpCall&) {
     return Json::array({{{"name", "PS/2 mouse"}, {"index", 0}, {"current", true}, {"absolute", false}}});
 }
 
+QmpAnswer query_vnc(const QmpCall& call) {
+    const VncServer* vnc = call.emulator.vnc();
+    if (!vnc) return Json{{"enabled", false}};
+    const VncOption& option = vnc->option();
+    Json clients = Json::array(); // who they are is not kept
+    for (std::size_t n = 0; n < vnc->viewers(); ++n)
+        clients.push_back({{"host", ""}, {"service", ""}, {"family", "unknown"}, {"websocket", false}});
+    const bool v6 = option.tcp && option.tcp->host.find(':') != std::string::npos;
+    return Json{{"enabled", true},
+                {"host", !option.tcp                ? option.path
+                         : option.tcp->host.empty() ? "127.0.0.1"
+                                                    : option.tcp->host},
+                {"service", option.tcp ? option.tcp->port : ""},
+                {"family", !option.tcp ? "unix"
+                           : v6        ? "ipv6"
+                                       : "ipv4"},
+                {"auth", option.secret.empty() ? "none" : "vnc"},
+                {"clients", clients}};
+}
+
 // Transfers are not counted; programs ask for it to learn the drives.
 QmpAnswer query_blockstats(const QmpCall& call) {
     Json list = Json::array();
@@ -139,13 +160,21 @@ QmpAnswer query_pci(const QmpCall& call) {
 }
 
 constexpr QmpCommand queries[] = {
-    {"query-version", {}, query_version},     {"query-status", {}, query_status},
-    {"query-name", {}, query_name},           {"query-uuid", {}, query_uuid},
-    {"query-chardev", {}, query_chardev},     {"query-balloon", {}, query_balloon},
-    {"query-mice", {}, query_mice},           {"query-blockstats", {}, query_blockstats},
-    {"query-cpus-fast", {}, query_cpus_fast}, {"query-kvm", {}, query_kvm},
-    {"query-target", {}, query_target},       {"query-memory-size-summary", {}, query_memory},
-    {"query-block", {}, query_block},         {"query-pci", {}, query_pci},
+    {"query-version", {}, query_version},
+    {"query-status", {}, query_status},
+    {"query-name", {}, query_name},
+    {"query-uuid", {}, query_uuid},
+    {"query-chardev", {}, query_chardev},
+    {"query-balloon", {}, query_balloon},
+    {"query-mice", {}, query_mice},
+    {"query-blockstats", {}, query_blockstats},
+    {"query-cpus-fast", {}, query_cpus_fast},
+    {"query-kvm", {}, query_kvm},
+    {"query-target", {}, query_target},
+    {"query-memory-size-summary", {}, query_memory},
+    {"query-block", {}, query_block},
+    {"query-pci", {}, query_pci},
+    {"query-vnc", {}, query_vnc},
 };
 
 } // namespace

@@ -1,17 +1,23 @@
 #include "runtime/sandbox.h"
 
+#include "runtime/known_files.h"
 #include "runtime/option_text.h"
 
 #include <asm/termbits.h>
 #include <cerrno>
+#include <csignal>
 #include <cstring>
+#include <fcntl.h>
 #include <grp.h>
 #include <linux/fs.h>
+#include <memory>
 #include <pwd.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <span>
 #include <sys/ioctl.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
 #include <unistd.h>
 
 namespace dragoman::runtime {
@@ -41,6 +47,7 @@ constexpr const char* always[] = {
     "fallocate",
     "ftruncate",
     "fadvise64",
+    "io_uring_enter", // of a ring that is open, and can do nothing but read
     "fcntl",
     "flock",
     "dup",
@@ -156,6 +163,10 @@ class Filter {
         check(seccomp_rule_add_array(context_, SCMP_ACT_ALLOW, seccomp_syscall_resolve_name(name), 1,
                                      &argument));
     }
+    // The call raises SIGSYS; its handler answers.
+    void trap(const char* name) {
+        check(seccomp_rule_add(context_, SCMP_ACT_TRAP, seccomp_syscall_resolve_name(name), 0));
+    }
     void refuse(const char* name, int error) {
         check(seccomp_rule_add(context_, SCMP_ACT_ERRNO(std::uint32_t(error)),
                                seccomp_syscall_resolve_name(name), 0));
@@ -178,6 +189,41 @@ class Filter {
     int error_ = 0;
 };
 
+// libslirp reads the address of the host's resolver when a guest asks for a name, and again whenever the file
+// has changed.
+constexpr const char* kResolver = "/etc/resolv.conf";
+
+// What openat() finds. The first call says it; a signal's handler has no other way to it.
+const KnownFiles& known_files(std::unique_ptr<const KnownFiles> files = nullptr) {
+    static const std::unique_ptr<const KnownFiles> known = std::move(files);
+    return *known;
+}
+
+void answer_open(int, siginfo_t*, void* context) {
+    const int saved = errno;
+    greg_t* registers = static_cast<ucontext_t*>(context)->uc_mcontext.gregs;
+    const char* const path = reinterpret_cast<const char*>(registers[REG_RSI]);
+    const bool known =
+        registers[REG_RAX] == SYS_openat && path && (registers[REG_RDX] & O_ACCMODE) == O_RDONLY;
+    const int found = known ? known_files().open(path) : -EPERM;
+    registers[REG_RAX] = found == -ENOENT && std::strcmp(path, kResolver) != 0 ? -EPERM : found;
+    errno = saved;
+}
+
+Status answer_opens(const SandboxNeeds& needs) {
+    auto files = std::make_unique<KnownFiles>();
+    files->add(kResolver);
+    for (const std::string& folder : needs.tftp_folders)
+        if (auto s = files->add_folder(folder); !s) return Error{"-sandbox on: tftp=" + s.error().message};
+    (void)known_files(std::move(files));
+    struct sigaction action {};
+    action.sa_sigaction = answer_open;
+    action.sa_flags = SA_SIGINFO;
+    sigemptyset(&action.sa_mask);
+    if (sigaction(SIGSYS, &action, nullptr) == 0) return Ok{};
+    return Error{"-sandbox on: " + std::string(std::strerror(errno))};
+}
+
 } // namespace
 
 Status enter_sandbox(const SandboxNeeds& needs) {
@@ -192,7 +238,11 @@ Status enter_sandbox(const SandboxNeeds& needs) {
             filter.allow("ioctl", SCMP_A1_64(SCMP_CMP_MASKED_EQ, 0xffffffff, request));
     if (!needs.connections && !needs.window) // on a socket that is connected
         filter.allow("sendto", SCMP_A4_64(SCMP_CMP_EQ, 0));
-    if (needs.connections) filter.allow(for_connections);
+    if (needs.connections) {
+        filter.allow(for_connections);
+        filter.trap("openat");
+        if (auto s = answer_opens(needs); !s) return s;
+    }
     if (needs.folders) filter.allow(for_folders);
     if (needs.window) filter.allow(for_window);
     return filter.enter();

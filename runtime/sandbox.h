@@ -4,14 +4,16 @@
 #include "base/result.h"
 
 #include <string>
+#include <vector>
 
 namespace dragoman::runtime {
 
 // What a running machine may still need; everything else fails with EPERM.
 struct SandboxNeeds {
     bool connections = false; // a user-mode network: the guest's connections become the process's
-    bool folders = false;     // shared folders
-    bool window = false;      // a display server
+    std::vector<std::string> tftp_folders; // that such networks serve: the files that are there now
+    bool folders = false;                  // shared folders
+    bool window = false;                   // a display server
 };
 
 // For all threads, and for good (seccomp).

@@ -1,5 +1,5 @@
 /* Disks and network as a guest's program sees them, past its page cache. Build: gcc -O2 -static -o io io.c
-     io disk NAME DEVICE            reads and writes the first 64 MiB, in order by 128 KiB and at random by 4 KiB
+     io disk NAME DEVICE            reads and writes the first 64 MiB, four times in order by 128 KiB, and at random by 4 KiB
      io net NAME ADDRESS PORT       takes 64 MiB from there, then gives 64 MiB (the peer says how it went with one byte)
    Prints "kernel NAME-WORK SECONDS CHECKSUM" for each work. Writing destroys what the device holds. */
 
@@ -15,7 +15,7 @@
 #include <time.h>
 #include <unistd.h>
 
-enum { AREA = 64 << 20, LONG = 128 << 10, SHORT = 4 << 10, AT_RANDOM = 4000, PART = 64 << 10 };
+enum { AREA = 64 << 20, PASSES = 4, LONG = 128 << 10, SHORT = 4 << 10, AT_RANDOM = 4000, PART = 64 << 10 };
 
 static void failed(const char *what) {
     perror(what);
@@ -37,9 +37,9 @@ static void disk(const char *name, const char *device) {
     static const struct {
         const char *work;
         int write, length, times;
-    } works[] = {{"read", 0, LONG, AREA / LONG},
+    } works[] = {{"read", 0, LONG, PASSES * (AREA / LONG)},
                  {"read-4k", 0, SHORT, AT_RANDOM},
-                 {"write", 1, LONG, AREA / LONG},
+                 {"write", 1, LONG, PASSES * (AREA / LONG)},
                  {"write-4k", 1, SHORT, AT_RANDOM}};
     const int fd = open(device, O_RDWR | O_DIRECT);
     if (fd < 0) failed(device);
@@ -52,7 +52,7 @@ static void disk(const char *name, const char *device) {
         uint32_t sum = 0;
         for (int n = 0; n < works[w].times; n++) {
             random = random * 1664525u + 1013904223u;
-            const off_t at = works[w].length == LONG ? (off_t)n * LONG : (off_t)((random >> 8) % (AREA / SHORT)) * SHORT;
+            const off_t at = works[w].length == LONG ? (off_t)(n % (AREA / LONG)) * LONG : (off_t)((random >> 8) % (AREA / SHORT)) * SHORT;
             const ssize_t moved = works[w].write ? pwrite(fd, buffer, (size_t)works[w].length, at)
                                                  : pread(fd, buffer, (size_t)works[w].length, at);
             if (moved != works[w].length) failed(device);

@@ -67,6 +67,8 @@ def measure(chosen, rounds, timeout):
             with open(images[name], "wb") as image:
                 for n in range(size):
                     image.write(bytes([n + 1]) * MIB)
+                image.flush()
+                os.fsync(image.fileno())  # else the first guest that flushes pays for this
         for n in range(rounds):
             for name, command in chosen.items():
                 options = [word.format(images[disk]) for disk, (_, words) in DISKS.items() for word in words]

@@ -51,7 +51,8 @@ def programs(title, results):
     return "\n".join(lines)
 
 
-IO_BYTES, IO_AT_RANDOM = 64 << 20, 4000
+IO_MIB = {"read": 256, "write": 256, "down": 64, "up": 64}  # of bench/guest/io.c
+IO_AT_RANDOM = 4000
 
 
 def io(results):
@@ -59,7 +60,7 @@ def io(results):
     lines = ["Disks and network                  " + "".join(f"{name:>12}" for name in results) + "   times QEMU's"]
     for kernel in next(iter(results.values()))[0]["seconds"]:
         seconds = {name: statistics.median(run["seconds"][kernel] for run in runs) for name, runs in results.items()}
-        amount, unit = (IO_AT_RANDOM, "/s") if kernel.endswith("-4k") else (IO_BYTES / (1 << 20), "MiB/s")
+        amount, unit = (IO_AT_RANDOM, "/s") if kernel.endswith("-4k") else (IO_MIB[kernel.rsplit("-", 1)[1]], "MiB/s")
         line = f"  {kernel:24} {unit:>8}" + "".join(f"{amount / s:12.0f}" for s in seconds.values())
         if {"dragoman", "qemu"} <= seconds.keys():
             line += f" {seconds['qemu'] / seconds['dragoman']:14.2f}"

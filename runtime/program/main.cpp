@@ -1,5 +1,6 @@
 #include "runtime/emulator.h"
 #include "runtime/options.h"
+#include "runtime/replaced_file.h"
 #include "runtime/sandbox.h"
 
 #include "frontend/x86/cpuid.h"
@@ -68,13 +69,35 @@ void raise_file_limit() {
 SandboxNeeds sandbox_needs(const Options& options) {
     SandboxNeeds needs;
     for (const NetworkOption& network : options.networks)
-        needs.connections |= std::holds_alternative<UserNetwork>(network.what);
+        if (const auto* user = std::get_if<UserNetwork>(&network.what)) {
+            needs.connections = true;
+            if (!user->tftp.empty()) needs.tftp_folders.push_back(user->tftp);
+        }
     needs.folders = !options.folders.empty() ||
                     std::any_of(options.drives.begin(), options.drives.end(), [](const DriveOption& d) {
                         return d.file.rfind("fat:", 0) == 0 && !d.read_only;
                     });
     needs.window = options.display == Options::Display::Sdl;
     return needs;
+}
+
+// With a sandbox the file of -tb-cache is made before it shuts. Without one what comes from a sandbox is not
+// run.
+Result<std::unique_ptr<ReplacedFile>> open_translations(const Options& options) {
+    const std::string& path = options.tb_cache;
+    if (!path.empty() && options.sandbox) {
+        auto file = ReplacedFile::open_for_sandbox(path);
+        if (!file) return Error{"-tb-cache " + path + ": " + file.error().message};
+        return file;
+    }
+    if (!path.empty() && ReplacedFile::from_sandbox(path)) {
+        std::fprintf(
+            stderr,
+            "dragoman: -tb-cache %s: was written with -sandbox on, and is used with it only; it goes\n",
+            path.c_str());
+        if (::unlink(path.c_str()) != 0) return Error{"-tb-cache " + path + ": " + std::strerror(errno)};
+    }
+    return std::unique_ptr<ReplacedFile>();
 }
 
 } // namespace
@@ -113,8 +136,11 @@ int main(int argc, char** argv) {
         log.set_output(log_file.get());
     }
 
+    auto translations = open_translations(*options);
+    if (!translations) return complain(translations.error());
     auto emulator = Emulator::create(*options, log);
     if (!emulator) return complain(emulator.error());
+    (*emulator)->keep_translations_in(std::move(*translations));
     if (!options->run_as.empty())
         if (const auto changed = change_user(options->run_as); !changed) return complain(changed.error());
     daemon.ready();

@@ -50,9 +50,9 @@ void FuzzDisk::write(u64 sector, u32 count, const u8* from, Completion done) {
     if (sector > sectors() || count > sectors() - sector) return done(BlockStatus::OutOfRange);
     submit(
         [=] {
-            std::vector<u8> copy(from, from + std::size_t{count} *
-                                                  sector_bytes); // the sanitizer looks at each byte
-            volatile u8 keep = copy.back();
+            volatile u8 keep = 0;
+            for (std::size_t n = 0; n < std::size_t{count} * sector_bytes; n += 64)
+                keep = from[n]; // the sanitizer looks
             (void)keep;
         },
         std::move(done));

@@ -113,5 +113,6 @@ std::vector<std::string> rig_names();
 std::unique_ptr<DeviceRig> make_e1000_rig();
 std::unique_ptr<DeviceRig> make_pcnet_rig();
 std::unique_ptr<DeviceRig> make_rtl8139_rig();
+std::unique_ptr<DeviceRig> make_virtio_net_rig();
 
 } // namespace dragoman::test

@@ -312,9 +312,11 @@ template <class Rig> std::unique_ptr<DeviceRig> make() {
 constexpr struct {
     const char* name;
     std::unique_ptr<DeviceRig> (*make)();
-} rigs[] = {{"ide", make<IdeRig>},           {"ahci", make<AhciRig>},     {"nvme", make<NvmeRig>},
-            {"virtio-blk", make<VirtioRig>}, {"floppy", make<FloppyRig>}, {"dma8237", make<DmaRig>},
-            {"e1000", make_e1000_rig},       {"pcnet", make_pcnet_rig},   {"rtl8139", make_rtl8139_rig}};
+} rigs[] = {{"ide", make<IdeRig>},         {"ahci", make<AhciRig>},
+            {"nvme", make<NvmeRig>},       {"virtio-blk", make<VirtioRig>},
+            {"floppy", make<FloppyRig>},   {"dma8237", make<DmaRig>},
+            {"e1000", make_e1000_rig},     {"pcnet", make_pcnet_rig},
+            {"rtl8139", make_rtl8139_rig}, {"virtio-net", make_virtio_net_rig}};
 
 } // namespace
 

@@ -37,7 +37,8 @@ class Pool {
   public:
     VcpuMachine& get(const Way& way, std::FILE* log) {
         const Key key{way.interpret,     way.verify,       way.passes.on,  way.inline_tlb,
-                      way.inline_lookup, way.share_checks, way.side_exits, way.inline_x87, way.follow_calls};
+                      way.inline_lookup, way.share_checks, way.side_exits, way.inline_x87,
+                      way.follow_calls,  way.far_links,    way.edge_loops};
         auto& kept = machines_[key];
         // Translations that are dropped keep their memory until the cache is full.
         if (!kept || ++kept->uses > kUses) kept = std::make_unique<Kept>(way);
@@ -48,7 +49,7 @@ class Pool {
 
   private:
     static constexpr unsigned kUses = 200;
-    using Key = std::array<u32, 9>;
+    using Key = std::array<u32, 11>;
     struct Kept {
         explicit Kept(const Way& way) : machine(way, MiB, kPairRam), first(machine.cpu()) {}
         void renew() {
@@ -180,7 +181,7 @@ Way way_of(unsigned number) {
     Way way{.name = "Fuzzed"};
     const unsigned passes = unsigned(ir::passes().size());
     bool* const switches[] = {&way.inline_tlb, &way.inline_lookup, &way.share_checks, &way.side_exits,
-                              &way.inline_x87, &way.follow_calls};
+                              &way.inline_x87, &way.follow_calls,  &way.far_links,    &way.edge_loops};
     number %= unsigned(2 + passes + std::size(switches));
     if (number == 1) {
         way.passes = ir::PassSwitches::none();
@@ -220,8 +221,7 @@ std::string run_pair(const PairOptions& options, const std::function<void(VcpuMa
         of_g = run(generated, false, [] { return false; });
     }
     std::string wrong = differences(interpreted, generated);
-    if (of_i.reason != of_g.reason || of_i.by_itself != of_g.by_itself ||
-        of_i.retired != of_g.retired)
+    if (of_i.reason != of_g.reason || of_i.by_itself != of_g.by_itself || of_i.retired != of_g.retired)
         wrong += "interpreter: " + std::to_string(of_i.retired) + " instructions, stop " +
                  std::to_string(int(of_i.reason)) + "; generated code: " + std::to_string(of_g.retired) +
                  " instructions, stop " + std::to_string(int(of_g.reason)) + "\n";

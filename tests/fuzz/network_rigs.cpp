@@ -5,6 +5,8 @@
 #include "hw/e1000_registers.h"
 #include "hw/pcnet.h"
 #include "hw/rtl8139.h"
+#include "hw/virtio_net.h"
+#include "hw/virtio_pci.h"
 
 namespace dragoman::test {
 
@@ -22,9 +24,19 @@ u32 place(FuzzInput& input) {
     }
 }
 
-template <class Chip> class NetworkRig : public DeviceRig {
+using MakeCard = std::unique_ptr<PciFunction>(NetBackend* net, Scheduler& scheduler, Log& log);
+template <class Chip>
+std::unique_ptr<PciFunction> make_chip(NetBackend* net, Scheduler& scheduler, Log& log) {
+    return std::make_unique<Chip>(hw::test::kMac, net, scheduler, log);
+}
+std::unique_ptr<PciFunction> make_virtio_net(NetBackend* net, Scheduler&, Log& log) {
+    return std::make_unique<VirtioPci>(std::make_unique<VirtioNet>(hw::test::kMac, net, log, 2),
+                                       VirtioPci::Options{true, true, 6});
+}
+
+template <MakeCard make> class NetworkRig : public DeviceRig {
   public:
-    NetworkRig() { add(card_); }
+    NetworkRig() { add(*card_); }
     void drive(FuzzInput& input) override {
         const u8 how = input.byte();
         if (how >= 0xc0) { // the cable's other end
@@ -53,10 +65,10 @@ template <class Chip> class NetworkRig : public DeviceRig {
 
     static constexpr u64 kRegisters = 0xfe000000;
     hw::test::FakeNet net_;
-    Chip card_{hw::test::kMac, &net_, scheduler_, log_};
+    std::unique_ptr<PciFunction> card_ = make(&net_, scheduler_, log_);
 };
 
-class PcnetRig final : public NetworkRig<Pcnet> {
+class PcnetRig final : public NetworkRig<make_chip<Pcnet>> {
     void csr(unsigned number, u16 value) {
         store(kRegisters + 0x14, 4, number);
         store(kRegisters + 0x10, 4, value);
@@ -95,7 +107,7 @@ class PcnetRig final : public NetworkRig<Pcnet> {
     }
 };
 
-class E1000Rig final : public NetworkRig<E1000> {
+class E1000Rig final : public NetworkRig<make_chip<E1000>> {
     void set(u32 offset, u32 value) { store(kRegisters + offset, 4, value); }
     void start(u8 how, FuzzInput& input) override {
         using namespace e1000;
@@ -125,7 +137,7 @@ class E1000Rig final : public NetworkRig<E1000> {
     }
 };
 
-class Rtl8139Rig final : public NetworkRig<Rtl8139> {
+class Rtl8139Rig final : public NetworkRig<make_chip<Rtl8139>> {
     void start(u8 how, FuzzInput& input) override {
         store(kRegisters + 0x30, 4, how & 1 ? place(input) : 0x2000);
         store(kRegisters + 0x37, 1, 0x0c);
@@ -140,6 +152,72 @@ class Rtl8139Rig final : public NetworkRig<Rtl8139> {
     }
 };
 
+// Queues of 16 (two pairs and control), each in a page.
+class VirtioNetRig final : public NetworkRig<make_virtio_net> {
+    static constexpr u64 kModern = 0xfe100000; // BAR 4 is the third
+    static constexpr u32 ring_of(u32 queue) { return 0x1000 + queue * 0x1000; }
+
+    void start(u8 how, FuzzInput& input) override {
+        for (const u8 status : {0, 1, 3})
+            store(kModern + 20, 1, status);
+        const u32 features = how & 1 ? 0x7fffffff : input.take<u32>();
+        control_ = features >> kVirtioNetMq & 1 ? 4 : 2;
+        store(kModern + 8, 4, 0), store(kModern + 12, 4, features);
+        store(kModern + 8, 4, 1), store(kModern + 12, 4, how & 2 ? 0 : 1);
+        store(kModern + 20, 1, 11);
+        for (u16 queue = 0; queue < 5; ++queue) {
+            const u64 ring = how & 4 && input.byte() < 64 ? place(input) & ~u32{15} : ring_of(queue);
+            store(kModern + 22, 2, queue);
+            store(kModern + 24, 2, 16);
+            store(kModern + 32, 8, ring);
+            store(kModern + 40, 8, ring + 0x400);
+            store(kModern + 48, 8, ring + 0x800);
+            store(kModern + 28, 2, 1);
+        }
+        available_ = {};
+        store(kModern + 20, 1, 15);
+        for (unsigned n = 0; how & 8 && n < 12; ++n)
+            offer(n % 4 == 3 ? 2 : 0, input);
+    }
+    void send(u8 how, FuzzInput& input) override {
+        const u32 queue = (how & 3) == 3 ? control_ : (how & 3) == 2 ? input.byte() % 5 : 1 - (how & 1);
+        if (queue % 2) { // the header
+            memory_.put<u16>(0x6000, u16(how & 4 ? 1 | (how & 8 ? 0x100 : 0x400) : input.take<u16>()));
+            memory_.put<u16>(0x6002, input.byte());
+            memory_.put<u16>(0x6004, input.take<u16>());
+            memory_.put<u32>(0x6006, input.byte() | u32{input.byte()} << 16);
+            const hw::test::Frame frame = hw::test::tcp4(64, input.byte());
+            memory_.write(0x600c, frame.data(), frame.size());
+            memory_.put<u32>(0x601a + (input.byte() & 0x3f), input.take<u32>());
+        } else {
+            for (u32 n = 0; n < 12; n += 2) // a command
+                memory_.put<u16>(0x6000 + n, input.take<u16>() & (n ? 0x05ff : 0x0507));
+        }
+        offer(queue, input);
+        store(kModern + 0x3000 + 4 * queue, 2, queue);
+    }
+    // A chain of up to four descriptors, the first one at 0x6000, mostly.
+    void offer(u32 queue, FuzzInput& input) {
+        const u32 ring = ring_of(queue);
+        const u8 how = input.byte();
+        const unsigned count = how & 3;
+        for (unsigned n = 0; n <= count; ++n) {
+            const u8 flags = input.byte();
+            const bool first = n == 0 && (queue % 2 || queue == control_) && !(flags & 0x80);
+            memory_.put<u64>(ring + 16 * n, first ? 0x6000 : place(input));
+            memory_.put<u32>(ring + 16 * n + 8, flags & 0x10 ? input.take<u32>() : input.take<u16>() & 0xfff);
+            const u16 writes = queue == control_ ? (n == count ? 2 : 0) : queue % 2 ? 0 : 2;
+            memory_.put<u16>(ring + 16 * n + 12, u16((n < count ? 1 : 0) | (writes ^ (flags & 6))));
+            memory_.put<u16>(ring + 16 * n + 14, u16(flags & 0x40 ? flags & 15 : n + 1));
+        }
+        const u16 next = ++available_[queue];
+        memory_.put<u16>(ring + 0x404 + 2 * ((next - 1) % 16), how & 0x10 ? input.byte() : u8{0});
+        memory_.put<u16>(ring + 0x402, next);
+    }
+    std::array<u16, 5> available_{};
+    u32 control_ = 2; // number of that queue
+};
+
 } // namespace
 
 std::unique_ptr<DeviceRig> make_e1000_rig() {
@@ -150,6 +228,9 @@ std::unique_ptr<DeviceRig> make_pcnet_rig() {
 }
 std::unique_ptr<DeviceRig> make_rtl8139_rig() {
     return std::make_unique<Rtl8139Rig>();
+}
+std::unique_ptr<DeviceRig> make_virtio_net_rig() {
+    return std::make_unique<VirtioNetRig>();
 }
 
 } // namespace dragoman::test

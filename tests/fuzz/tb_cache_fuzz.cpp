@@ -1,5 +1,6 @@
-// libFuzzer: a file of translations of arbitrary bytes is read, and one record of arbitrary bytes, its checksum made
-// right, is put where generated code lives. Nothing of it is run: a file that was meant to be run is trusted.
+// libFuzzer: a file of translations of arbitrary bytes is read, and one record of arbitrary bytes, its
+// checksum made right, is put where generated code lives. Nothing of it is run: a file that was meant to be
+// run is trusted.
 #include "runtime/tb_cache_file.h"
 
 #include <cstdio>
@@ -32,7 +33,8 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
     if (size) std::memcpy(bytes.data(), data, size);
     if (auto file = TbCacheFile::read({reinterpret_cast<const u8*>(bytes.data()), size}, "")) {
         (*file)->for_each([&](const TbRecord& record) {
-            must(u64(record.guest_at(0) - reinterpret_cast<const u8*>(bytes.data())) + record.guest_bytes() <= size,
+            must(u64(record.guest_at(0) - reinterpret_cast<const u8*>(bytes.data())) + record.guest_bytes() <=
+                     size,
                  "a record ends outside of the file");
         });
     }
@@ -40,6 +42,7 @@ extern "C" int LLVMFuzzerTestOneInput(const u8* data, std::size_t size) {
     const auto* record = reinterpret_cast<const TbRecord*>(bytes.data());
     if (!record->sound(bytes.size() * 8)) return 0;
     backend::Compiled out;
-    (void)target.backend->place(record->portable(), target.buffer->executable() + target.backend->stub_bytes(), out);
+    (void)target.backend->place(record->portable(record->pc + (bytes.back() << 12)),
+                                target.buffer->executable() + target.backend->stub_bytes(), out);
     return 0;
 }

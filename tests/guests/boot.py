@@ -214,12 +214,13 @@ def script_pvh(test):
 
 
 def kept_translations(test):
-    """Two boots with the same -tb-cache: the second one takes nearly everything from the file."""
+    """Boots with the same -tb-cache: those after the first one take nearly everything from the file, also from one that was
+    written in the sandbox."""
     file = os.path.join(test.scratch.name, "translations")
-    for share in (0, 90):
+    for share, sandbox in ((0, "off"), (90, "on"), (90, "on")):
         if test.console:
             test.console.close()
-        console = test.linux("amd64", "", "-tb-cache", file, kernel="vmlinux")
+        console = test.linux("amd64", "", "-tb-cache", file, "-sandbox", sandbox, kernel="vmlinux")
         console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
         shell = Shell(console)
         shell.check("seq 1 2000 | sort -rn | head -n 3 | xargs echo", "^2000 1999 1998$")
@@ -333,10 +334,9 @@ def cd(test, *options):
 
 
 SCENARIOS = {
-    "debian-ide": lambda test: debian.run(test, "ide"),
-    "debian-virtio": lambda test: debian.run(test, "virtio"),
-    "debian-ahci": lambda test: debian.run(test, "ahci"),
-    "debian-nvme": lambda test: debian.run(test, "nvme"),
+    **{f"debian{name}-{controller}": (lambda test, a=arch, c=controller: debian.run(test, a, c))
+       for name, arch in (("", "amd64"), ("-i386", "i386")) for controller in storage.CONTROLLERS},
+    "debian-cable": debian.cable,
     "installer-e1000": lambda test: installer.run(test, "e1000", "ide", "/dev/sda"),
     "installer-virtio": lambda test: installer.run(test, "virtio-net-pci", "virtio", "/dev/vda"),
     "kept-translations": kept_translations,
@@ -361,12 +361,15 @@ SCENARIOS = {
     "devices": devices.run,
     "hotplug": hotplug.run,
     "network": network.user,
+    "queues": network.queues,
     "cable": network.cable,
     "network-boot": network.boot,
     "images": storage.images,
+    "folder-disk": storage.folder_disks,
     "kill": lambda test: storage.kill(test, 20),
     "screendump": display.screendump,
     "window": display.window,
+    "vnc": display.vnc,
     "memtest-x64": lambda test: memtest.run(test, "memtest86+x64.bin", fade=False),
     "memtest-ia32": lambda test: memtest.run(test, "memtest86+ia32.bin", fade=False),
     "userland": userland.run,

@@ -131,7 +131,9 @@ class Console:
         if self.process.poll() is None:
             self.process.kill()
         self.process.wait()
-        os.close(self.master)
+        if self.master >= 0:
+            os.close(self.master)
+            self.master = -1
         if self.log:
             self.log.close()
 

@@ -3,11 +3,13 @@
 import os
 import re
 import shutil
+import socket
 import subprocess
 import time
 
 from console import Console, Failure
 from picture import read_png, read_xwd
+from rfb import Viewer
 
 
 def until(console, look, pattern, what):
@@ -48,6 +50,40 @@ def screendump(test):
     command("sendkey down")
     until(console, look, r"\*Reboot\s", "the other entry is selected")
     console.send("sendkey ret\n")
+    test.ends()
+
+
+def vnc(test):
+    """Linux' console through VNC, in the sandbox: what it shows, and what a viewer types."""
+    for display in range(100):
+        with socket.socket() as s:
+            if s.connect_ex(("127.0.0.1", 5900 + display)) != 0:
+                break
+    command = [test.arguments.emulator, "-m", "256", "-vnc", f"127.0.0.1:{display}", "-serial", "stdio", "-sandbox", "on",
+               "-name", "console", "-kernel", test.guest("vmlinuz-amd64"), "-initrd", test.guest("initrd-amd64.cpio"),
+               "-append", "console=ttyS0 console=tty0 quiet", *test.arguments.options]
+    print("command: " + " ".join(command), flush=True)
+    console = test.console = Console(command, test.arguments.log, test.arguments.timeout)
+    while True:
+        try:
+            viewer = Viewer(5900 + display).enter()
+            break
+        except ConnectionRefusedError:
+            if not console.read(0.1):
+                raise Failure("the emulator ended before a viewer could look")
+    if viewer.name != "Dragoman (console)":
+        raise Failure(f"the screen has the name {viewer.name!r}")
+    until(console, lambda: viewer.picture().text(), r"(?m)^dragoman# ?", "the shell's prompt is on the screen")
+    viewer.type("echo Typed $((6 * 7)) {with} \"shift\" | tee /dev/ttyS0\n")
+    console.expect(r"^Typed 42 \{with\} shift\n")
+    console.say("what a viewer types arrives on the serial line")
+    until(console, lambda: viewer.picture().text(), r"(?m)^Typed 42 \{with\} shift$", "and is on the screen")
+    second = Viewer(5900 + display, encodings=(0,)).enter()
+    above = [v.picture().text().rstrip().rsplit("\n", 1)[0] for v in (viewer, second)]  # the line of the cursor, which blinks
+    if above[0] != above[1]:
+        raise Failure(f"two viewers see two pictures:\n{above[0]}\n---\n{above[1]}")
+    second.close()
+    viewer.type("poweroff -f\n")
     test.ends()
 
 

@@ -107,14 +107,27 @@ def no_complaints(shell):
         raise Failure(f"the kernel complains:\n{output}")
 
 
+class PageServer:
+    """`with PageServer(data) as port`: answers every request on the host's loopback with the data."""
+
+    def __init__(self, data):
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Page", (Quiet,), {"content": data}))
+
+    def __enter__(self):
+        threading.Thread(target=self.server.serve_forever, daemon=True).start()
+        return self.server.server_port
+
+    def __exit__(self, *_):
+        self.server.shutdown()
+        self.server.server_close()
+
+
 def user(test):
     """Each card on a user network of its own: DHCP, a page from the host's loopback, ports that lead in."""
     data = random_bytes()
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), type("Page", (Quiet,), {"content": data}))
-    threading.Thread(target=server.serve_forever, daemon=True).start()
     capture = os.path.join(test.scratch.name, "net.pcap")
     ports = [free_port() for _ in range(4)]
-    try:
+    with PageServer(data) as page:
         shell = start(test, "-netdev", f"user,id=a,hostfwd=tcp:127.0.0.1:{ports[0]}-:{PORT}", "-device", "e1000,netdev=a",
                       "-nic", f"user,id=b,model=virtio-net-pci,net=10.0.3.0/24,hostfwd=tcp:127.0.0.1:{ports[1]}-:{PORT}",
                       "-nic", f"user,model=rtl8139,net=10.0.4.0/24,hostfwd=tcp:127.0.0.1:{ports[2]}-:{PORT}",
@@ -124,20 +137,37 @@ def user(test):
         for n, port in enumerate(ports):
             card, network = f"eth{n}", f"10.0.{n + 2}"
             shell.check(f"ip link set {card} up; udhcpc -i {card} -s /lease -n -q -f 2>&1", f"^BOUND {network}.15 {network}.2 {network}.3$")
-            shell.check(f"wget -q -O /tmp/page http://{network}.2:{server.server_port}/; md5sum /tmp/page", f"^{md5(data)} ")
+            shell.check(f"wget -q -O /tmp/page http://{network}.2:{page}/; md5sum /tmp/page", f"^{md5(data)} ")
             shell.run(f"rm -f /tmp/*; ip route add default via {network}.2 dev {card}")
             exchange(shell, port, data)
             shell.run(f"ip route del default; ip link set {card} down")
         no_complaints(shell)
-    finally:
-        server.shutdown()
-        server.server_close()
     test.console.send("poweroff -f\n")
     test.ends()
     with open(capture, "rb") as f:
         captured = f.read()
     if captured[:4] != b"\xd4\xc3\xb2\xa1" or captured.count(b"GET / HTTP/1.1") != 1:
         raise Failure(f"the capture of {len(captured)} bytes does not show the request for the page")
+
+
+def queues(test):
+    """A virtio card with several pairs of queues: what comes for a conversation comes by the pair it was sent by."""
+    data = random_bytes()[:1 << 20]
+    with PageServer(data) as page:
+        shell = start(test, "-netdev", "user,id=n,queues=4", "-device", "virtio-net-pci,netdev=n,mq=on")
+        shell.run(LEASE)
+        shell.check("channels eth0", "^1 of 4$")
+        shell.check("ip link set eth0 up; udhcpc -i eth0 -s /lease -n -q -f 2>&1", "^BOUND 10.0.2.15 10.0.2.2 10.0.2.3$")
+        for pairs in (4, 2, 3):
+            shell.check(f"channels eth0 {pairs}; ls -d /sys/class/net/eth0/queues/rx-* | wc -l", f"^{pairs} of 4\n{pairs}$")
+            shell.check(f"for i in $(seq 12); do wget -q -O - http://10.0.2.2:{page}/ | md5sum & done; wait",
+                        "\n".join([f"^{md5(data)}  -$"] * 12))
+        shell.check("grep -c 'virtio0-input.[1-3]$' /proc/interrupts", "^3$")
+        shell.check("awk '/virtio0-input/ && $2 > 20 { ++used } END { print (used > 1 ? \"several\" : \"one\") }' /proc/interrupts",
+                    "^several$")
+        no_complaints(shell)
+    test.console.send("poweroff -f\n")
+    test.ends()
 
 
 def cable(test):
@@ -174,7 +204,7 @@ def cable(test):
 
 def boot(test):
     """Firmware, the card's ROM, DHCP, a script and a kernel by TFTP: once with each card."""
-    models = ("e1000", "pcnet", "virtio-net-pci")
+    models = ("e1000", "pcnet", "rtl8139", "virtio-net-pci")
     for model in models:
         folder = os.path.join(test.scratch.name, model)
         os.mkdir(folder)
@@ -183,7 +213,8 @@ def boot(test):
         with open(os.path.join(folder, "boot.ipxe"), "w", encoding="ascii") as script:
             script.write("#!ipxe\nkernel vmlinuz-amd64 console=ttyS0 quiet initrd=initrd-amd64.cpio\n"
                          "initrd initrd-amd64.cpio\nboot\n")
-        console = test.start("-boot", "n", "-nic", f"user,model={model},tftp={folder},bootfile=boot.ipxe")
+        sandbox = ("-sandbox", "on") if model == "virtio-net-pci" else ()
+        console = test.start("-boot", "n", "-nic", f"user,model={model},tftp={folder},bootfile=boot.ipxe", *sandbox)
         console.expect("iPXE initialising devices")
         console.say(f"the ROM of {model} runs")
         console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")

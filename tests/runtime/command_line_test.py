@@ -166,6 +166,32 @@ class CommandLines(unittest.TestCase):
 
         self.run_line(self.words("x -sandbox on -display none -drive index=2,media=cdrom -serial file:@serial"), (), use=use)
 
+    def test_screen_with_a_password(self):
+        def use(ask):
+            def attempt(*says):
+                with socket.socket(socket.AF_UNIX) as s:
+                    s.settimeout(60)
+                    s.connect(os.path.join(self.directory, "vnc"))
+                    heard = b""
+                    for expected, say in says:
+                        while len(heard) < expected:
+                            heard += s.recv(expected - len(heard))
+                        s.sendall(say)
+                        if say:
+                            last, heard = heard, b""
+                    while part := s.recv(4096):
+                        heard += part
+                    return last, heard
+            offer, refusal = attempt((12, b"RFB 003.008\n"), (2, b"\x02"), (16, bytes(16)))
+            self.assertIn(b"the password is wrong", refusal)
+            self.assertEqual(len(offer), 16)
+            self.assertEqual((ask("query-vnc")["family"], ask("query-vnc")["auth"]), ("unix", "vnc"))
+            self.assertIn("VNC at", ask("human-monitor-command", **{"command-line": "info vnc"}))
+
+        with open(os.path.join(self.directory, "password"), "w", encoding="ascii") as f:
+            f.write("c2VjcmV0\n")
+        self.run_line(self.words("x -object secret,id=v,file=@password,format=base64 -vnc unix:@vnc,password-secret=v -sandbox on"), (), use=use)
+
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_another_user(self):
         def use(_):

@@ -88,6 +88,23 @@ TEST(NetOptions, Networks) {
     EXPECT_EQ(tap.warnings.size(), 1u) << "no card is connected to it";
 }
 
+TEST(NetOptions, Queues) {
+    const auto card = [](const char* network, const char* device) {
+        return good({"-netdev", network, "-device", device}).nics.at(0);
+    };
+    EXPECT_EQ(card("user,id=n,queues=4", "virtio-net-pci,netdev=n,mq=on,vectors=10").pairs, 4u);
+    EXPECT_EQ(card("user,id=n,queues=4", "virtio-net-pci,netdev=n,mq=on,vectors=10").vectors, 10u);
+    EXPECT_EQ(card("user,id=n,queues=4", "virtio-net-pci,netdev=n").pairs, 1u)
+        << "mq is off unless asked for";
+    EXPECT_EQ(card("user,id=n", "virtio-net-pci,netdev=n,mq=on").pairs, 1u);
+    EXPECT_EQ(good({"-nic", "user,queues=2,model=virtio-net-pci,mq=on"}).nics.at(0).pairs, 2u);
+    const auto tap = [](const char* network) {
+        return std::get<TapNetwork>(good({"-netdev", network}).networks.at(0).what);
+    };
+    EXPECT_TRUE(tap("tap,id=n,ifname=tap0,queues=2").shared);
+    EXPECT_FALSE(tap("tap,id=n,ifname=tap0,queues=1").shared);
+}
+
 TEST(NetOptions, BadValues) {
     struct Row {
         std::vector<const char*> words;
@@ -115,6 +132,11 @@ TEST(NetOptions, BadValues) {
         {{"-netdev", "tap,id=n,ifname=averyveryverylongname"}, "ifname="},
         {{"-netdev", "tap,id=n,ifname=a,fd=3"}, "not both"},
         {{"-netdev", "{bad"}, "JSON"},
+        {{"-netdev", "user,id=n,queues=17"}, "queues=1 to 16"},
+        {{"-netdev", "user,id=n,queues=0"}, "queues=1 to 16"},
+        {{"-nic", "user,model=virtio,mq=maybe"}, "mq=on or off"},
+        {{"-nic", "user,model=virtio,vectors=129"}, "vectors=0 to 128"},
+        {{"-nic", "user,model=e1000,mq=on"}, "'mq' is none of them"},
         {{"-device", "e1000,netdev=nosuch"}, "'nosuch' is none"},
         {{"-device", "e1000,netdev=n,mac=1:2:3"}, "mac="},
         {{"-device", "e1000,mac=01:00:00:00:00:01"}, "first byte is even"},

@@ -204,7 +204,8 @@ TEST(Options, ReadConfig) {
 
 TEST(Options, CharacterDevices) {
     EXPECT_EQ(good({"-nographic"}).serial, std::vector<std::string>{"mon:stdio"});
-    EXPECT_EQ(good({"-nographic", "-monitor", "unix:/tmp/x,server=on,wait=off"}).serial, std::vector<std::string>{"stdio"});
+    EXPECT_EQ(good({"-nographic", "-monitor", "unix:/tmp/x,server=on,wait=off"}).serial,
+              std::vector<std::string>{"stdio"});
     EXPECT_TRUE(good({"-nographic"}).nographic);
     EXPECT_EQ(good({"-serial", "none", "-nographic"}).serial, std::vector<std::string>{"none"});
     for (const char* device :
@@ -251,6 +252,22 @@ TEST(Options, TheRest) {
 }
 
 // One line that names the option and its value, and says what was expected.
+TEST(Options, Vnc) {
+    const auto vnc = [](std::vector<const char*> words) { return parse(words)->vnc; };
+    EXPECT_EQ(vnc({"-vnc", ":1"})->tcp->port, "5901");
+    EXPECT_EQ(vnc({"-vnc", ":1"})->tcp->host, "") << "this host";
+    EXPECT_EQ(vnc({"-vnc", "0.0.0.0:0,share=ignore"})->tcp->host, "0.0.0.0");
+    EXPECT_EQ(vnc({"-display", "vnc=[::1]:7"})->tcp->port, "5907");
+    EXPECT_EQ(vnc({"-vnc", "unix:/run/x"})->path, "/run/x");
+    EXPECT_FALSE(vnc({"-vnc", "none"}));
+    auto o = parse({"-object", "secret,id=s,data=c2VjcmV0,format=base64", "-vnc", ":1,password-secret=s"});
+    ASSERT_TRUE(o) << o.error().message;
+    EXPECT_EQ(o->vnc->secret, "s");
+    EXPECT_EQ(*read_secret(o->secrets.at("s")), "secret");
+    EXPECT_FALSE(read_secret({.file = "/nosuch"}));
+    EXPECT_FALSE(read_secret({.data = "*", .base64 = true}));
+}
+
 TEST(Options, BadValues) {
     const std::vector<const char*> rows[] = {
         {"-m", "0"},
@@ -311,7 +328,15 @@ TEST(Options, BadValues) {
         {"-monitor", "nosuch"},
         {"-debugcon", "nosuch"},
         {"-display", "curses"},
-        {"-vnc", ":0"},
+        {"-vnc", "somewhere"},
+        {"-vnc", ":99999"},
+        {"-vnc", ":1,nosuch=1"},
+        {"-vnc", ":1,password=on"},
+        {"-vnc", ":1,password-secret=s"},
+        {"-vnc", ":1,password-secret=s", "-object", "secret,id=s,data=x,keyid=k"},
+        {"-vnc", ":1", "-vga", "none"},
+        {"-vnc", ":1", "-display", "sdl"},
+        {"-object", "secret,data=x"},
         {"-object", "nosuch"},
         {"-uuid", "x"},
         {"-chardev", "udp,id=x"},
@@ -376,6 +401,7 @@ TEST(Options, BadCommandLines) {
         {{"-serial", "null", "-serial", "null", "-serial", "null"}, "-serial null: expected at most two"},
         {{"-serial", "stdio", "-monitor", "stdio"}, "stdio: expected one user"},
         {{"-verify", "-accel", "interp"}, "-verify: expected -accel dbt"},
+        {{"-tb-cache", "f", "-accel", "interp"}, "-tb-cache: expected -accel dbt"},
     };
     for (const auto& [words, expected] : rows) {
         const auto options = parse(words);

@@ -1,0 +1,98 @@
+#include "runtime/vnc_server.h"
+
+#include <algorithm>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace dragoman::runtime {
+
+namespace {
+
+constexpr u64 kRefresh = 33'000'000; // ns between two pictures
+
+} // namespace
+
+Result<std::unique_ptr<VncServer>> VncServer::open(const VncOption& option, VncScreen screen,
+                                                   hw::DisplaySource& source, Waker& waker,
+                                                   hw::Scheduler& scheduler) {
+    auto fd = option.tcp ? listen_tcp(*option.tcp) : listen_unix(option.path);
+    if (!fd) return fd.error();
+    std::unique_ptr<VncServer> server(new VncServer(option, std::move(screen), source, waker, scheduler));
+    server->listener_ = *fd;
+    fcntl(*fd, F_SETFL, O_NONBLOCK);
+    waker.watch(*fd, [self = server.get()] { self->take_client(); });
+    return server;
+}
+
+VncServer::VncServer(const VncOption& option, VncScreen screen, hw::DisplaySource& source, Waker& waker,
+                     hw::Scheduler& scheduler)
+    : screen_(std::move(screen)), source_(source), waker_(waker), scheduler_(scheduler),
+      timer_(scheduler, [this] { refresh(); }), option_(option) {
+    screen_.picture = &picture_;
+    screen_.wanted = [this] {
+        if (!timer_.armed()) timer_.arm(scheduler_.now());
+    };
+    source_.render(picture_);
+}
+
+VncServer::~VncServer() {
+    clients_.clear();
+    if (listener_ < 0) return;
+    waker_.unwatch(listener_);
+    close(listener_);
+    if (!option_.tcp) unlink(option_.path.c_str());
+}
+
+std::size_t VncServer::viewers() const {
+    return std::size_t(
+        std::count_if(clients_.begin(), clients_.end(), [](const auto& client) { return !client->gone(); }));
+}
+
+std::string VncServer::describe() const {
+    const std::string at = option_.tcp ? option_.tcp->host + ":" + option_.tcp->port : option_.path;
+    const std::size_t count = viewers();
+    return "VNC at " + at + (screen_.password ? ", with a password: " : ": ") + std::to_string(count) +
+           (count == 1 ? " viewer\n" : " viewers\n");
+}
+
+void VncServer::take_client() {
+    const int fd = accept_client(listener_);
+    if (fd < 0) return;
+    std::erase_if(clients_, [](const auto& client) { return client->gone(); });
+    if (clients_.size() == most_clients) {
+        close(fd);
+        return;
+    }
+    render();
+    clients_.push_back(std::make_unique<VncClient>(fd, screen_, waker_));
+}
+
+void VncServer::refresh() {
+    std::erase_if(clients_, [](const auto& client) { return client->gone(); });
+    if (source_.take_changed()) render();
+    for (const auto& client : clients_)
+        client->update();
+    if (std::any_of(clients_.begin(), clients_.end(), [](const auto& c) { return c->waits(); }))
+        timer_.arm(scheduler_.now() + kRefresh);
+}
+
+void VncServer::render() {
+    source_.render(next_);
+    std::swap(picture_, next_); // next_ is the one before now
+    if (picture_.width != next_.width || picture_.height != next_.height) {
+        for (const auto& client : clients_)
+            client->resized();
+        return;
+    }
+    constexpr u32 tile = VncClient::tile;
+    for (u32 y = 0; y < picture_.height; ++y)
+        for (u32 x = 0; x < picture_.width; x += tile) {
+            const std::size_t bytes = std::min(tile, picture_.width - x) * sizeof(u32);
+            if (std::memcmp(picture_.line(y) + x, next_.line(y) + x, bytes) == 0) continue;
+            for (const auto& client : clients_)
+                client->changed(x / tile, y / tile);
+        }
+}
+
+} // namespace dragoman::runtime
