@@ -342,9 +342,8 @@ void Rtl8139::receive(std::span<const u8> bytes) {
     if (!(get(CR, 1) & kRxEnable) || !bus_master() || bytes.size() < 14 || bytes.size() > kLongestFrame)
         return;
     if (!wanted(bytes, status)) return;
-    std::vector<u8> packet(kHeader);
-    packet.insert(packet.end(), bytes.begin(), bytes.end());
-    packet.resize(std::max(packet.size(), kHeader + kLeastFrame)); // padding
+    std::vector<u8> packet(kHeader + std::max(bytes.size(), kLeastFrame)); // padded
+    std::ranges::copy(bytes, packet.begin() + kHeader);
     append_fcs(packet, kHeader);
     const u32 length = u32(packet.size() - kHeader), taken = u32(align_up(packet.size(), 4));
     if (ring_free() <= taken) {
