@@ -81,6 +81,8 @@ class Lister {
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
         stubs_ =
             *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 64, options_);
+        for (const backend::Stubs& set : stubs_.sets)
+            name_stubs(set);
     }
 
     std::string list(const Golden& g) {
@@ -218,56 +220,53 @@ class Lister {
     }
 
     std::string stub(u64 address) const {
-        for (const backend::Stubs& set : stubs_.sets) {
-            for (unsigned view = 0; view < softmmu::kViews; ++view)
-                for (unsigned access = 0; access < 3; ++access) {
-                    static constexpr const char* kinds[] = {"read", "write", "both"};
-                    if (reinterpret_cast<u64>(set.find[view][access]) == address)
-                        return std::string("find_") + kinds[access];
-                    for (unsigned n = 0; n < backend::Stubs::sizes; ++n) {
-                        const std::string of = kinds[access] + ("_" + std::to_string(1u << n));
-                        if (reinterpret_cast<u64>(set.find_size[view][access][n]) == address)
-                            return "find_" + of;
-                        if (reinterpret_cast<u64>(set.find_beyond_tag[view][access][n]) == address)
-                            return "find_beyond_tag_" + of;
-                        if (reinterpret_cast<u64>(set.reach[view][access][n]) == address)
-                            return "reach_" + of;
-                    }
-                    if (reinterpret_cast<u64>(set.find_only[view][access]) == address)
-                        return std::string("find_only_") + kinds[access];
+        const auto it = stub_names_.find(address);
+        return it != stub_names_.end() ? it->second : "elsewhere";
+    }
+
+    void name_stubs(const backend::Stubs& set) {
+        const auto name = [&](const u8* at, std::string text) {
+            if (at) stub_names_.emplace(reinterpret_cast<u64>(at), std::move(text));
+        };
+        static constexpr const char* kinds[] = {"read", "write", "both"};
+        for (unsigned view = 0; view < softmmu::kViews; ++view) {
+            for (unsigned access = 0; access < 3; ++access) {
+                const std::string kind = kinds[access];
+                name(set.find[view][access], "find_" + kind);
+                name(set.find_only[view][access], "find_only_" + kind);
+                for (unsigned n = 0; n < backend::Stubs::sizes; ++n) {
+                    const std::string of = kind + "_" + std::to_string(1u << n);
+                    name(set.find_size[view][access][n], "find_" + of);
+                    name(set.find_beyond_tag[view][access][n], "find_beyond_tag_" + of);
+                    name(set.reach[view][access][n], "reach_" + of);
                 }
-            for (unsigned view = 0; view < softmmu::kViews; ++view)
-                for (unsigned n = 0; n < 16; ++n) {
-                    const bool wide = n & 1, moves = n & 2;
-                    const unsigned size = n >> 2;
-                    const auto kind = moves ? ir::Bulk::Move : ir::Bulk::Fill;
-                    if (reinterpret_cast<u64>(set.bulk[view][wide][kind][size]) == address)
-                        return (moves ? "bulk_move_" : "bulk_fill_") + std::to_string(1u << size);
+            }
+            for (const bool wide : {false, true})
+                for (unsigned size = 0; size < 4; ++size) {
+                    const std::string bytes = std::to_string(1u << size);
+                    name(set.bulk[view][wide][ir::Bulk::Move][size], "bulk_move_" + bytes);
+                    name(set.bulk[view][wide][ir::Bulk::Fill][size], "bulk_fill_" + bytes);
                 }
-            const std::pair<const u8*, const char*> names[] = {
-                {set.acquire[0], "acquire_read"},
-                {set.acquire[1], "acquire_write"},
-                {set.acquire[2], "acquire_both"},
-                {set.commit, "commit"},
-                {set.commit_if_needed, "commit_if_needed"},
-                {set.call, "call"},
-                {set.look_up, "look_up"},
-                {set.may_enter[0], "may_enter"},
-                {set.may_enter[1], "may_enter_second"},
-                {set.may_enter_at_rip[0], "may_enter_at_rip"},
-                {set.may_enter_at_rip[1], "may_enter_second_at_rip"},
-                {set.exit_link, "exit_link"},
-                {set.jump_missed, "jump_missed"},
-                {set.exit_event, "exit_event"},
-                {set.exit_jump, "exit_jump"},
-                {set.exit_side, "exit_side"},
-                {set.take_x87, "take_x87"},
-                {set.load_x87, "load_x87"},
-                {set.exit_here, "exit_here"}};
-            for (const auto& [at, name] : names)
-                if (reinterpret_cast<u64>(at) == address) return name;
         }
-        return "elsewhere";
+        name(set.acquire[0], "acquire_read");
+        name(set.acquire[1], "acquire_write");
+        name(set.acquire[2], "acquire_both");
+        name(set.commit, "commit");
+        name(set.commit_if_needed, "commit_if_needed");
+        name(set.call, "call");
+        name(set.look_up, "look_up");
+        name(set.may_enter[0], "may_enter");
+        name(set.may_enter[1], "may_enter_second");
+        name(set.may_enter_at_rip[0], "may_enter_at_rip");
+        name(set.may_enter_at_rip[1], "may_enter_second_at_rip");
+        name(set.exit_link, "exit_link");
+        name(set.jump_missed, "jump_missed");
+        name(set.exit_event, "exit_event");
+        name(set.exit_jump, "exit_jump");
+        name(set.exit_side, "exit_side");
+        name(set.take_x87, "take_x87");
+        name(set.load_x87, "load_x87");
+        name(set.exit_here, "exit_here");
     }
 
     // gs:[0x10c] -> gs:[poll], gs:[rcx + 0x...] -> gs:[rcx + read_tag].
@@ -315,6 +314,7 @@ class Lister {
     std::unique_ptr<backend::Backend> backend_;
     backend::StubSets stubs_;
     std::map<const void*, std::string> helpers_;
+    std::map<u64, std::string> stub_names_; // by address
 };
 
 std::vector<std::filesystem::path> files() {

@@ -1,6 +1,7 @@
 // In the sandbox a guest on the user network asks 10.0.2.3 for names, and the host's resolver answers; and it
 // gets the files of tftp= from 10.0.2.2.
 #include "base/types.h"
+#include "child.h"
 #include "runtime/known_files.h"
 #include "runtime/net_user.h"
 #include "runtime/sandbox.h"
@@ -21,7 +22,6 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -153,18 +153,13 @@ Outcome ask(const std::string& file) {
 TEST(Sandbox, NamesOfAUserNetwork) {
     char file[] = "/tmp/dragoman-resolver-XXXXXX";
     close(mkstemp(file));
-    std::fflush(nullptr);
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) _exit(ask(file));
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
+    const int result = in_child([&] { return ask(file); });
     unlink(file);
-    ASSERT_TRUE(WIFEXITED(status)) << status;
-    if (WEXITSTATUS(status) == NoNamespaces) GTEST_SKIP() << "no namespaces of one's own here";
+    ASSERT_GE(result, 0);
+    if (result == NoNamespaces) GTEST_SKIP() << "no namespaces of one's own here";
     constexpr const char* failed[] = {
         "", "", "the resolver", "the sandbox", "no answer", "no answer after the resolver's address changed"};
-    EXPECT_EQ(WEXITSTATUS(status), Good) << failed[WEXITSTATUS(status)];
+    EXPECT_EQ(result, Good) << failed[result];
 }
 
 // What the guest gets when it asks for a file: its first block, or "error".
@@ -221,21 +216,12 @@ int ask_for_files(const std::string& folder) {
 TEST(Sandbox, FilesOfAUserNetwork) {
     char folder[] = "/tmp/dragoman-tftp-XXXXXX";
     ASSERT_TRUE(mkdtemp(folder));
-    std::fflush(nullptr);
-    const pid_t child = fork();
-    ASSERT_GE(child, 0);
-    if (child == 0) {
-        const int result = ask_for_files(folder);
-        std::fflush(nullptr);
-        _exit(result);
-    }
-    int status = 0;
-    ASSERT_EQ(waitpid(child, &status, 0), child);
+    const int result = in_child([&] { return ask_for_files(folder); });
     std::filesystem::remove_all(folder);
     constexpr const char* failed[] = {
         "", "the network", "the sandbox", "a file", "a file for writing is open", "a file outside is open"};
-    ASSERT_TRUE(WIFEXITED(status)) << status;
-    EXPECT_EQ(WEXITSTATUS(status), 0) << failed[WEXITSTATUS(status)];
+    ASSERT_GE(result, 0);
+    EXPECT_EQ(result, 0) << failed[result];
 }
 
 TEST(KnownFiles, SpellingsAndLimits) {

@@ -3,6 +3,7 @@
 
 #include "base/types.h"
 #include "block/ring.h"
+#include "child.h"
 
 #include <atomic>
 #include <cerrno>
@@ -16,7 +17,6 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <thread>
 #include <unistd.h>
 
@@ -113,14 +113,7 @@ int try_all(bool network) {
 
 TEST(Sandbox, WhatIsLeft) {
     for (const bool network : {false, true}) {
-        std::fflush(nullptr);
-        const pid_t child = fork();
-        ASSERT_GE(child, 0);
-        if (child == 0) _exit(try_all(network));
-        int status = 0;
-        ASSERT_EQ(waitpid(child, &status, 0), child);
-        ASSERT_TRUE(WIFEXITED(status)) << status;
-        const int failed = WEXITSTATUS(status);
+        const int failed = in_child([&] { return try_all(network); });
         EXPECT_EQ(failed, 0) << (failed >= 100                                  ? "the filter"
                                  : failed && failed <= int(std::size(attempts)) ? attempts[failed - 1].what
                                                                                 : "")

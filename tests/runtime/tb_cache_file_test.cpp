@@ -2,6 +2,7 @@
 // not.
 #include "runtime/tb_cache_file.h"
 
+#include "child.h"
 #include "runtime/sandbox.h"
 
 #include <gtest/gtest.h>
@@ -13,7 +14,6 @@
 #include <fstream>
 #include <functional>
 #include <sys/stat.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 namespace dragoman::runtime {
@@ -230,18 +230,15 @@ TEST_F(File, TakesItsPlaceOnlyWhenItIsWhole) {
 
 TEST_F(File, ComesOutOfTheSandbox) {
     std::ofstream(path()) << "old";
-    const pid_t child = ::fork();
-    if (child == 0) {
-        auto file = ReplacedFile::open_for_sandbox(path());
-        if (!file) ::_exit(1);
-        if (!enter_sandbox({})) ::_exit(2);
-        if (::write((*file)->fd(), "new", 3) != 3) ::_exit(3);
-        if (::fchmod((*file)->fd(), 0600) == 0) ::_exit(4);
-        ::_exit((*file)->commit() ? 0 : 5);
-    }
-    int status = -1;
-    ASSERT_EQ(::waitpid(child, &status, 0), child);
-    EXPECT_EQ(status, 0);
+    EXPECT_EQ(in_child([&] {
+                  auto file = ReplacedFile::open_for_sandbox(path());
+                  if (!file) return 1;
+                  if (!enter_sandbox({})) return 2;
+                  if (::write((*file)->fd(), "new", 3) != 3) return 3;
+                  if (::fchmod((*file)->fd(), 0600) == 0) return 4;
+                  return (*file)->commit() ? 0 : 5;
+              }),
+              0);
     EXPECT_EQ(bytes(), (std::vector<u8>{'n', 'e', 'w'}));
     EXPECT_TRUE(ReplacedFile::from_sandbox(path()));
 }
