@@ -116,19 +116,7 @@ Status Emulator::open_all() {
     pins.tsc_hz = tsc_hz();
     pc_ = std::make_unique<hw::Pc>(std::move(config), std::move(pins), *map_, *map_, scheduler_, log_);
 
-    Vcpu::Options vcpu_options;
-    vcpu_options.interpret = options_.interpret;
-    vcpu_options.verify = options_.verify;
-    vcpu_options.cache_bytes = options_.cache_bytes;
-    vcpu_options.passes = options_.passes;
-    vcpu_options.side_exits = options_.side_exits;
-    vcpu_options.follow_calls = options_.follow_calls;
-    vcpu_options.edge_loops = options_.edge_loops;
-    vcpu_options.reuse = options_.reuse;
-    vcpu_options.cold = options_.cold;
-    vcpu_options.backend = options_.emission;
-    vcpu_options.tb_cache = options_.tb_cache;
-    auto vcpu = Vcpu::create(*map_, model_, *this, log_, vcpu_options);
+    auto vcpu = Vcpu::create(*map_, model_, *this, log_, options_.vcpu);
     if (!vcpu) return vcpu.error();
     vcpu_ = std::move(*vcpu);
     vcpu_->on_service([this] { service(); });
@@ -397,7 +385,7 @@ void Emulator::keep_translations_in(std::unique_ptr<ReplacedFile> file) {
 void Emulator::save_translations() {
     if (!vcpu_->tb_cache()) return;
     if (const auto saved = vcpu_->tb_cache()->save(std::move(translations_)); !saved)
-        std::fprintf(stderr, "dragoman: -tb-cache %s: %s\n", options_.tb_cache.c_str(),
+        std::fprintf(stderr, "dragoman: -tb-cache %s: %s\n", options_.vcpu.tb_cache.c_str(),
                      saved.error().message.c_str());
 }
 

@@ -118,7 +118,7 @@ class Emulator final : private x86::Platform {
     void port_out(u16 port, unsigned size, u32 value) override { pc_->port_out(port, size, value); }
     u64 time_stamp() override { return clock_.now(); } // 1 GHz
     const TimeLine* time_line() override {
-        return options_.inline_time && !options_.verify ? clock_.line() : nullptr;
+        return options_.vcpu.inline_time && !options_.vcpu.verify ? clock_.line() : nullptr;
     }
     u64 tsc_hz() override { return 1'000'000'000; }
     bool random(u64& value) override;

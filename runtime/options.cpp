@@ -162,8 +162,8 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         if (!options.append.empty())
             return Error{"-append " + options.append + ": expected -kernel beside it"};
     }
-    if (options.verify && options.interpret) return Error{"-verify: expected -accel dbt beside it"};
-    if (!options.tb_cache.empty() && options.interpret)
+    if (options.vcpu.verify && options.vcpu.interpret) return Error{"-verify: expected -accel dbt beside it"};
+    if (!options.vcpu.tb_cache.empty() && options.vcpu.interpret)
         return Error{"-tb-cache: expected -accel dbt beside it; the interpreter makes no translations"};
     return options;
 }

@@ -1,12 +1,11 @@
 // The command line: what users of emulators type, checked whole before anything starts.
 #pragma once
 
-#include "backend/x64/backend.h"
 #include "base/result.h"
 #include "base/types.h"
-#include "ir/passes.h"
 #include "runtime/card_options.h"
 #include "runtime/net_options.h"
+#include "runtime/vcpu_options.h"
 
 #include <map>
 #include <optional>
@@ -98,18 +97,7 @@ struct SecretOption {
 struct Options {
     u64 memory_bytes = 128 * MiB;
     std::string cpu = "max";
-    bool interpret = false; // -accel interp
-    bool verify = false;
-    u64 cache_bytes = 256 * MiB;
-    std::string tb_cache;                         // file of translations; empty: none
-    ir::PassSwitches passes;                      // -passes
-    bool side_exits = true;                       // the same
-    bool follow_calls = true;                     // the same
-    bool edge_loops = true;                       // the same
-    bool reuse = true;                            // the same
-    bool cold = true;                             // the same
-    bool inline_time = true;                      // the same
-    backend::Options emission{.uncounted = true}; // the same: its switches
+    VcpuOptions vcpu{.backend = {.uncounted = true}}; // -accel, -verify, -passes, -tb-size, -tb-cache
 
     std::string kernel, initrd, append;
     std::vector<DriveOption> drives;

@@ -142,7 +142,7 @@ Complaint set_accel(Options& o, const std::string& text) {
                 "-accel " + name + ": no hardware virtualization is used, guest code is translated";
             if (!std::count(o.warnings.begin(), o.warnings.end(), line)) o.warnings.push_back(line);
         } else if (name == "interp") {
-            o.interpret = true;
+            o.vcpu.interpret = true;
         } else if (name != "tcg" && name != "dbt") {
             return "dbt (translate, the default; tcg is another name) or interp";
         }
@@ -151,7 +151,7 @@ Complaint set_accel(Options& o, const std::string& text) {
         if (key != "tb-size") continue;
         const auto bytes = parse_size(value, MiB);
         if (!bytes || *bytes < 1 * MiB || *bytes > 2 * GiB - MiB) return "tb-size=1 to 2047 MiB";
-        o.cache_bytes = *bytes;
+        o.vcpu.cache_bytes = *bytes;
     }
     return {};
 }

@@ -44,14 +44,14 @@ Complaint set_log(Options& o, const std::string& text) {
 // Of -passes: those that are neither passes over IR nor the emitter's.
 constexpr struct {
     std::string_view name;
-    bool Options::*on;
-} kOwnSwitches[] = {
-    {"side-exits", &Options::side_exits},
-    {"follow-calls", &Options::follow_calls},
-    {"edge-loops", &Options::edge_loops},
-    {"reuse", &Options::reuse},
-    {"cold", &Options::cold},
-    {"inline-time", &Options::inline_time},
+    bool VcpuOptions::*on;
+} kRunLoopSwitches[] = {
+    {"side-exits", &VcpuOptions::side_exits},
+    {"follow-calls", &VcpuOptions::follow_calls},
+    {"edge-loops", &VcpuOptions::edge_loops},
+    {"reuse", &VcpuOptions::reuse},
+    {"cold", &VcpuOptions::cold},
+    {"inline-time", &VcpuOptions::inline_time},
 };
 
 std::string pass_names() {
@@ -60,7 +60,7 @@ std::string pass_names() {
         names += std::string(pass.name) + " ";
     for (const backend::Switch& s : backend::kSwitches)
         names += std::string(s.name) + " ";
-    for (const auto& [name, on] : kOwnSwitches)
+    for (const auto& [name, on] : kRunLoopSwitches)
         names += std::string(name) + " ";
     names.pop_back();
     return names;
@@ -71,14 +71,14 @@ Complaint set_passes(Options& o, const std::string& text) {
         const auto on = parse_on_off(value);
         bool known = false;
         if (on && key == "all") {
-            o.passes = *on ? ir::PassSwitches{} : ir::PassSwitches::none();
+            o.vcpu.passes = *on ? ir::PassSwitches{} : ir::PassSwitches::none();
             known = true;
         }
-        for (const auto& [name, own] : kOwnSwitches)
-            if (on && (key == "all" || key == name)) o.*own = *on, known = true;
+        for (const auto& [name, own] : kRunLoopSwitches)
+            if (on && (key == "all" || key == name)) o.vcpu.*own = *on, known = true;
         for (const backend::Switch& s : backend::kSwitches)
-            if (on && (key == "all" || key == s.name)) o.emission.*s.on = *on, known = true;
-        if (!known && !(on && o.passes.set(key, *on)))
+            if (on && (key == "all" || key == s.name)) o.vcpu.backend.*s.on = *on, known = true;
+        if (!known && !(on && o.vcpu.passes.set(key, *on)))
             return "NAME=on|off with a pass of " + pass_names() + ", or all=on|off";
     }
     return {};
@@ -135,18 +135,18 @@ std::span<const OptionRow> run_options() {
          [](Options& o, const std::string& v) -> Complaint {
              const auto bytes = parse_size(v, MiB);
              if (!bytes || *bytes < 1 * MiB || *bytes > 2 * GiB - MiB) return "1 to 2047 MiB";
-             o.cache_bytes = *bytes;
+             o.vcpu.cache_bytes = *bytes;
              return {};
          }},
         {"tb-cache", "FILE", "keep translations in this file, for the next run of the same guest",
          [](Options& o, const std::string& v) -> Complaint {
-             o.tb_cache = v;
+             o.vcpu.tb_cache = v;
              return file_name(v);
          }},
         {"passes", "LIST", "turn optimisations on and off: NAME=on|off,... or all=off", set_passes},
         {"verify", nullptr, "run interpreter and generated code in lockstep, stop at the first difference",
          [](Options& o, const std::string&) -> Complaint {
-             o.verify = true;
+             o.vcpu.verify = true;
              return {};
          }},
         {"version", nullptr, "print the version",

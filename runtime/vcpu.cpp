@@ -232,7 +232,7 @@ CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host) {
         BlockKey actual = key;
         actual.gpa = source.gpa[0];
         if (!record && is_new(actual, host)) return &cache_->insert_cold(actual, source, block);
-        if (CachedBlock* cached = compile(actual, source, record, host)) return cached;
+        if (CachedBlock* cached = compile(actual, source, block, record, host)) return cached;
         DRAGOMAN_ASSERT(limit > 1);
     }
 }
@@ -245,19 +245,19 @@ CachedBlock* Vcpu::warm(CachedBlock& cold, const u8* host) {
     return cached;
 }
 
-CachedBlock* Vcpu::compile(const BlockKey& key, const x86::Translator::Source& source, const TbRecord* record,
-                           const u8* host) {
-    run_passes(block_);
+CachedBlock* Vcpu::compile(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block,
+                           const TbRecord* record, const u8* host) {
+    run_passes(block);
     CachedBlock* cached = nullptr;
-    if (record && record->guest_instructions == block_.guest_instructions) {
+    if (record && record->guest_instructions == block.guest_instructions) {
         const backend::PortableCode code = record->portable(key.rip);
-        cached = cache_->insert(key, source, std::move(block_), executor_->needs_ir(), &code);
+        cached = cache_->insert(key, source, std::move(block), executor_->needs_ir(), &code);
     }
     if (cached) {
         log_host_code(*cached);
         return cached;
     }
-    cached = cache_->insert(key, source, std::move(block_), executor_->needs_ir());
+    cached = cache_->insert(key, source, std::move(block), executor_->needs_ir());
     if (cached) compiled(*cached, host);
     return cached;
 }

@@ -6,10 +6,10 @@
 #include "frontend/x86/guest_memory.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/translator.h"
-#include "ir/passes.h"
 #include "runtime/executor.h"
 #include "runtime/seen_code.h"
 #include "runtime/translation_cache.h"
+#include "runtime/vcpu_options.h"
 
 #include <atomic>
 #include <functional>
@@ -32,21 +32,7 @@ enum class StopReason {
 
 class Vcpu {
   public:
-    struct Options {
-        bool interpret = false; // -accel interp
-        bool verify = false;    // -verify
-        u64 cache_bytes = 256 * MiB;
-        ir::PassSwitches passes;
-        bool side_exits = true;   // blocks go on behind branches
-        bool follow_calls = true; // and in what they call
-        bool edge_loops = true;   // loops over the end of a page are one block
-        bool reuse = true;        // code of this run is used again for the same bytes at another address
-        bool cold = true;         // code is interpreted when it is met first
-        backend::Options backend; // tlb_offset and window_base are filled in here
-        // Accesses through the TLB after which a page is mapped in the host window.
-        u32 window_heat = 1000;
-        std::string tb_cache; // file of translations (tb_cache.h); empty: none
-    };
+    using Options = VcpuOptions;
 
     // Everything is borrowed and must outlive the vCPU.
     static Result<std::unique_ptr<Vcpu>> create(softmmu::PhysicalMap& map, const x86::CpuModel& model,
@@ -126,8 +112,8 @@ class Vcpu {
     CachedBlock* translate(const BlockKey& key, const u8* host, CachedBlock* cold);
     CachedBlock* make_block(const BlockKey& key, const u8* host);
     CachedBlock* warm(CachedBlock& cold, const u8* host);
-    CachedBlock* compile(const BlockKey& key, const x86::Translator::Source& source, const TbRecord* record,
-                         const u8* host); // block_
+    CachedBlock* compile(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block,
+                         const TbRecord* record, const u8* host);
     void run_passes(ir::Block& block);
     void compiled(const CachedBlock& block, const u8* host);
     bool is_new(const BlockKey& key, const u8* host); // and is to be interpreted

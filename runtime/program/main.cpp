@@ -84,7 +84,7 @@ SandboxNeeds sandbox_needs(const Options& options) {
 // With a sandbox the file of -tb-cache is made before it shuts. Without one what comes from a sandbox is not
 // run.
 Result<std::unique_ptr<ReplacedFile>> open_translations(const Options& options) {
-    const std::string& path = options.tb_cache;
+    const std::string& path = options.vcpu.tb_cache;
     if (!path.empty() && options.sandbox) {
         auto file = ReplacedFile::open_for_sandbox(path);
         if (!file) return Error{"-tb-cache " + path + ": " + file.error().message};

@@ -16,7 +16,7 @@ std::string order(const std::vector<const char*>& words) {
     TinyGuest guest(halt);
     options->bios = guest.options.bios;
     options->memory_bytes = 16 * MiB;
-    options->cache_bytes = 16 * MiB;
+    options->vcpu.cache_bytes = 16 * MiB;
     options->start_stopped = true;
     guest.options = *options;
     guest.create();

@@ -24,7 +24,7 @@ TEST(Options, Defaults) {
     const Options o = good({"-display", "none"});
     EXPECT_EQ(o.memory_bytes, 128 * MiB);
     EXPECT_EQ(o.cpu, "max");
-    EXPECT_FALSE(o.interpret || o.verify || o.start_stopped || o.no_reboot || o.no_shutdown);
+    EXPECT_FALSE(o.vcpu.interpret || o.vcpu.verify || o.start_stopped || o.no_reboot || o.no_shutdown);
     EXPECT_TRUE(o.serial.empty() && o.gdb.empty() && o.drives.empty());
     EXPECT_EQ(o.action, Options::Action::Run);
 }
@@ -222,16 +222,16 @@ TEST(Options, TheRest) {
     EXPECT_TRUE(good({"-S"}).start_stopped);
     EXPECT_EQ(good({"-s"}).gdb, "tcp::1234");
     EXPECT_EQ(good({"-gdb", "tcp:127.0.0.1:99"}).gdb, "tcp:127.0.0.1:99");
-    EXPECT_TRUE(good({"-accel", "interp"}).interpret);
-    EXPECT_FALSE(good({"-accel", "dbt"}).interpret);
-    EXPECT_TRUE(good({"-machine", "pc,accel=interp"}).interpret);
-    EXPECT_TRUE(good({"-verify"}).verify);
+    EXPECT_TRUE(good({"-accel", "interp"}).vcpu.interpret);
+    EXPECT_FALSE(good({"-accel", "dbt"}).vcpu.interpret);
+    EXPECT_TRUE(good({"-machine", "pc,accel=interp"}).vcpu.interpret);
+    EXPECT_TRUE(good({"-verify"}).vcpu.verify);
     EXPECT_TRUE(good({"-no-reboot"}).no_reboot);
     EXPECT_TRUE(good({"-no-shutdown"}).no_shutdown);
     EXPECT_EQ(good({"-boot", "dc"}).boot_order, "dc");
     EXPECT_TRUE(good({"-boot", "order=c,menu=on"}).boot_menu);
     EXPECT_FALSE(good({"-vga", "none"}).vga);
-    EXPECT_EQ(good({"-tb-size", "64"}).cache_bytes, 64 * MiB);
+    EXPECT_EQ(good({"-tb-size", "64"}).vcpu.cache_bytes, 64 * MiB);
     EXPECT_EQ(good({"-rtc", "base=2020-01-02T03:04:05"}).rtc_base, 1577934245);
     EXPECT_EQ(good({"-rtc", "base=1970-01-02"}).rtc_base, 86400);
     EXPECT_TRUE(good({"-rtc", "base=localtime"}).rtc_localtime);
@@ -248,7 +248,7 @@ TEST(Options, TheRest) {
     EXPECT_EQ(good({"-version"}).action, Options::Action::Version);
     EXPECT_EQ(good({"-cpu", "help"}).action, Options::Action::CpuHelp);
     EXPECT_EQ(good({"-device", "help"}).action, Options::Action::DeviceHelp);
-    EXPECT_FALSE(good({"-passes", "all=off"}).passes.enabled(0));
+    EXPECT_FALSE(good({"-passes", "all=off"}).vcpu.passes.enabled(0));
 }
 
 // One line that names the option and its value, and says what was expected.

@@ -26,7 +26,7 @@ class TinyGuest {
         options.bios = path_;
         options.display = Options::Display::None;
         options.memory_bytes = 16 * MiB;
-        options.cache_bytes = 16 * MiB;
+        options.vcpu.cache_bytes = 16 * MiB;
     }
     ~TinyGuest() {
         emulator.reset();
