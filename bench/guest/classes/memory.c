@@ -83,7 +83,7 @@ __attribute__((optimize("no-tree-loop-distribute-patterns", "no-tree-vectorize")
     return fold();
 }
 
-const struct kernel memory[] = {{"chase-l1", chase_l1, 8000},        {"chase-16m", chase_16m, 150},
+const struct kernel memory[] = {{"chase-l1", chase_l1, 8000},        {"chase-16m", chase_16m, 800},
                                 {"copy-library", copy_library, 200000}, {"set-library", set_library, 200000},
                                 {"copy-small", copy_small, 6000000},  {"rep-movs", rep_movs, 100000},
                                 {"rep-stos", rep_stos, 60000},       {"copy-loop", copy_loop, 60000},
