@@ -333,11 +333,14 @@ void Emulator::refresh_display() {
     display_timer_->arm(scheduler_.now() + kRefresh);
 }
 
-Status Emulator::screendump(const std::string& file) {
+Status Emulator::screendump(const std::string& file, const std::string& format) {
+    if (!format.empty() && format != "ppm" && format != "png")
+        return Error{"screendump: expected the format ppm or png; '" + format + "' is not built"};
     if (!pc_->vga()) return Error{"screendump: the machine has no display (-vga none)"};
     hw::Surface surface;
     pc_->vga()->render(surface);
-    return hw::write_png(surface, file);
+    const bool png = format.empty() ? file.ends_with(".png") : format == "png";
+    return hw::write_picture(surface, file, png ? hw::PictureFormat::Png : hw::PictureFormat::Ppm);
 }
 
 void Emulator::shutdown_report() {

@@ -2,7 +2,7 @@
 #pragma once
 
 #include "frontend/x86/system_registers.h"
-#include "hw/core/png_writer.h"
+#include "hw/core/picture_file.h"
 #include "hw/machine/pc.h"
 #include "hw/sdl_display.h"
 #include "runtime/alarm.h"
@@ -53,7 +53,8 @@ class Emulator final : private x86::Platform {
     void request_reset() { take(Request::HostReset); }
     void press_power_button();
     void press_keys(std::span<const hw::KeyCode> keys); // all together
-    Status screendump(const std::string& file);
+    // `format`: ppm or png; empty: png for a name that ends so, ppm for others.
+    Status screendump(const std::string& file, const std::string& format = "");
     const VncServer* vnc() const { return vnc_.get(); } // null: there is none
 
     Vcpu& vcpu() { return *vcpu_; }

@@ -45,7 +45,13 @@ std::string nmi(const MonitorCall& call) {
 }
 
 std::string screendump(const MonitorCall& call) {
-    const Status done = call.emulator.screendump(call.rest);
+    std::string file, format; // names with spaces are taken as they are
+    for (std::size_t n = 0; n < call.arguments.size(); ++n)
+        if (call.arguments[n] == "-f" && n + 1 < call.arguments.size())
+            format = call.arguments[++n];
+        else
+            file += (file.empty() ? "" : " ") + call.arguments[n];
+    const Status done = call.emulator.screendump(file, format);
     return done ? "" : done.error().message + "\n";
 }
 
@@ -139,7 +145,8 @@ constexpr MonitorCommand commands[] = {
     {"nmi", "", "", 0, 0, "raise a non-maskable interrupt", nmi},
     {"mce", "", "CPU BANK STATUS MCGSTATUS ADDR MISC", 6, 6, "report a machine-check error",
      monitor_machine_check},
-    {"screendump", "", "FILE", 1, kAny, "write the screen to a PNG file", screendump},
+    {"screendump", "", "FILE [-f ppm|png]", 1, kAny,
+     "write the screen to a file; without -f: png if the name ends so, else ppm", screendump},
     {"eject", "", "[-f] DRIVE", 1, 2, "take the disc out of a CD drive; -f: even if the guest locked it",
      eject},
     {"change", "", "DRIVE FILE", 2, 2, "put another disc into a CD drive", change},

@@ -128,6 +128,10 @@ TEST_F(MonitorTest, LogAndScreendump) {
     struct stat st {};
     EXPECT_EQ(stat(file.c_str(), &st), 0);
     EXPECT_GT(st.st_size, 50);
+    EXPECT_EQ(run("screendump " + file + " -f ppm"), "");
+    EXPECT_EQ(stat(file.c_str(), &st), 0);
+    EXPECT_GT(st.st_size, 720 * 400 * 3) << "not compressed";
+    EXPECT_NE(run("screendump -f gif " + file).find("gif"), std::string::npos);
     unlink(file.c_str());
     EXPECT_NE(run("screendump /nonexistent/x.png").find("/nonexistent/x.png"), std::string::npos);
 }

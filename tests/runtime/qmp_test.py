@@ -283,6 +283,12 @@ class Qmp(unittest.TestCase):
         self.assertEqual(client.ask("screendump", filename=picture), {"return": {}})
         with open(picture, "rb") as f:
             self.assertEqual(f.read(8), b"\x89PNG\r\n\x1a\n")
+        for name, format, start in (("screen.ppm", {}, b"P6\n720 400\n255\n"), ("screen.png", {"format": "ppm"}, b"P6\n"),
+                                    ("screen", {"format": "png"}, b"\x89PNG")):
+            self.assertEqual(client.ask("screendump", filename=self.path(name), **format), {"return": {}})
+            with open(self.path(name), "rb") as f:
+                self.assertEqual(f.read(len(start)), start)
+        self.fails(client.ask("screendump", filename=picture, format="gif"), saying="gif")
         self.fails(client.ask("screendump", filename=os.path.join(self.directory, "no", "x")))
         self.assertEqual(client.ask("send-key", keys=[{"type": "qcode", "data": "ret"}]), {"return": {}})
         self.fails(client.ask("send-key", keys=[{"type": "qcode", "data": "nosuch"}]))

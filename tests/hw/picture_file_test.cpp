@@ -1,5 +1,5 @@
 // Screenshots, read back by libpng.
-#include "hw/core/png_writer.h"
+#include "hw/core/picture_file.h"
 
 #include <cstdio>
 #include <cstdlib>
@@ -10,7 +10,7 @@
 namespace dragoman::hw::test {
 namespace {
 
-TEST(PngWriter, ReadBack) {
+TEST(PictureFile, PngIsReadBack) {
     Surface s;
     s.resize(37, 11);
     for (u32 i = 0; i < s.pixels.size(); ++i)
@@ -19,7 +19,7 @@ TEST(PngWriter, ReadBack) {
     const int fd = ::mkstemp(path);
     ASSERT_GE(fd, 0);
     ::close(fd);
-    const Status status = write_png(s, path);
+    const Status status = write_picture(s, path, PictureFormat::Png);
     ASSERT_TRUE(status) << status.error().message;
     png_image image{};
     image.version = PNG_IMAGE_VERSION;
@@ -34,13 +34,30 @@ TEST(PngWriter, ReadBack) {
     std::remove(path);
 }
 
-TEST(PngWriter, Errors) {
+TEST(PictureFile, Ppm) {
     Surface s;
-    EXPECT_NE(write_png(s, "/tmp/x.png").error().message.find("empty"), std::string::npos);
+    s.resize(2, 1);
+    s.pixels = {0x0a0b0c, 0x800102};
+    char path[] = "/tmp/dragoman-ppm-XXXXXX";
+    const int fd = ::mkstemp(path);
+    ASSERT_GE(fd, 0);
+    const Status status = write_picture(s, path, PictureFormat::Ppm);
+    ASSERT_TRUE(status) << status.error().message;
+    char text[64] = {};
+    const ssize_t bytes = ::read(fd, text, sizeof text);
+    ::close(fd);
+    using namespace std::string_literals;
+    EXPECT_EQ(std::string(text, std::size_t(bytes)), "P6\n2 1\n255\n\x0a\x0b\x0c\x80\x01\x02"s);
+    std::remove(path);
+}
+
+TEST(PictureFile, Errors) {
+    Surface s;
+    EXPECT_NE(write_picture(s, "/tmp/x.png", PictureFormat::Png).error().message.find("empty"), std::string::npos);
     s.resize(400, 400);
-    const std::string missing = write_png(s, "/nonexistent/shot.png").error().message;
+    const std::string missing = write_picture(s, "/nonexistent/shot.png", PictureFormat::Png).error().message;
     EXPECT_EQ(missing, "screenshot '/nonexistent/shot.png': cannot be created: No such file or directory");
-    const std::string full = write_png(s, "/dev/full").error().message;
+    const std::string full = write_picture(s, "/dev/full", PictureFormat::Png).error().message;
     EXPECT_EQ(full, "screenshot '/dev/full': write failed: No space left on device");
 }
 

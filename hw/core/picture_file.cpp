@@ -1,4 +1,4 @@
-#include "hw/core/png_writer.h"
+#include "hw/core/picture_file.h"
 
 #include <cerrno>
 #include <cstdio>
@@ -9,15 +9,27 @@ namespace dragoman::hw {
 
 namespace {
 
-// The whole file in memory: so that only complete pictures reach the disk.
-Result<std::vector<u8>> encode(const Surface& surface) {
-    std::vector<u8> rgb;
-    rgb.reserve(surface.pixels.size() * 3);
+void put_rgb(std::vector<u8>& to, const Surface& surface) {
+    to.reserve(to.size() + surface.pixels.size() * 3);
     for (const u32 pixel : surface.pixels) {
-        rgb.push_back(static_cast<u8>(pixel >> 16));
-        rgb.push_back(static_cast<u8>(pixel >> 8));
-        rgb.push_back(static_cast<u8>(pixel));
+        to.push_back(static_cast<u8>(pixel >> 16));
+        to.push_back(static_cast<u8>(pixel >> 8));
+        to.push_back(static_cast<u8>(pixel));
     }
+}
+
+// Each makes the whole file in memory: so that only complete pictures reach the disk.
+Result<std::vector<u8>> encode_ppm(const Surface& surface) {
+    const std::string header =
+        "P6\n" + std::to_string(surface.width) + " " + std::to_string(surface.height) + "\n255\n";
+    std::vector<u8> file(header.begin(), header.end());
+    put_rgb(file, surface);
+    return file;
+}
+
+Result<std::vector<u8>> encode_png(const Surface& surface) {
+    std::vector<u8> rgb;
+    put_rgb(rgb, surface);
     png_image image{};
     image.version = PNG_IMAGE_VERSION;
     image.width = surface.width;
@@ -33,12 +45,12 @@ Result<std::vector<u8>> encode(const Surface& surface) {
 
 } // namespace
 
-Status write_png(const Surface& surface, const std::string& path) {
+Status write_picture(const Surface& surface, const std::string& path, PictureFormat format) {
     const auto failed = [&path](const std::string& why) {
         return Error{"screenshot '" + path + "': " + why};
     };
     if (surface.width == 0 || surface.height == 0) return failed("the picture is empty");
-    Result<std::vector<u8>> file = encode(surface);
+    auto file = format == PictureFormat::Png ? encode_png(surface) : encode_ppm(surface);
     if (!file) return failed(file.error().message);
 
     std::FILE* out = std::fopen(path.c_str(), "wb");
