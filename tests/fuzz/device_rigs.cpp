@@ -6,6 +6,8 @@
 #include "hw/fdc_82077.h"
 #include "hw/nvme.h"
 #include "hw/piix3_ide.h"
+#include "hw/uhci.h"
+#include "hw/usb_tablet.h"
 #include "hw/virtio_blk.h"
 #include "hw/virtio_pci.h"
 
@@ -305,6 +307,47 @@ class DmaRig final : public FloppyRig {
     }
 };
 
+class UhciRig final : public DeviceRig {
+  public:
+    UhciRig() {
+        uhci_.attach(0, tablet_);
+        add(uhci_);
+        devices_.push_back(&tablet_);
+    }
+    void drive(FuzzInput& input) override {
+        constexpr u16 base = 0xc000;
+        const u8 how = input.byte();
+        if (how & 1) tablet_.point(input.take<u16>(), input.take<u16>(), i8(input.byte()), input.byte());
+        for (u32 n = 0; n < 1024; ++n)
+            memory_.put<u32>(0x1000 + 4 * n, how & 2 ? u32(place(input)) & ~1u : 0x2002);
+        memory_.put<u32>(0x2000, how & 4 ? 0x2002 : 1);
+        memory_.put<u32>(0x2004, 0x3000);
+        for (u32 n = 0; n < 8; ++n) {
+            const u8 kind = input.byte();
+            const u32 at = 0x3000 + 32 * n;
+            static constexpr UsbPid pids[] = {UsbPid::Setup, UsbPid::In, UsbPid::Out, UsbPid::In};
+            memory_.put<u32>(at, kind & 0x20 ? u32(place(input)) : (at + 32) | 4);
+            memory_.put<u32>(at + 4, 1u << 23 | u32{input.byte()} << 24);
+            memory_.put<u32>(at + 8, u32(pids[kind & 3]) | (kind & 4 ? u32{tablet_.address()} << 8 : 0) |
+                                         (kind & 8 ? 1u << 15 : 0) |
+                                         (kind & 0x10 ? input.take<u16>() & 0x7ffu : 7u) << 21);
+            memory_.put<u32>(at + 12, kind & 0x40 ? u32(place(input)) : 0x4000 + 64 * n);
+            const u8 setup[8] = {input.byte(), u8(input.byte() & 15), input.byte(), u8(input.byte() & 0x27), 0, 0,
+                                 input.byte(), 0};
+            memory_.write(0x4000 + 64 * n, setup, sizeof setup);
+        }
+        ports_.out(base + 8, 4, 0x1000);
+        ports_.out(base + 0x10, 2, how & 8 ? 0x200 : 0xe);
+        ports_.out(base + 0x10, 2, 0xe);
+        ports_.out(base + 4, 2, 15);
+        ports_.out(base, 2, 1);
+    }
+
+  private:
+    Uhci uhci_{scheduler_, log_};
+    UsbTablet tablet_{[this] { uhci_.wake(); }};
+};
+
 template <class Rig> std::unique_ptr<DeviceRig> make() {
     return std::make_unique<Rig>();
 }
@@ -316,7 +359,8 @@ constexpr struct {
             {"nvme", make<NvmeRig>},       {"virtio-blk", make<VirtioRig>},
             {"floppy", make<FloppyRig>},   {"dma8237", make<DmaRig>},
             {"e1000", make_e1000_rig},     {"pcnet", make_pcnet_rig},
-            {"rtl8139", make_rtl8139_rig}, {"virtio-net", make_virtio_net_rig}};
+            {"rtl8139", make_rtl8139_rig}, {"virtio-net", make_virtio_net_rig},
+            {"uhci", make<UhciRig>}};
 
 } // namespace
 
