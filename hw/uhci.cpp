@@ -6,11 +6,8 @@ namespace dragoman::hw {
 
 namespace {
 
-constexpr PciIdentity kIdentity{.vendor = 0x8086,
-                                .device = 0x7020,
-                                .revision = 1,
-                                .class_code = 0x0c0300,
-                                .interrupt_pin = 4};
+constexpr PciIdentity kIdentity{
+    .vendor = 0x8086, .device = 0x7020, .revision = 1, .class_code = 0x0c0300, .interrupt_pin = 4};
 constexpr u8 kRelease = 0x60, kLegacy = 0xc0; // in configuration space
 
 enum Register : u64 { kCommand = 0, kStatus = 2, kEnable = 4, kFrame = 6, kList = 8, kSof = 12, kPorts = 16 };
@@ -21,22 +18,22 @@ constexpr u16 kInterrupt = 1, kError = 2, kResume = 4, kSystemError = 8, kProces
 // USBINTR, 2.1.3
 constexpr u16 kOnTimeout = 1, kOnResume = 2, kOnComplete = 4, kOnShort = 8;
 // PORTSC, 2.1.7
-constexpr u16 kConnected = 1, kConnectChange = 2, kEnabled = 4, kEnableChange = 8, kLineHigh = 0x10, kAlways = 0x80,
-              kPortReset = 0x200, kSuspended = 0x1000;
+constexpr u16 kConnected = 1, kConnectChange = 2, kEnabled = 4, kEnableChange = 8, kLineHigh = 0x10,
+              kAlways = 0x80, kPortReset = 0x200, kSuspended = 0x1000;
 
 // Links, 3.1 to 3.3
 constexpr u32 kTerminate = 1, kIsQueue = 2, kDepth = 4, kPointer = ~u32{15};
 // Control and status of a TD
-constexpr u32 kActive = 1u << 23, kStalled = 1u << 22, kBabble = 1u << 20, kNak = 1u << 19, kTimeout = 1u << 18,
-              kStatusBits = 0xff0000, kOnEnd = 1u << 24, kIsochronous = 1u << 25, kErrors = 3u << 27,
-              kShortDetect = 1u << 29, kActual = 0x7ff;
+constexpr u32 kActive = 1u << 23, kStalled = 1u << 22, kBabble = 1u << 20, kNak = 1u << 19,
+              kTimeout = 1u << 18, kStatusBits = 0xff0000, kOnEnd = 1u << 24, kIsochronous = 1u << 25,
+              kErrors = 3u << 27, kShortDetect = 1u << 29, kActual = 0x7ff;
 
 constexpr u64 kFrameNs = 1'000'000;
 // More than fits into a frame of 12 Mbit/s; what a guest makes without end ends here.
 constexpr unsigned kMostSteps = 256;
 constexpr unsigned kMostBytes = 1280;
-constexpr u8 kLively = 32;         // walks after the last that did something
-constexpr unsigned kSeldom = 8;    // frames between walks then
+constexpr u8 kLively = 32;      // walks after the last that did something
+constexpr unsigned kSeldom = 8; // frames between walks then
 
 } // namespace
 
@@ -92,9 +89,11 @@ void Uhci::visit(StateVisitor& visitor) {
 }
 
 void Uhci::update_interrupt() {
-    const bool usb = (s_.completed && (s_.enable & kOnComplete)) || (s_.short_packet && (s_.enable & kOnShort));
+    const bool usb =
+        (s_.completed && (s_.enable & kOnComplete)) || (s_.short_packet && (s_.enable & kOnShort));
     set_intx((usb && (s_.status & kInterrupt)) || ((s_.status & kError) && (s_.enable & kOnTimeout)) ||
-             ((s_.status & kResume) && (s_.enable & kOnResume)) || (s_.status & (kSystemError | kProcessError)));
+             ((s_.status & kResume) && (s_.enable & kOnResume)) ||
+             (s_.status & (kSystemError | kProcessError)));
 }
 
 // --- registers
@@ -216,8 +215,8 @@ void Uhci::walk() {
             link = next;
         }
     }
-    const bool wanted = std::any_of(devices_.begin(), devices_.end(),
-                                    [](const UsbDevice* d) { return d && d->has_data(); });
+    const bool wanted =
+        std::any_of(devices_.begin(), devices_.end(), [](const UsbDevice* d) { return d && d->has_data(); });
     s_.quiet = done_something_ || wanted ? 0 : u8(std::min<unsigned>(s_.quiet + 1u, kLively));
     update_interrupt();
 }
@@ -243,7 +242,8 @@ void Uhci::run_queue(u32 head, unsigned& left, u32& next) {
 
 UsbDevice* Uhci::find(u8 address) {
     for (unsigned n = 0; n < ports; ++n)
-        if (devices_[n] && (s_.port[n] & kEnabled) && !(s_.port[n] & kSuspended) && devices_[n]->address() == address)
+        if (devices_[n] && (s_.port[n] & kEnabled) && !(s_.port[n] & kSuspended) &&
+            devices_[n]->address() == address)
             return devices_[n];
     return nullptr;
 }
@@ -275,7 +275,8 @@ Uhci::Outcome Uhci::run_descriptor(u32 at, u32& next, bool& depth) {
     if (device) {
         const bool there = pid == UsbPid::In || dma().read(td.buffer, data.data(), bytes);
         if (there) answer = device->packet(pid, td.endpoint(), {data.data(), bytes});
-        if (pid == UsbPid::In && answer.kind == UsbAnswer::Ack) dma().write(td.buffer, data.data(), answer.bytes);
+        if (pid == UsbPid::In && answer.kind == UsbAnswer::Ack)
+            dma().write(td.buffer, data.data(), answer.bytes);
     }
 
     td.control &= ~kStatusBits;

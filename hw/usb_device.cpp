@@ -54,7 +54,8 @@ UsbAnswer UsbDevice::control(UsbPid pid, std::span<u8> data) {
     switch (s_.stage) {
     case DataIn:
         if (pid == UsbPid::In) {
-            const unsigned bytes = unsigned(std::min<std::size_t>({data.size(), packet_bytes, u16(s_.length - s_.done)}));
+            const unsigned bytes =
+                unsigned(std::min<std::size_t>({data.size(), packet_bytes, u16(s_.length - s_.done)}));
             std::copy_n(s_.answer.begin() + s_.done, bytes, data.begin());
             s_.done = u16(s_.done + bytes);
             return {UsbAnswer::Ack, bytes};
@@ -77,8 +78,8 @@ UsbAnswer UsbDevice::control(UsbPid pid, std::span<u8> data) {
 void UsbDevice::begin(const Setup& setup) {
     s_.done = s_.length = 0;
     s_.next_address = s_.address;
-    const int bytes = (setup.type & kKind) == 0 && (setup.type & 0x1f) != 1 ? standard(setup)
-                                                                           : request(setup, s_.answer);
+    const int bytes =
+        (setup.type & kKind) == 0 && (setup.type & 0x1f) != 1 ? standard(setup) : request(setup, s_.answer);
     s_.refused = bytes < 0;
     if (s_.refused) return;
     s_.length = u16(std::min<unsigned>(unsigned(bytes), setup.length));

@@ -9,58 +9,94 @@ namespace {
 
 constexpr unsigned kEndpoint = 1, kReportBytes = 6;
 enum DescriptorType : u8 { kDevice = 1, kConfiguration = 2, kString = 3, kHid = 0x21, kReport = 0x22 };
-enum Request : u8 { kGetReport = 1, kGetIdle = 2, kGetProtocol = 3, kSetReport = 9, kSetIdle = 10, kSetProtocol = 11 };
+enum Request : u8 {
+    kGetReport = 1,
+    kGetIdle = 2,
+    kGetProtocol = 3,
+    kSetReport = 9,
+    kSetIdle = 10,
+    kSetProtocol = 11
+};
 constexpr u8 kGetDescriptor = 6, kGetInterface = 10, kSetInterface = 11; // standard, of the interface
 
 // USB 1.1, 9.6.1. Guests know the tablet of other emulators by these numbers.
-constexpr u8 device_descriptor[] = {18, kDevice, 0x10, 0x01, 0, 0, 0, UsbDevice::packet_bytes, 0x27, 0x06, 0x01, 0x00,
-                                    0x00, 0x01, 1,    2,    3, 1};
+constexpr u8 device_descriptor[] = {18,   kDevice, 0x10, 0x01, 0,    0,    0, UsbDevice::packet_bytes,
+                                    0x27, 0x06,    0x01, 0x00, 0x00, 0x01, 1, 2,
+                                    3,    1};
 
 // HID 1.11, 6.2.2: three buttons, two axes of 0 to 0x7fff, a wheel.
-constexpr u8 report_descriptor[] = {
-    0x05, 0x01,       // usage page: generic desktop
-    0x09, 0x02,       // usage: mouse
-    0xa1, 0x01,       // collection: application
-    0x09, 0x01,       //   usage: pointer
-    0xa1, 0x00,       //   collection: physical
-    0x05, 0x09,       //     usage page: buttons
-    0x19, 0x01,       //     from 1
-    0x29, 0x03,       //     to 3
-    0x15, 0x00,       //     0
-    0x25, 0x01,       //     to 1
-    0x95, 0x03,       //     three
-    0x75, 0x01,       //     of one bit
-    0x81, 0x02,       //     input: variable, absolute
-    0x95, 0x01,       //     one
-    0x75, 0x05,       //     of five bits
-    0x81, 0x01,       //     input: constant
-    0x05, 0x01,       //     usage page: generic desktop
-    0x09, 0x30,       //     X
-    0x09, 0x31,       //     Y
-    0x15, 0x00,       //     0
-    0x26, 0xff, 0x7f, //     to 0x7fff
-    0x35, 0x00,       //     the same in units
-    0x46, 0xff, 0x7f, //
-    0x75, 0x10,       //     of 16 bits
-    0x95, 0x02,       //     two
-    0x81, 0x02,       //     input: variable, absolute
-    0x05, 0x01,       //     usage page: generic desktop
-    0x09, 0x38,       //     wheel
-    0x15, 0x81,       //     -127
-    0x25, 0x7f,       //     to 127
-    0x35, 0x00,       //     no units
-    0x45, 0x00,       //
-    0x75, 0x08,       //     of 8 bits
-    0x95, 0x01,       //     one
-    0x81, 0x06,       //     input: variable, relative
-    0xc0, 0xc0};
+constexpr u8 report_descriptor[] = {0x05, 0x01,       // usage page: generic desktop
+                                    0x09, 0x02,       // usage: mouse
+                                    0xa1, 0x01,       // collection: application
+                                    0x09, 0x01,       //   usage: pointer
+                                    0xa1, 0x00,       //   collection: physical
+                                    0x05, 0x09,       //     usage page: buttons
+                                    0x19, 0x01,       //     from 1
+                                    0x29, 0x03,       //     to 3
+                                    0x15, 0x00,       //     0
+                                    0x25, 0x01,       //     to 1
+                                    0x95, 0x03,       //     three
+                                    0x75, 0x01,       //     of one bit
+                                    0x81, 0x02,       //     input: variable, absolute
+                                    0x95, 0x01,       //     one
+                                    0x75, 0x05,       //     of five bits
+                                    0x81, 0x01,       //     input: constant
+                                    0x05, 0x01,       //     usage page: generic desktop
+                                    0x09, 0x30,       //     X
+                                    0x09, 0x31,       //     Y
+                                    0x15, 0x00,       //     0
+                                    0x26, 0xff, 0x7f, //     to 0x7fff
+                                    0x35, 0x00,       //     the same in units
+                                    0x46, 0xff, 0x7f, //
+                                    0x75, 0x10,       //     of 16 bits
+                                    0x95, 0x02,       //     two
+                                    0x81, 0x02,       //     input: variable, absolute
+                                    0x05, 0x01,       //     usage page: generic desktop
+                                    0x09, 0x38,       //     wheel
+                                    0x15, 0x81,       //     -127
+                                    0x25, 0x7f,       //     to 127
+                                    0x35, 0x00,       //     no units
+                                    0x45, 0x00,       //
+                                    0x75, 0x08,       //     of 8 bits
+                                    0x95, 0x01,       //     one
+                                    0x81, 0x06,       //     input: variable, relative
+                                    0xc0, 0xc0};
 
 constexpr u8 kHidBytes = 9, kAll = 9 + 9 + kHidBytes + 7;
-constexpr u8 configuration_descriptor[] = {
-    9, kConfiguration, kAll, 0, 1, 1, 0, 0xc0, 50,                          // powers itself
-    9, 4, 0, 0, 1, 3, 0, 0, 0,                                              // interface 0: HID, no boot protocol
-    kHidBytes, kHid, 0x11, 0x01, 0, 1, kReport, sizeof report_descriptor, 0, // HID 1.11
-    7, 5, 0x80 | kEndpoint, 3, 8, 0, 10};                                   // interrupt, each 10 ms
+constexpr u8 configuration_descriptor[] = {9,
+                                           kConfiguration,
+                                           kAll,
+                                           0,
+                                           1,
+                                           1,
+                                           0,
+                                           0xc0,
+                                           50, // powers itself
+                                           9,
+                                           4,
+                                           0,
+                                           0,
+                                           1,
+                                           3,
+                                           0,
+                                           0,
+                                           0, // interface 0: HID, no boot protocol
+                                           kHidBytes,
+                                           kHid,
+                                           0x11,
+                                           0x01,
+                                           0,
+                                           1,
+                                           kReport,
+                                           sizeof report_descriptor,
+                                           0, // HID 1.11
+                                           7,
+                                           5,
+                                           0x80 | kEndpoint,
+                                           3,
+                                           8,
+                                           0,
+                                           10}; // interrupt, each 10 ms
 static_assert(sizeof configuration_descriptor == kAll);
 
 // Each as a string descriptor: its length, its type, UTF-16.

@@ -1,5 +1,5 @@
-// A tablet on the USB: a pointer that says where it is, not how far it has moved (HID 1.11). What it points at
-// needs no calibration, so a viewer's pointer and the guest's are at the same place.
+// A tablet on the USB: a pointer that says where it is, not how far it has moved (HID 1.11). What it points
+// at needs no calibration, so a viewer's pointer and the guest's are at the same place.
 #pragma once
 
 #include "hw/usb_device.h"
@@ -40,7 +40,7 @@ class UsbTablet final : public UsbDevice {
     struct State {
         std::array<Report, room> waiting{};
         u8 first = 0, count = 0;
-        Report last;      // as the host knows it
+        Report last; // as the host knows it
         u8 idle = 0, protocol = 1;
     };
     State state_;

@@ -24,6 +24,11 @@ u64 tables_at(u64 ram_below_4g) {
     return align_down(ram_below_4g, kTablesBytes) - kTablesBytes;
 }
 
+hw::AcpiFacts acpi_facts(u64 ram_below_4g, const BoardFacts& board) {
+    return {
+        .ram_below_4g = ram_below_4g, .vga = board.text_screen, .panic = board.isa_panic, .hpet = board.hpet};
+}
+
 void put_range(std::vector<u8>& out, const MemoryRange& range) {
     const auto put = [&out](u64 value, unsigned bytes) {
         for (unsigned i = 0; i < bytes; ++i)
@@ -85,6 +90,23 @@ Status add_fw_cfg_files(const Options& options, hw::FwCfg& fw_cfg) {
         if (auto s = fw_cfg.add_file(file.name, std::move(bytes)); !s)
             return Error{"-fw_cfg name=" + file.name + ": " + s.error().message};
     }
+    for (const std::string& path : options.option_roms) {
+        auto rom = read_file(path, 512 * KiB);
+        if (!rom) return Error{"-option-rom " + rom.error().message};
+        const std::string name = "genroms/" + path.substr(path.rfind('/') + 1);
+        if (auto s = fw_cfg.add_file(name, std::move(*rom)); !s)
+            return Error{"-option-rom " + path + ": " + s.error().message};
+    }
+    // SeaBIOS reads them: milliseconds, little-endian.
+    const auto add_time = [&](const char* name, std::optional<unsigned> ms, unsigned bytes) {
+        if (!ms) return;
+        std::vector<u8> value;
+        for (unsigned n = 0; n < bytes; ++n)
+            value.push_back(u8(*ms >> (8 * n)));
+        (void)fw_cfg.add_file(name, std::move(value));
+    };
+    add_time("etc/boot-menu-wait", options.splash_ms, 2);
+    add_time("etc/boot-fail-wait", options.reboot_ms, 4);
     return Ok{};
 }
 
@@ -108,7 +130,7 @@ void describe_board(const softmmu::PhysicalMap& map, hw::Pc& pc, BoardFacts& boa
     if (bytes > low) put_range(e820, {4 * GiB, bytes - low, kRam});
     hw::FwCfg& fw_cfg = pc.fw_cfg();
     (void)fw_cfg.add_file("etc/e820", std::move(e820));
-    hw::add_acpi_files(fw_cfg, {.ram_below_4g = low, .vga = board.text_screen, .panic = board.isa_panic});
+    if (board.acpi) hw::add_acpi_files(fw_cfg, acpi_facts(low, board));
     board.smbios.ram_bytes = bytes;
     board.smbios.ram_below_4g = low;
     hw::add_smbios_files(fw_cfg, board.smbios);
@@ -123,9 +145,8 @@ void place_board_tables(softmmu::PhysicalMap& map, BoardFacts& board) {
     map.write(kSmbiosEntry, smbios.entry.data(), smbios.entry.size());
     map.write(kSmbios, smbios.structures.data(), smbios.structures.size());
 
-    if (low <= kExtended + 2 * kTablesBytes) return;
-    hw::AcpiTables acpi =
-        hw::build_acpi_tables({.ram_below_4g = low, .vga = board.text_screen, .panic = board.isa_panic});
+    if (low <= kExtended + 2 * kTablesBytes || !board.acpi) return;
+    hw::AcpiTables acpi = hw::build_acpi_tables(acpi_facts(low, board));
     DRAGOMAN_ASSERT(acpi.tables.size() <= kTablesBytes);
     const u64 at = tables_at(low);
     hw::link_acpi_tables(acpi, u32(at));

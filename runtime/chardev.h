@@ -63,7 +63,8 @@ class Terminal final {
     struct Hooks {
         std::function<void()> quit;
     };
-    Terminal(Waker& waker, Hooks hooks, bool mux);
+    // `escape`: what begins a command of the user's to the terminal itself.
+    Terminal(Waker& waker, Hooks hooks, bool mux, u8 escape);
     ~Terminal();
 
     Chardev& front(unsigned n); // 0: the first user (serial port), 1: the monitor
@@ -73,12 +74,13 @@ class Terminal final {
     class Front;
     void readable();
     void take(u8 byte);
-    void escape(u8 byte);
+    void command(u8 byte);
     void switch_to(unsigned n);
 
     Waker& waker_;
     Hooks hooks_;
     bool mux_;
+    u8 escape_;
     std::unique_ptr<Front> fronts_[2];
     unsigned active_ = 0;
     bool escaped_ = false;

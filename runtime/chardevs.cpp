@@ -13,6 +13,7 @@ bool is_terminal(const std::string& spec) {
 } // namespace
 
 Status Chardevs::open(const Options& options) {
+    escape_ = options.escape_character;
     for (const std::string* text : users_of_chardevs(options))
         mux_ |= text != &options.monitor && chardev_spec(options, *text) == "mon:stdio";
     for (const auto& [id, spec] : options.chardevs)
@@ -24,7 +25,7 @@ Result<Chardev*> Chardevs::add(const std::string& option, const std::string& spe
     Chardev* chardev = nullptr;
     if (is_terminal(spec)) {
         if (!terminal_) {
-            terminal_ = std::make_unique<Terminal>(waker_, Terminal::Hooks{quit_}, mux_);
+            terminal_ = std::make_unique<Terminal>(waker_, Terminal::Hooks{quit_}, mux_, escape_);
             for (unsigned n = 0; n < 2; ++n)
                 terminal_->front(n).on_room(wake_);
         }
@@ -46,7 +47,8 @@ Result<Chardev*> Chardevs::get(const std::string& option, const std::string& tex
 }
 
 Result<Chardev*> Chardevs::monitor(const std::string& text) {
-    if (mux_ && terminal_ && (text.empty() || text == "none" || is_terminal(text))) return &terminal_->front(1);
+    if (mux_ && terminal_ && (text.empty() || text == "none" || is_terminal(text)))
+        return &terminal_->front(1);
     return get("-monitor", text, "compat_monitor0");
 }
 

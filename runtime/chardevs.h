@@ -46,6 +46,7 @@ class Chardevs {
     Log& log_;
     std::function<void()> wake_, quit_;
     bool mux_ = false; // serial port and monitor share the terminal
+    u8 escape_ = 1;    // and this byte switches
     std::unique_ptr<Terminal> terminal_;
     std::vector<std::unique_ptr<Chardev>> owned_;
     std::vector<Entry> entries_;

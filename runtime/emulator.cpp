@@ -11,6 +11,7 @@
 #include <cstring>
 #include <ctime>
 #include <sys/random.h>
+#include <unistd.h>
 
 namespace dragoman::runtime {
 
@@ -83,6 +84,10 @@ Status Emulator::open_all() {
     config.rtc_start = rtc_start(options_);
     config.boot_order = options_.boot_once.empty() ? options_.boot_order : options_.boot_once;
     config.boot_menu = options_.boot_menu;
+    config.hpet = options_.hpet;
+    config.usb = options_.usb;
+    config.tablet = options_.tablet;
+    config.acpi = options_.acpi;
     if (options_.debug_exit)
         config.debug_exit = hw::PcConfig::DebugExit{options_.debug_exit->iobase, options_.debug_exit->iosize};
     if (auto s = open_firmware(config); !s) return s;
@@ -139,6 +144,8 @@ Status Emulator::open_all() {
     if (auto file = boot_order_file(std::move(entries), pc_->pci(), options_.boot_strict); !file.empty())
         (void)pc_->fw_cfg().add_file("bootorder", std::move(file));
     board_.isa_panic = options_.isa_panic;
+    board_.hpet = options_.hpet;
+    board_.acpi = options_.acpi;
     board_.smbios = smbios_facts(options_);
     if (auto s = add_fw_cfg_files(options_, pc_->fw_cfg()); !s) return s;
     describe_board(*map_, *pc_, board_);
@@ -148,19 +155,26 @@ Status Emulator::open_all() {
     return Ok{};
 }
 
+// In the directories of -L, and where the distribution puts it.
+std::string Emulator::find_firmware(const std::string& name) const {
+    for (const std::string& directory : options_.firmware_directories)
+        if (const std::string path = directory + "/" + name; ::access(path.c_str(), R_OK) == 0) return path;
+    return kFirmwareDirectory + name;
+}
+
 Status Emulator::open_firmware(hw::PcConfig& config) {
-    const std::string directory =
-        options_.firmware_directory.empty() ? kFirmwareDirectory : options_.firmware_directory + "/";
-    const std::string bios = options_.bios.empty() ? directory + "bios-256k.bin" : options_.bios;
+    const bool own = options_.bios.empty();
+    std::string bios = own ? find_firmware("bios-256k.bin") : options_.bios;
+    if (!own && ::access(bios.c_str(), R_OK) != 0 && bios.find('/') == std::string::npos)
+        if (const std::string found = find_firmware(bios); ::access(found.c_str(), R_OK) == 0) bios = found;
     auto image = read_file(bios, 2 * MiB);
-    if (!image)
-        return Error{"-bios " + image.error().message + (options_.bios.empty() ? " (package seabios)" : "")};
+    if (!image) return Error{"-bios " + image.error().message + (own ? " (package seabios)" : "")};
     if (image->empty() || image->size() % 4096)
         return Error{"-bios " + bios + ": " + std::to_string(image->size()) +
                      " bytes, expected a multiple of 4096 up to 2 MiB"};
     config.bios = std::move(*image);
     if (options_.vga) {
-        auto vga = read_file(directory + "vgabios-stdvga.bin", MiB);
+        auto vga = read_file(find_firmware("vgabios-stdvga.bin"), MiB);
         if (!vga) return Error{"VGA BIOS " + vga.error().message + " (package seabios)"};
         config.vga_bios = std::move(*vga);
     }
@@ -262,6 +276,13 @@ void Emulator::press_keys(std::span<const hw::KeyCode> keys) {
         pc_->keyboard().key(*key, false);
 }
 
+bool Emulator::point(u16 x, u16 y, int wheel, unsigned buttons) {
+    hw::UsbTablet* const tablet = pc_->tablet();
+    if (!tablet || !tablet->configured()) return false;
+    tablet->point(x, y, wheel, u8(buttons));
+    return true;
+}
+
 bool Emulator::random(u64& value) {
     return getrandom(&value, sizeof value, 0) == sizeof value;
 }
@@ -311,12 +332,14 @@ Status Emulator::open_vnc() {
     const auto failed = [&](const Error& error) { return Error{options_.vnc->given + ": " + error.message}; };
     VncScreen screen;
     screen.name = options_.name.empty() ? "Dragoman" : "Dragoman (" + options_.name + ")";
+    screen.guarded = options_.vnc->password || !options_.vnc->secret.empty();
     if (!options_.vnc->secret.empty()) {
         auto password = read_secret(options_.secrets.at(options_.vnc->secret));
         if (!password) return failed(password.error());
         screen.password = *password;
     }
     screen.key = [this](hw::KeyCode key, bool down) { pc_->keyboard().key(key, down); };
+    screen.point = [this](u16 x, u16 y, int wheel, unsigned buttons) { return point(x, y, wheel, buttons); };
     screen.mouse = [this](int dx, int dy, int wheel, unsigned buttons) {
         pc_->mouse().buttons(u8(buttons));
         pc_->mouse().move(dx, dy, wheel);

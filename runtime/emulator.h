@@ -53,9 +53,11 @@ class Emulator final : private x86::Platform {
     void request_reset() { take(Request::HostReset); }
     void press_power_button();
     void press_keys(std::span<const hw::KeyCode> keys); // all together
+    // The pointer is there now, 0 to UsbTablet::most each way. False: no tablet is in use that could say so.
+    bool point(u16 x, u16 y, int wheel, unsigned buttons);
     // `format`: ppm or png; empty: png for a name that ends so, ppm for others.
     Status screendump(const std::string& file, const std::string& format = "");
-    const VncServer* vnc() const { return vnc_.get(); } // null: there is none
+    VncServer* vnc() const { return vnc_.get(); } // null: there is none
 
     Vcpu& vcpu() { return *vcpu_; }
     hw::Pc& pc() { return *pc_; }
@@ -89,6 +91,7 @@ class Emulator final : private x86::Platform {
     Emulator(const Options& options, Log& log);
     Status open_all();
     Status open_chardevs(hw::PcConfig& config);
+    std::string find_firmware(const std::string& name) const;
     Status open_firmware(hw::PcConfig& config);
     Status open_display();
     Status open_vnc();

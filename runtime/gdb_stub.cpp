@@ -17,7 +17,7 @@ namespace {
 
 using ull = unsigned long long;
 
-constexpr const char* kExpected = "expected tcp:[HOST]:PORT[,arch=x86-64|i386|i8086]";
+constexpr const char* kExpected = "expected tcp:[HOST]:PORT or unix:PATH[,arch=x86-64|i386|i8086]";
 constexpr const char* kOk = "OK";
 constexpr const char* kBadPacket = "E16";  // EINVAL
 constexpr const char* kBadAddress = "E0e"; // EFAULT
@@ -464,7 +464,8 @@ Result<std::unique_ptr<GdbStub>> GdbStub::listen(Emulator& emulator, const std::
         if (!arch) return Error{"-gdb " + address + ": " + kExpected};
         spec.erase(at, end - at);
     }
-    if (spec.rfind("tcp:", 0) != 0) return Error{"-gdb " + address + ": " + kExpected};
+    if (spec.rfind("tcp:", 0) != 0 && spec.rfind("unix:", 0) != 0)
+        return Error{"-gdb " + address + ": " + kExpected};
     spec += ",server=on,wait=off";
     auto line = open_chardev("-gdb", spec, "gdb", emulator.waker(), emulator.log());
     if (!line) { // in the user's words

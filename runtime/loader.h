@@ -42,7 +42,8 @@ struct BoardFacts {
     u64 rsdp = 0;             // guest-physical address of the ACPI root pointer; 0: none
     bool text_screen = false; // a display shows 80x25 characters from 0xb8000
     bool isa_panic = false;   // there is a panic device at its ISA port
-    hw::SmbiosFacts smbios;   // as far as the user gives them
+    bool hpet = true, acpi = true;
+    hw::SmbiosFacts smbios; // as far as the user gives them
 };
 
 // Recognises the kind of kernel by its header, puts kernel, initial RAM disk and command line into RAM.

@@ -29,6 +29,7 @@ std::span<const OptionRow> net_options();      // networks and their cards
 std::span<const OptionRow> card_options();     // shared folders, watchdog
 std::span<const OptionRow> chardev_options();  // serial ports, monitor, screen
 std::span<const OptionRow> device_options();   // -device
+std::span<const OptionRow> usb_options();      // -usb, -usbdevice
 std::span<const OptionRow> host_options();     // processes, files and what has no effect
 std::span<const OptionRow> run_options();      // starting, stopping, debugging, logging
 
@@ -41,9 +42,20 @@ struct DeviceRow {
 };
 
 std::span<const DeviceRow> isa_devices();
+std::span<const DeviceRow> usb_devices();
 std::span<const DeviceRow> disk_devices();
 std::span<const DeviceRow> net_devices();
 std::span<const DeviceRow> card_devices();
+
+// An option that others have and this emulator has not.
+struct ForeignOption {
+    enum class Fate : u8 { Ignored, Warned, Refused };
+    const char* name;
+    bool argument;
+    Fate fate;
+    const char* about; // for the warning or the error: what is instead
+};
+const ForeignOption* find_foreign(const std::string& name); // null: nobody has it
 
 // After all options: which card each port belongs to, and which objects each card means.
 Status place_cards(Options& o);
@@ -61,6 +73,9 @@ Complaint set_boot_index(std::optional<unsigned>& index, const std::string& valu
 // After all options: no two cards want the same slot.
 Status check_slots(const Options& o);
 
+// For a device of the USB that no guest misses here: what there is instead; empty: it is none of them.
+std::string without_usb_device(const std::string& name);
+
 Complaint set_vnc(Options& o, const std::string& text);
 Complaint add_secret(Options& o, const Properties& properties); // -object secret
 Status check_vnc(Options& o);                                   // after all options
@@ -76,6 +91,7 @@ Complaint file_name(const std::string& text); // complains of none
 // A disk at an IDE place, 0..3.
 Complaint add_disk(Options& o, unsigned index, const std::string& file);
 Complaint add_global(Options& o, const std::string& text);
+Complaint set_cpu(Options& o, const std::string& text);   // -cpu
 Complaint set_accel(Options& o, const std::string& text); // -accel, and accel= of -machine
 Complaint check_chardev(const std::string& text);         // a character device in short form, or chardev:ID
 Complaint add_serial(Options& o, const std::string& chardev);

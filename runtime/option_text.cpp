@@ -59,9 +59,19 @@ std::optional<u64> parse_size(std::string text, u64 unit) {
         text.pop_back();
         break;
     }
-    const auto n = parse_number(text);
+    // "1.5G": up to nine digits behind the point.
+    constexpr std::size_t kMostDigits = 9;
+    const std::size_t point = std::min(text.find('.'), text.size());
+    const auto n = parse_number(text.substr(0, point));
     if (!n || *n > (u64{1} << 62) / unit) return std::nullopt;
-    return *n * unit;
+    if (point == text.size()) return *n * unit;
+    const std::string digits = text.substr(point + 1);
+    const auto part = parse_number(digits);
+    if (!part || digits.size() > kMostDigits) return std::nullopt;
+    u64 whole = 1;
+    for (std::size_t d = 0; d < digits.size(); ++d)
+        whole *= 10;
+    return *n * unit + u64(__uint128_t{*part} * unit / whole);
 }
 
 Properties key_values(const std::string& text) {
@@ -87,8 +97,8 @@ Properties key_values(const std::string& text) {
 }
 
 std::optional<bool> parse_on_off(const std::string& text) {
-    if (text == "on" || text == "yes" || text == "true" || text.empty()) return true;
-    if (text == "off" || text == "no" || text == "false") return false;
+    if (text == "on" || text == "yes" || text == "true" || text == "y" || text.empty()) return true;
+    if (text == "off" || text == "no" || text == "false" || text == "n") return false;
     return std::nullopt;
 }
 

@@ -12,8 +12,8 @@ namespace {
 
 // Every table of options, in the order of the help text; a new concern adds its name here.
 constexpr std::span<const OptionRow> (*option_tables[])() = {
-    machine_options, identity_options, drive_options, net_options, card_options,
-    chardev_options, device_options,   host_options,  run_options};
+    machine_options, identity_options, drive_options, net_options,  card_options,
+    chardev_options, device_options,   usb_options,   host_options, run_options};
 
 } // namespace
 
@@ -130,6 +130,14 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         name.erase(0, name.compare(0, 2, "--") == 0 ? 2 : 1);
         if (const auto alias = aliases.find(name); alias != aliases.end()) name = alias->second;
         const OptionRow* row = find(name);
+        if (const ForeignOption* foreign = row ? nullptr : find_foreign(name)) {
+            if (foreign->fate == ForeignOption::Fate::Refused)
+                return Error{"-" + name + ": not built, " + foreign->about};
+            if (foreign->fate == ForeignOption::Fate::Warned)
+                options.warnings.push_back("-" + name + ": has no effect, " + foreign->about);
+            n += foreign->argument;
+            continue;
+        }
         if (!row) return Error{"-" + name + ": unknown option; -help lists what there is"};
         if (row->argument && n + 1 == argc)
             return Error{"-" + name + ": a value is missing; -help says what it takes"};
@@ -153,6 +161,7 @@ Result<Options> parse_options(int argc, const char* const* argv) {
         }
         if (const auto s = apply(options, *row, value); !s) return s.error();
     }
+    if (!options.help.empty()) return options;
     if (options.nodefaults && !options.vga_given) options.vga = false;
     if (auto s = place_all(options); !s) return s.error();
 

@@ -84,8 +84,10 @@ struct GlobalOption {
 // The screen for viewers elsewhere.
 struct VncOption {
     std::optional<TcpAddress> tcp;
-    std::string path;   // of a local socket, without tcp
-    std::string secret; // id of the password's -object; empty: everybody may look
+    std::string path;       // of a local socket, without tcp
+    std::string secret;     // id of the password's -object; empty: everybody may look
+    bool password = false;  // there is one, which is told later: until then nobody may
+    unsigned last_port = 0; // others are tried up to this one when the first is taken
     std::string given;
 };
 struct SecretOption {
@@ -117,9 +119,16 @@ struct Options {
     std::string boot_order = "cd";
     std::string boot_once; // the order of the first start; empty: the same
     bool boot_menu = false;
-    bool boot_strict = false;       // from what has a bootindex, or from nothing
-    std::string bios;               // empty: SeaBIOS
-    std::string firmware_directory; // -L; empty: where the distribution puts it
+    std::optional<unsigned> splash_ms,
+        reboot_ms;            // how long the menu waits; after how long a failed boot ends
+    bool boot_strict = false; // from what has a bootindex, or from nothing
+    std::string bios;         // empty: SeaBIOS
+    std::vector<std::string> firmware_directories; // -L; before the one where the distribution puts it
+    std::vector<std::string> option_roms;
+    bool hpet = true, acpi = true;
+    bool usb = false, tablet = false; // a controller; a tablet at it
+    unsigned numa_nodes = 0;
+    u8 escape_character = 1; // Ctrl-A: on a shared terminal
 
     std::vector<std::string>
         serial;           // per port: stdio, mon:stdio, file:PATH, none, null, tcp:..., unix:..., pty
@@ -160,6 +169,7 @@ struct Options {
     bool sandbox = false;
     std::string run_as; // a user, or UID:GID
     bool nodefaults = false, vga_given = false;
+    std::string help;                  // a list that was asked for: it is all there is to do
     std::vector<std::string> warnings; // what was asked for has no effect, or another one; a line each
 
     enum class Action { Run, Help, Version, CpuHelp, DeviceHelp } action = Action::Run;

@@ -14,10 +14,13 @@ Complaint set_display(Options& o, const std::string& text) {
     }
     if (name == "none")
         o.display = Options::Display::None;
+    else if (name == "help" || name == "?")
+        o.help = "sdl\nvnc=[HOST]:N\nnone\n";
     else if (name == "sdl" || name == "gtk" || name == "default")
         o.display = Options::Display::Sdl;
     else
-        return "sdl (gtk is another name), vnc=DISPLAY or none; '" + name + "' is not built";
+        return "sdl (gtk is another name), vnc=DISPLAY or none; '" + name +
+               "' is not built, the nearest is " + (name == "curses" ? "-nographic" : "vnc");
     return {};
 }
 
@@ -130,6 +133,10 @@ Complaint add_qmp(Options& o, const std::string& text) {
 }
 
 Complaint set_vga(Options& o, const std::string& v) {
+    if (v == "help" || v == "?") {
+        o.help = "std\nnone\n";
+        return {};
+    }
     if (v != "std" && v != "none") return "std or none (" + v + " is not built; the nearest is std)";
     o.vga = v == "std";
     o.vga_given = true;
@@ -237,6 +244,13 @@ std::span<const OptionRow> chardev_options() {
          [](Options& o, const std::string& v) -> Complaint {
              if (auto bad = set_vnc(o, v)) return bad;
              if (o.vnc) o.display = Options::Display::None; // a window has to be asked for after it
+             return {};
+         }},
+        {"echr", "NUMBER", "the terminal's escape character, in place of 1 (Ctrl-A)",
+         [](Options& o, const std::string& v) -> Complaint {
+             const auto n = parse_number(v, 0);
+             if (!n || *n == 0 || *n > 31) return "1 to 31, or 0x1 to 0x1f";
+             o.escape_character = u8(*n);
              return {};
          }},
         {"nographic", nullptr, "no window; serial port and monitor share the terminal (Ctrl-A h for help)",

@@ -9,7 +9,7 @@ namespace {
 
 // Every table of devices; a new group adds its name here.
 constexpr std::span<const DeviceRow> (*device_tables[])() = {disk_devices, net_devices, card_devices,
-                                                             isa_devices};
+                                                             isa_devices, usb_devices};
 
 Complaint add_debug_exit(Options& o, const Properties& properties) {
     Options::DebugExit exit;
@@ -51,6 +51,17 @@ Complaint add_isa_serial(Options& o, const Properties& properties) {
     return add_serial(o, chardev);
 }
 
+Complaint add_isa_parallel(Options& o, const Properties& properties) {
+    o.parallel = "null";
+    for (const auto& [key, value] : properties) {
+        if (key == "chardev")
+            o.parallel = "chardev:" + value;
+        else if (key != "id" && key != "index" && key != "iobase" && key != "irq")
+            return "chardev=ID; '" + key + "' is not that";
+    }
+    return {};
+}
+
 Complaint add_vga(Options& o, const Properties& properties) {
     for (const auto& [key, value] : properties)
         if (key != "id" && key != "addr" && key != "bus" && key != "vgamem_mb" && key != "edid" &&
@@ -66,7 +77,33 @@ std::string nearest_device(const std::string& name) {
         const char* part; // of the name
         const char* nearest;
     };
-    static constexpr Row rows[] = {{"e1000e", "the nearest is e1000"},
+    static constexpr Row rows[] = {{"e1000", "the nearest is e1000"},
+                                   {"secondary-vga", "the nearest is VGA (-vga std)"},
+                                   {"bochs-display", "the nearest is VGA (-vga std)"},
+                                   {"ramfb", "the nearest is VGA (-vga std)"},
+                                   {"ati-vga", "the nearest is VGA (-vga std)"},
+                                   {"tpm-", "there is no TPM"},
+                                   {"ide-drive", "the nearest is ide-hd"},
+                                   {"piix3-ide", "it is built in, as bus=ide.0 and ide.1"},
+                                   {"piix4-ide", "the nearest is built in, as bus=ide.0 and ide.1"},
+                                   {"isa-ide", "the nearest is built in, as bus=ide.0 and ide.1"},
+                                   {"isa-fdc", "it is built in; drives are -device floppy"},
+                                   {"sdhci-pci", "the nearest is ide-hd"},
+                                   {"vfio-", "the host's devices stay the host's"},
+                                   {"loader", "the nearest is -kernel or -fw_cfg"},
+                                   {"vmcoreinfo", "nothing comes near"},
+                                   {"vmgenid", "the nearest is -uuid"},
+                                   {"nvdimm", "the nearest is virtio-blk-pci"},
+                                   {"pc-dimm", "the nearest is -m"},
+                                   {"virtio-mem", "the nearest is virtio-balloon-pci"},
+                                   {"virtio-pmem", "the nearest is virtio-blk-pci"},
+                                   {"virtio-crypto", "the nearest is virtio-rng-pci"},
+                                   {"iommu", "nothing comes near"},
+                                   {"ivshmem", "the nearest is virtio-9p-pci"},
+                                   {"vmmouse", "the nearest is usb-tablet"},
+                                   {"xio3130", "there is one PCI bus, cards go there"},
+                                   {"pxb", "there is one PCI bus, cards go there"},
+                                   {"dmi-to-pci-bridge", "there is one PCI bus, cards go there"},
                                    {"igb", "the nearest is e1000"},
                                    {"vmxnet", "the nearest is virtio-net-pci"},
                                    {"ne2k", "the nearest is pcnet"},
@@ -93,8 +130,7 @@ std::string nearest_device(const std::string& name) {
                                    {"usb-audio", "there is no sound"},
                                    {"virtio-sound", "there is no sound"},
                                    {"usb-serial", "the nearest is isa-serial"},
-                                   {"usb-host", "there is no USB"},
-                                   {"usb-", "there is no USB"},
+                                   {"usb-", "the nearest on the USB is usb-tablet"},
                                    {"sb16", "there is no sound"},
                                    {"ES1370", "there is no sound"},
                                    {"virtio-9p", "the nearest is virtio-9p-pci"},
@@ -103,20 +139,15 @@ std::string nearest_device(const std::string& name) {
                                    {"vhost-vsock", "the nearest is virtserialport"},
                                    {"virtio-keyboard", "a PS/2 keyboard is built in"},
                                    {"virtio-mouse", "a PS/2 mouse is built in"},
-                                   {"virtio-tablet", "a PS/2 mouse is built in"},
+                                   {"virtio-tablet", "the nearest is usb-tablet"},
+                                   {"usb-wacom-tablet", "the nearest is usb-tablet"},
                                    {"vhost", "the nearest is virtio-blk-pci"},
                                    {"pcie-root-port", "there is one PCI bus, cards go there"},
                                    {"pci-bridge", "there is one PCI bus, cards go there"}};
     for (const Row& row : rows)
         if (name.find(row.part) != std::string::npos) return "'" + name + "' is not, " + row.nearest;
-    return "'" + name + "' is not";
+    return "'" + name + "' is not, and nothing comes near";
 }
-
-// Controllers and devices that every second command line adds, and that no guest needs here.
-constexpr const char* usb_devices[] = {"piix3-usb-uhci", "piix4-usb-uhci", "ich9-usb-uhci1", "ich9-usb-uhci2",
-                                       "ich9-usb-uhci3", "ich9-usb-ehci1", "usb-ehci",       "nec-usb-xhci",
-                                       "qemu-xhci",      "pci-ohci",       "usb-tablet",     "usb-mouse",
-                                       "usb-kbd",        "usb-hub"};
 
 Complaint set_device(Options& o, const std::string& text) {
     auto parsed = properties_of(text);
@@ -151,8 +182,8 @@ Complaint set_device(Options& o, const std::string& text) {
             return bad;
         }
     }
-    if (std::find(std::begin(usb_devices), std::end(usb_devices), name) != std::end(usb_devices)) {
-        o.warnings.push_back("-device " + name + ": there is no USB; keyboard and mouse are PS/2");
+    if (const std::string instead = without_usb_device(name); !instead.empty()) {
+        o.warnings.push_back("-device " + name + ": not built, " + instead);
         return {};
     }
     return "a device that is built (see -device help); " + nearest_device(name);
@@ -161,7 +192,11 @@ Complaint set_device(Options& o, const std::string& text) {
 } // namespace
 
 Complaint set_slot(std::optional<unsigned>& slot, std::string value) {
-    if (value.size() > 2 && value.substr(value.size() - 2) == ".0") value.resize(value.size() - 2);
+    if (const std::size_t dot = value.find('.'); dot != std::string::npos) { // a function: there is one
+        const std::string function = value.substr(dot + 1);
+        if (function != "0" && function != "0x0") return "addr=SLOT or SLOT.0, a card's only function";
+        value.resize(dot);
+    }
     const auto n = parse_number(value, value.rfind("0x", 0) == 0 ? 0 : 16);
     if (!n || *n < 2 || *n > 31) return "addr=SLOT, hexadecimal, from 2 to 1f";
     slot = unsigned(*n);
@@ -200,6 +235,7 @@ std::span<const DeviceRow> isa_devices() {
         {"isa-debug-exit", ",iobase=PORT,iosize=N",
          "a write of V ends the emulator with exit status (V << 1) | 1", add_debug_exit},
         {"isa-serial", ",chardev=ID", "a serial port", add_isa_serial},
+        {"isa-parallel", ",chardev=ID", "a parallel port", add_isa_parallel},
         {"VGA", "", "the display (-vga std)", add_vga},
         {"isa-debugcon", ",iobase=PORT", "what is written to the port goes to the debug console",
          add_debugcon},
@@ -230,6 +266,11 @@ std::string device_help_text() {
 std::span<const OptionRow> device_options() {
     static const OptionRow rows[] = {
         {"device", "NAME[,...]", "add a device; help lists them", set_device},
+        {"watchdog", "NAME", "the same for a watchdog",
+         [](Options& o, const std::string& v) -> Complaint {
+             if (v != "i6300esb") return "i6300esb; '" + v + "' is not built";
+             return set_device(o, v);
+         }},
     };
     return rows;
 }

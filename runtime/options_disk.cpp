@@ -49,6 +49,7 @@ bool ignored(const std::string& key) {
                                             "acpi-index",
                                             "cmb_size_mb",
                                             "max_ioqpairs",
+                                            "num_queues",
                                             "msix_qsize",
                                             "use-intel-id",
                                             "mdts",
@@ -93,7 +94,8 @@ Complaint add_device(Options& o, Model model, const Properties& properties) {
     }
     if (!disk.legacy && !disk.modern) return "disable-legacy or disable-modern, not both";
     if (model == Model::Nvme && disk.serial.empty()) return "serial=TEXT";
-    if (disk.drive_id.empty() && model != Model::IdeCd && model != Model::Floppy)
+    // An NVMe controller may get its namespace from a device of its own.
+    if (disk.drive_id.empty() && model != Model::IdeCd && model != Model::Floppy && model != Model::Nvme)
         return "drive=ID of a -drive or -blockdev";
     o.disks.push_back(std::move(disk));
     return {};
@@ -107,6 +109,26 @@ template <bool legacy, bool modern> Complaint add_virtio(Options& o, const Prope
     if (const Complaint bad = add_device(o, Model::VirtioBlk, properties)) return bad;
     o.disks.back().legacy = legacy;
     o.disks.back().modern = modern;
+    return {};
+}
+
+Complaint add_namespace(Options& o, const Properties& properties) {
+    std::string drive, bus;
+    for (const auto& [key, value] : properties) {
+        if (key == "drive")
+            drive = value;
+        else if (key == "bus")
+            bus = value;
+        else if (key != "id" && key != "nsid" && key != "bootindex" && key != "uuid" && key != "eui64" &&
+                 !ignored(key))
+            return "drive=ID,bus=ID of an nvme; '" + key + "' is neither";
+    }
+    const auto controller = std::find_if(o.disks.rbegin(), o.disks.rend(), [&](const DiskDevice& d) {
+        return d.model == Model::Nvme && (bus.empty() || d.id == bus.substr(0, bus.find('.')));
+    });
+    if (drive.empty() || controller == o.disks.rend()) return "drive=ID, behind a -device nvme,id=BUS";
+    if (!controller->drive_id.empty()) return "one namespace for each nvme (more are not built)";
+    controller->drive_id = drive;
     return {};
 }
 
@@ -168,6 +190,8 @@ Status find_bus(const Options& o, DiskDevice& disk) {
 Status place_disks(Options& o) {
     // Drives of -device.
     for (DiskDevice& disk : o.disks) {
+        if (disk.model == Model::Nvme && disk.drive_id.empty())
+            return about(disk, "drive=ID of a -drive or -blockdev, or a -device nvme-ns");
         if (!disk.drive_id.empty()) {
             const auto drive = std::find_if(o.drives.begin(), o.drives.end(),
                                             [&](const DriveOption& d) { return d.id == disk.drive_id; });
@@ -255,6 +279,7 @@ std::span<const DeviceRow> disk_devices() {
         {"ich9-ahci", ",id=ID[,addr=]", "the same", add_ahci},
         {"floppy", "[,drive=ID][,unit=N]", "floppy drive A (unit 0) or B", add<Model::Floppy>},
         {"nvme", ",drive=ID,serial=TEXT[,addr=]", "NVM Express disk", add<Model::Nvme>},
+        {"nvme-ns", ",drive=ID[,bus=ID]", "the namespace of an nvme that has no drive", add_namespace},
         {"virtio-blk-pci", ",drive=ID[,serial=,addr=,num-queues=]", "virtio disk", add<Model::VirtioBlk>},
         {"virtio-blk", ",drive=ID", "the same", add<Model::VirtioBlk>},
         {"virtio-blk-pci-transitional", ",drive=ID", "the same", add<Model::VirtioBlk>},

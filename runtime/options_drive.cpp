@@ -74,7 +74,9 @@ Complaint set_interface(DriveOption& drive, const std::string& value) {
         drive.interface = interface;
         return {};
     }
-    if (value == "scsi" || value == "sd" || value == "mtd" || value == "pflash" || value == "xen")
+    if (value == "pflash")
+        return "if=ide, virtio, floppy or none (if=pflash is not built; the nearest is -bios FILE)";
+    if (value == "scsi" || value == "sd" || value == "mtd" || value == "xen")
         return "if=ide, virtio or none (if=" + value +
                " is not built; the nearest is if=" + (value == "scsi" ? "virtio)" : "ide)");
     return "if=ide, virtio, floppy or none";
@@ -194,6 +196,33 @@ Complaint check_file(DriveOption& drive) {
     return "file=NAME of a file on this machine, fat:DIR or nbd:HOST:PORT (" + protocol + ": is not built)";
 }
 
+// How the host holds an image makes no difference to the guest.
+bool without_effect(const std::string& key) {
+    static constexpr std::string_view keys[] = {"auto-read-only",
+                                                "cache-clean-interval",
+                                                "cache-size",
+                                                "cache.direct",
+                                                "file.aio",
+                                                "file.auto-read-only",
+                                                "file.cache.direct",
+                                                "file.cache.no-flush",
+                                                "file.discard",
+                                                "file.driver",
+                                                "file.locking",
+                                                "file.node-name",
+                                                "force-share",
+                                                "l2-cache-entry-size",
+                                                "l2-cache-size",
+                                                "lazy-refcounts",
+                                                "locking",
+                                                "overlap-check",
+                                                "pass-discard-other",
+                                                "pass-discard-request",
+                                                "pass-discard-snapshot",
+                                                "refcount-cache-size"};
+    return std::find(std::begin(keys), std::end(keys), key) != std::end(keys);
+}
+
 Complaint set_drive(Options& o, const std::string& text) {
     DriveOption drive;
     std::optional<unsigned> bus, unit;
@@ -206,12 +235,9 @@ Complaint set_drive(Options& o, const std::string& text) {
         }
         // What the image's own driver takes may be written with its place in the tree.
         std::string name = key;
-        for (const char* prefix : {"file.filename", "driver", "file.driver", "file.locking"}) {
-            if (name != prefix) continue;
-            name = name == "file.filename" ? "file" : name == "driver" ? "format" : "";
-            break;
-        }
-        if (name.empty()) continue;
+        if (name == "file.filename") name = "file";
+        if (name == "driver") name = "format";
+        if (without_effect(name)) continue;
         const DriveKey* row = find_key(name);
         if (!row && value.empty() && key != "file") return "KEY=VALUE; '" + key + "' is not of that form";
         if (!row) return "keys of " + key_names() + ", bus, unit; '" + key + "' is none of them";
@@ -252,13 +278,10 @@ Complaint set_blockdev(Options& o, const std::string& text) {
             server[key] = value;
         else if (key == "backing" && value == "null")
             node.backing = false;
-        else if (key == "cache.direct" || key == "auto-read-only" || key == "locking" ||
-                 key == "file.locking" || key == "file.aio" || key == "file.cache.direct" ||
-                 key == "file.auto-read-only" || key == "file.node-name" || key == "pass-discard-request" ||
-                 key == "force-share") {
-            // no difference here
-        } else if (const DriveKey* row = find_key(key);
-                   row && key != "if" && key != "index" && key != "media") {
+        else if (without_effect(key))
+            continue;
+        else if (const DriveKey* row = find_key(key);
+                 row && key != "if" && key != "index" && key != "media") {
             if (const Complaint bad = row->set(node, value)) return bad;
         } else {
             return "driver=raw|qcow2|file|nbd,node-name=,filename=,file=,read-only=,discard=,cache.*=; '" +

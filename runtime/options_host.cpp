@@ -57,7 +57,8 @@ Complaint set_object(Options& o, const std::string& text) {
 
 Complaint set_sandbox(Options& o, const std::string& text) {
     const Properties words = key_values(text);
-    const auto on = parse_on_off(words[0].first.empty() ? "no such thing" : words[0].first);
+    const std::string& first = words[0].first == "enable" ? words[0].second : words[0].first;
+    const auto on = parse_on_off(first.empty() ? "no such thing" : first);
     if (!on) return "on or off";
     for (std::size_t n = 1; n < words.size(); ++n)
         if (words[n].second != "allow" && words[n].second != "deny" && words[n].second != "children")
@@ -171,14 +172,19 @@ std::span<const OptionRow> host_options() {
              if (v.empty()) return "the name of a user, or UID:GID";
              return {};
          }},
-        {"usb", nullptr, "accepted; there is no USB", no_effect},
-        {"usbdevice", "NAME", "accepted; there is no USB",
-         without("usbdevice", "there is no USB; keyboard and mouse are PS/2")},
         {"audiodev", "...", "accepted; there is no sound", no_effect},
         {"audio", "...", "accepted; there is no sound", no_effect},
         {"soundhw", "NAME", "accepted; there is no sound", without("soundhw", "there is no sound")},
-        {"no-hpet", nullptr, "accepted", without("no-hpet", "the HPET stays")},
-        {"no-acpi", nullptr, "accepted", without("no-acpi", "the ACPI tables stay")},
+        {"no-hpet", nullptr, "the same as -machine hpet=off",
+         [](Options& o, const std::string&) -> Complaint {
+             o.hpet = false;
+             return {};
+         }},
+        {"no-acpi", nullptr, "the same as -machine acpi=off",
+         [](Options& o, const std::string&) -> Complaint {
+             o.acpi = false;
+             return {};
+         }},
         {"global", "DRIVER.PROPERTY=VALUE", "a property of every device of this kind", {}},
         {"overcommit", "...", "accepted", set_overcommit},
         {"mem-prealloc", nullptr, "accepted", no_effect},

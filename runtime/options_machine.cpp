@@ -52,22 +52,26 @@ Complaint set_machine(Options& o, const std::string& text) {
             if (auto bad = set_accel(o, value)) return bad;
         } else if (value.empty() || key == "type") {
             const std::string& name = value.empty() ? key : value;
-            if (name == "q35" || name.rfind("pc-q35", 0) == 0)
+            if (name == "help" || name == "?")
+                o.help = "pc       a PC with i440FX and PIIX (default)\npc-i440fx-*, i440fx, q35, pc-q35-*   "
+                         "the same\n";
+            else if (name == "q35" || name.rfind("pc-q35", 0) == 0)
                 o.warnings.push_back("-machine " + name +
                                      ": not built, the machine is pc (i440FX: one PCI bus, IDE)");
             else if (name != "pc" && name != "i440fx" && name.rfind("pc-i440fx", 0) != 0)
                 return "pc (others are not built; the nearest is pc)";
+        } else if (key == "hpet" || key == "acpi" || key == "usb") {
+            const auto on = value == "auto" ? std::optional(key != "usb") : parse_on_off(value);
+            if (!on) return key + "=on or off";
+            (key == "hpet" ? o.hpet : key == "acpi" ? o.acpi : o.usb) = *on;
         } else if (key == "smm" || key == "nvdimm" || key == "confidential-guest-support") {
             if (value != "off" && value != "auto")
                 o.warnings.push_back("-machine " + key + "=" + value + ": has no effect");
-        } else if (!any_of({"usb",
-                            "vmport",
+        } else if (!any_of({"vmport",
                             "kernel_irqchip",
                             "kernel-irqchip",
                             "dump-guest-core",
                             "mem-merge",
-                            "hpet",
-                            "acpi",
                             "graphics",
                             "memory-backend",
                             "pic",
@@ -81,7 +85,12 @@ Complaint set_machine(Options& o, const std::string& text) {
                             "x-south-bridge",
                             "hmat",
                             "pflash0",
-                            "pflash1"},
+                            "pflash1",
+                            "pcspk-audiodev",
+                            "suppress-vmdesc",
+                            "fd-bootchk",
+                            "x-oem-id",
+                            "x-oem-table-id"},
                            key)) {
             return "pc,accel=NAME; '" + key + "' is not known";
         }
@@ -101,8 +110,13 @@ Complaint set_boot(Options& o, const std::string& text) {
             const auto on = parse_on_off(value);
             if (!on) return key + "=on or off";
             (key == "menu" ? o.boot_menu : o.boot_strict) = *on;
-        } else if (key != "splash" && key != "splash-time" && key != "reboot-timeout") {
-            return "order=LETTERS,once=LETTERS,menu=on|off,strict=on|off";
+        } else if (key == "splash-time" || key == "reboot-timeout") {
+            const auto ms = parse_number(value);
+            if ((!ms || *ms > 0xffff) && value != "-1") return key + "=MILLISECONDS up to 65535, or -1";
+            (key == "splash-time" ? o.splash_ms : o.reboot_ms) =
+                ms ? std::optional(unsigned(*ms)) : std::nullopt;
+        } else if (key != "splash") {
+            return "order=LETTERS,once=LETTERS,menu=on|off,strict=on|off,splash-time=MS,reboot-timeout=MS";
         }
     }
     return {};
@@ -133,6 +147,11 @@ Complaint set_rtc(Options& o, const std::string& text) {
 Complaint set_accel(Options& o, const std::string& text) {
     const Properties properties = key_values(text);
     std::string names = properties[0].first;
+    if (names == "help" || names == "?") {
+        o.help = "dbt      guest code is translated (default); tcg is another name\n"
+                 "interp   its IR is interpreted\n";
+        return {};
+    }
     for (std::size_t at = 0; at <= names.size();) { // "kvm:tcg": the first that can be had
         const std::size_t end = std::min(names.find(':', at), names.size());
         const std::string name = names.substr(at, end - at);
@@ -159,12 +178,7 @@ Complaint set_accel(Options& o, const std::string& text) {
 std::span<const OptionRow> machine_options() {
     static const std::vector<OptionRow> rows = {
         {"m", "SIZE", "guest memory, in MiB or with a suffix (128M)", set_memory},
-        {"cpu", "MODEL", "processor model and +feature,-feature (max); help lists them",
-         [](Options& o, const std::string& v) -> Complaint {
-             if (v == "help" || v == "?") o.action = Options::Action::CpuHelp;
-             o.cpu = v;
-             return {};
-         }},
+        {"cpu", "MODEL", "processor model and +feature,-feature (max); help lists them", set_cpu},
         {"accel", "NAME", "dbt: translate (the default); interp: interpret the IR", set_accel},
         {"enable-kvm", nullptr, "the same as -accel kvm",
          [](Options& o, const std::string&) { return set_accel(o, "kvm"); }},
@@ -191,10 +205,25 @@ std::span<const OptionRow> machine_options() {
              o.bios = v;
              return file_name(v);
          }},
-        {"L", "DIRECTORY", "where firmware images are",
+        {"L", "DIRECTORY", "where firmware images are looked for first",
          [](Options& o, const std::string& v) -> Complaint {
-             o.firmware_directory = v;
+             o.firmware_directories.push_back(v);
              return file_name(v);
+         }},
+        {"option-rom", "FILE", "an option ROM that the firmware runs",
+         [](Options& o, const std::string& v) -> Complaint {
+             const Properties properties = key_values(v);
+             for (const auto& [key, value] : properties)
+                 if (value.empty() || key == "romfile")
+                     o.option_roms.push_back(value.empty() ? key : value);
+                 else if (key != "bootindex")
+                     return "FILE";
+             return file_name(v);
+         }},
+        {"numa", "node", "one node of all memory: as it is without",
+         [](Options& o, const std::string& v) -> Complaint {
+             if (key_values(v)[0].first != "node" || o.numa_nodes++) return "node, once: more are not built";
+             return {};
          }},
         {"localtime", nullptr, "the same as -rtc base=localtime",
          [](Options& o, const std::string&) { return set_rtc(o, "base=localtime"); }},

@@ -121,6 +121,10 @@ const Key<StreamNetwork> stream_keys[] = {
     {"addr.path", "PATH", [](StreamNetwork& n, const std::string& v) { return !(n.path = v).empty(); }},
 };
 
+bool is_switch(TapNetwork&, const std::string& value) {
+    return parse_on_off(value).has_value();
+}
+
 const Key<TapNetwork> tap_keys[] = {
     {"ifname", "NAME of up to 15 bytes",
      [](TapNetwork& n, const std::string& v) { return !(n.interface = v).empty() && v.size() < 16; }},
@@ -133,7 +137,11 @@ const Key<TapNetwork> tap_keys[] = {
     {"script", "no (the interface is yours to set up)",
      [](TapNetwork&, const std::string& v) { return v == "no"; }},
     {"downscript", "no", [](TapNetwork&, const std::string& v) { return v == "no"; }},
-    {"vhost", "off", [](TapNetwork&, const std::string& v) { return v == "off"; }},
+    // How the host's kernel would help makes no difference to the guest.
+    {"vhost", "on or off", is_switch},
+    {"vhostforce", "on or off", is_switch},
+    {"vnet_hdr", "on or off", is_switch},
+    {"sndbuf", "BYTES", [](TapNetwork&, const std::string&) { return true; }},
 };
 
 template <class T>
@@ -196,7 +204,14 @@ Complaint add_network(Options& o, const std::string& kind, const std::string& id
         if (tap) tap->shared = network.queues > 1;
         if (!bad && tap->fd && !tap->interface.empty()) bad = "ifname= or fd=, not both";
     } else {
-        return "user, socket, stream or tap; '" + kind + "' is not built";
+        if (kind == "help" || kind == "?") {
+            o.help = "user\nsocket\nstream\ntap\n";
+            return {};
+        }
+        const bool bridge =
+            kind == "bridge" || kind == "passt" || kind == "vhost-user" || kind == "vhost-vdpa";
+        return "user, socket, stream or tap; '" + kind + "' is not built, the nearest is " +
+               (bridge ? "tap,ifname=NAME" : "stream");
     }
     if (!bad) o.networks.push_back(std::move(network));
     return bad;
@@ -220,10 +235,10 @@ Complaint set_netdev(Options& o, const std::string& text) {
         kind = *type;
     else
         properties->erase(properties->begin());
-    const auto id = take(*properties, "id");
+    const auto id = kind == "help" ? std::optional<std::string>("help") : take(*properties, "id");
     if (!id || id->empty()) return "id=ID beside the kind of network";
     const Complaint bad = add_network(o, kind, *id, *properties);
-    if (!bad) o.networks.back().given = "-netdev " + text;
+    if (!bad && o.help.empty()) o.networks.back().given = "-netdev " + text;
     return bad;
 }
 
@@ -346,7 +361,12 @@ Complaint set_model(NicOption& nic, const std::string& name) {
         nic.legacy = row.legacy;
         return {};
     }
-    return "model=e1000, pcnet, rtl8139 or virtio-net-pci; '" + name + "' is not built, the nearest is e1000";
+    const bool virtio = name.find("vmxnet") != name.npos || name.find("virtio") != name.npos;
+    const bool old = name.rfind("ne2k", 0) == 0;
+    return "model=e1000, pcnet, rtl8139 or virtio-net-pci; '" + name + "' is not built, the nearest is " +
+           (virtio ? "virtio-net-pci"
+            : old  ? "pcnet"
+                   : "e1000");
 }
 
 template <std::size_t row> Complaint add_card(Options& o, const Properties& given) {
@@ -371,6 +391,11 @@ template <std::size_t... rows> auto card_rows(std::index_sequence<rows...>) {
 Complaint set_nic(Options& o, const std::string& text) {
     Properties properties = key_values(text);
     const std::string kind = properties[0].first;
+    if (kind == "model" && (properties[0].second == "help" || properties[0].second == "?")) {
+        for (const ModelRow& row : models)
+            o.help += std::string(row.name) + "\n";
+        return {};
+    }
     if (kind == "none") {
         o.nics.clear();
         return {};

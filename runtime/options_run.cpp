@@ -25,6 +25,12 @@ constexpr LogWord log_words[] = {
     {"mmu", LogItem::Mmu, "page faults and TLB flushes"},
     {"unimp", LogItem::Unimp, "what is not emulated"},
     {"guest_errors", LogItem::GuestError, "what the guest should not have done"},
+    {"nochain", LogItem{}, "accepted"},
+    {"pcall", LogItem{}, "accepted"},
+    {"page", LogItem{}, "accepted"},
+    {"fpu", LogItem{}, "accepted"},
+    {"strace", LogItem{}, "accepted"},
+    {"plugin", LogItem{}, "accepted"},
 };
 
 std::string log_word_list() {
@@ -35,6 +41,14 @@ std::string log_word_list() {
 }
 
 Complaint set_log(Options& o, const std::string& text) {
+    if (text == "help" || text == "?") {
+        for (const LogWord& w : log_words) {
+            std::string left = w.word;
+            left.resize(14, ' ');
+            o.help += left + w.help + "\n";
+        }
+        return {};
+    }
     const auto items = parse_log_words(text);
     if (!items) return items.error().message;
     o.log_items |= items.value();
@@ -89,6 +103,7 @@ Complaint set_passes(Options& o, const std::string& text) {
 Result<u32> parse_log_words(const std::string& text) {
     u32 items = 0;
     for (const auto& [word, value] : key_values(text)) {
+        if (word.rfind("trace:", 0) == 0) continue; // there are no such events
         const auto* w = std::ranges::find(log_words, word, &LogWord::word);
         if (w == std::end(log_words))
             return Error{"words of " + log_word_list() + "; '" + word + "' is none of them"};
@@ -109,10 +124,11 @@ std::span<const OptionRow> run_options() {
              o.gdb = "tcp::1234";
              return {};
          }},
-        {"gdb", "DEV", "debugger connection: tcp:[HOST]:PORT",
+        {"gdb", "DEV", "debugger connection: tcp:[HOST]:PORT, unix:PATH or none",
          [](Options& o, const std::string& v) -> Complaint {
-             if (v.rfind("tcp:", 0) != 0) return "tcp:[HOST]:PORT";
-             o.gdb = v;
+             if (v != "none" && v.rfind("tcp:", 0) != 0 && v.rfind("unix:", 0) != 0)
+                 return "tcp:[HOST]:PORT, unix:PATH or none";
+             o.gdb = v == "none" ? "" : v;
              return {};
          }},
         {"d", "WORDS", "log: words of " + log_word_list(), set_log},

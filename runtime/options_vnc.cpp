@@ -55,14 +55,24 @@ Complaint set_vnc(Options& o, const std::string& text) {
         vnc.tcp = TcpAddress{address->host, std::to_string(kFirstPort + *display)};
     }
     for (const auto& [key, value] : properties) {
-        if (key == "password-secret")
+        if (key == "password-secret") {
             vnc.secret = value;
-        else if (key == "password" && parse_on_off(value) == false)
-            continue;
-        else if (key == "password")
-            return "password-secret=ID of an -object secret, which has the password";
-        else if (std::find(std::begin(ignored), std::end(ignored), key) == std::end(ignored))
-            return "[HOST]:DISPLAY[,password-secret=ID]; '" + key + "' is not built";
+        } else if (key == "password") {
+            const auto on = parse_on_off(value);
+            if (!on) return "password=on or off";
+            vnc.password = *on;
+        } else if (key == "to" && vnc.tcp) {
+            const auto last = parse_number(value);
+            if (!last || *last > 65535 - kFirstPort || *last + kFirstPort < parse_number(vnc.tcp->port))
+                return "to=DISPLAY, the last that may be taken, not before the first";
+            vnc.last_port = unsigned(*last) + kFirstPort;
+        } else if (key == "websocket") {
+            return "no websocket= (it is not built; the nearest is websockify before a plain -vnc)";
+        } else if (key == "reverse" || key == "tls-creds" || key == "tls-authz" || key == "sasl") {
+            return "no " + key + "= (it is not built; the nearest is password-secret=, and a tunnel of ssh)";
+        } else if (std::find(std::begin(ignored), std::end(ignored), key) == std::end(ignored)) {
+            return "[HOST]:DISPLAY[,to=DISPLAY,password-secret=ID]; '" + key + "' is not built";
+        }
     }
     o.vnc = vnc;
     return {};

@@ -85,9 +85,9 @@ class Terminal::Front final : public Chardev {
     unsigned number_;
 };
 
-Terminal::Terminal(Waker& waker, Hooks hooks, bool mux)
-    : waker_(waker), hooks_(std::move(hooks)),
-      mux_(mux), fronts_{std::make_unique<Front>(*this, 0), std::make_unique<Front>(*this, 1)} {
+Terminal::Terminal(Waker& waker, Hooks hooks, bool mux, u8 escape)
+    : waker_(waker), hooks_(std::move(hooks)), mux_(mux),
+      escape_(escape), fronts_{std::make_unique<Front>(*this, 0), std::make_unique<Front>(*this, 1)} {
     if (isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved_terminal) == 0) {
         termios raw = saved_terminal;
         cfmakeraw(&raw);
@@ -129,36 +129,35 @@ void Terminal::readable() {
 }
 
 void Terminal::take(u8 byte) {
-    constexpr u8 kEscape = 1; // Ctrl-A
     if (!mux_) {
         fronts_[active_]->type(byte);
     } else if (escaped_) {
         escaped_ = false;
-        escape(byte);
-    } else if (byte == kEscape) {
+        command(byte);
+    } else if (byte == escape_) {
         escaped_ = true;
     } else {
         fronts_[active_]->type(byte);
     }
 }
 
-void Terminal::escape(u8 byte) {
-    static constexpr char help[] = "\r\n"
-                                   "Ctrl-A h  this help\r\n"
-                                   "Ctrl-A x  quit\r\n"
-                                   "Ctrl-A c  switch between serial port and monitor\r\n"
-                                   "Ctrl-A b  send a break\r\n"
-                                   "Ctrl-A Ctrl-A  send Ctrl-A\r\n";
+void Terminal::command(u8 byte) {
+    if (byte == escape_) return fronts_[active_]->type(byte);
+    const std::string key = std::string("Ctrl-") + char('@' + escape_);
+    std::string help = "\r\n";
+    for (const char* line :
+         {"h  this help", "x  quit", "c  switch between serial port and monitor", "b  send a break"})
+        help += key + " " + line + "\r\n";
+    help += key + " " + key + "  send " + key + "\r\n";
     switch (byte) {
     case 'h':
-    case '?': write_all(STDOUT_FILENO, help, sizeof help - 1); break;
+    case '?': write_all(STDOUT_FILENO, help.data(), help.size()); break;
     case 'x':
         write_all(STDOUT_FILENO, "\r\n", 2);
         hooks_.quit();
         break;
     case 'c': switch_to(1 - active_); break;
     case 'b': fronts_[active_]->send_break(); break;
-    case 1: fronts_[active_]->type(1); break;
     default: break;
     }
 }

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <ctime>
 #include <sys/random.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -54,7 +55,7 @@ void VncClient::hang_up() {
     if (fd_ < 0) return;
     for (unsigned n = 0; n < hw::key_count; ++n)
         press(hw::KeyCode(n), false);
-    if (buttons_) screen_.mouse(0, 0, 0, 0);
+    if (buttons_ && !point(x_, y_, 0, 0)) screen_.mouse(0, 0, 0, 0);
     waker_.unwatch(fd_);
     close(fd_);
     fd_ = -1;
@@ -122,7 +123,7 @@ std::size_t VncClient::take_version(std::span<const u8> input) {
 }
 
 void VncClient::offer_security() {
-    const u8 type = screen_.password ? kPassword : kNone;
+    const u8 type = screen_.guarded ? kPassword : kNone;
     if (version_ >= 7) {
         output_.insert(output_.end(), {1, type});
         state_ = State::Security;
@@ -134,9 +135,9 @@ void VncClient::offer_security() {
 }
 
 std::size_t VncClient::take_security(std::span<const u8> input) {
-    if (input[0] != (screen_.password ? kPassword : kNone)) {
+    if (input[0] != (screen_.guarded ? kPassword : kNone)) {
         finish("a security type that was not offered");
-    } else if (!screen_.password) {
+    } else if (!screen_.guarded) {
         accept();
     } else if (getrandom(challenge_.data(), challenge_.size(), 0) != ssize_t(challenge_.size())) {
         hang_up();
@@ -148,12 +149,16 @@ std::size_t VncClient::take_security(std::span<const u8> input) {
 }
 
 std::size_t VncClient::take_response(std::span<const u8> input) {
-    const auto wanted = rfb::auth_response(*screen_.password, challenge_);
+    const auto wanted = rfb::auth_response(screen_.password.value_or(""), challenge_);
     if (input.size() < wanted.size()) return 0;
+    const bool valid =
+        screen_.password && (!screen_.expires || std::time(nullptr) <= std::time_t(*screen_.expires));
     u8 difference = 0;
     for (std::size_t n = 0; n < wanted.size(); ++n)
         difference = u8(difference | (wanted[n] ^ input[n]));
-    if (difference)
+    if (!valid)
+        finish("there is no password yet, or not any more");
+    else if (difference)
         finish("the password is wrong");
     else
         accept();
@@ -161,7 +166,7 @@ std::size_t VncClient::take_response(std::span<const u8> input) {
 }
 
 void VncClient::accept() {
-    if (version_ >= 8 || screen_.password) rfb::put32(output_, 0); // SecurityResult: OK
+    if (version_ >= 8 || screen_.guarded) rfb::put32(output_, 0); // SecurityResult: OK
     state_ = State::Init;
 }
 
@@ -266,12 +271,23 @@ void VncClient::key_event(bool down, u32 symbol) {
     }
 }
 
-// The PC's mouse moves by differences. Buttons: left, middle, right, wheel away, wheel here.
+// To the guest's tablet.
+bool VncClient::point(u32 x, u32 y, int wheel, unsigned held) {
+    constexpr u32 kMost = 0x7fff;
+    const auto scaled = [](u32 at, u32 pixels) {
+        return pixels > 1 ? u16(u64{std::min(at, pixels - 1)} * kMost / (pixels - 1)) : u16(0);
+    };
+    return screen_.point &&
+           screen_.point(scaled(x, screen_.picture->width), scaled(y, screen_.picture->height), wheel, held);
+}
+
+// The PS/2 mouse moves by differences. Buttons: left, middle, right, wheel away, wheel here.
 void VncClient::pointer_event(u8 buttons, u32 x, u32 y) {
     const u8 pressed = u8(buttons & ~buttons_);
     const int wheel = (pressed & 16 ? 1 : 0) - (pressed & 8 ? 1 : 0);
     const unsigned held = (buttons & 1u) | (buttons & 4u) >> 1 | (buttons & 2u) << 1;
-    if (pointer_known_) screen_.mouse(int(x) - int(x_), int(y) - int(y_), wheel, held);
+    if (!point(x, y, wheel, held) && pointer_known_)
+        screen_.mouse(int(x) - int(x_), int(y) - int(y_), wheel, held);
     pointer_known_ = true;
     buttons_ = buttons;
     x_ = x, y_ = y;

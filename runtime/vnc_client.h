@@ -14,9 +14,13 @@ namespace dragoman::runtime {
 struct VncScreen {
     const hw::Surface* picture = nullptr; // as it was rendered last
     std::string name;
-    std::optional<std::string> password;
+    bool guarded = false;                // with a password; until there is one nobody gets in
+    std::optional<std::string> password; // of that its first eight bytes count
+    std::optional<i64> expires;          // after this second since 1970 it does not count any more
     std::function<void(hw::KeyCode key, bool down)> key;
     std::function<void(int dx, int dy, int wheel, unsigned buttons)> mouse;
+    // Instead, where the guest has a tablet: 0 to 0x7fff each way. False: it has none.
+    std::function<bool(u16 x, u16 y, int wheel, unsigned buttons)> point;
     std::function<void()> wanted; // a viewer waits for a picture
 };
 
@@ -59,6 +63,7 @@ class VncClient {
     void key_event(bool down, u32 symbol);
     void press(hw::KeyCode code, bool down);
     void pointer_event(u8 buttons, u32 x, u32 y);
+    bool point(u32 x, u32 y, int wheel, unsigned held);
 
     std::vector<rfb::Rect> new_parts();
     void send_rect(const rfb::Rect& rect);

@@ -16,9 +16,14 @@ constexpr u64 kRefresh = 33'000'000; // ns between two pictures
 Result<std::unique_ptr<VncServer>> VncServer::open(const VncOption& option, VncScreen screen,
                                                    hw::DisplaySource& source, Waker& waker,
                                                    hw::Scheduler& scheduler) {
-    auto fd = option.tcp ? listen_tcp(*option.tcp) : listen_unix(option.path);
+    VncOption at = option;
+    auto fd = at.tcp ? listen_tcp(*at.tcp) : listen_unix(at.path);
+    while (!fd && at.tcp && std::stoul(at.tcp->port) < at.last_port) {
+        at.tcp->port = std::to_string(std::stoul(at.tcp->port) + 1);
+        fd = listen_tcp(*at.tcp);
+    }
     if (!fd) return fd.error();
-    std::unique_ptr<VncServer> server(new VncServer(option, std::move(screen), source, waker, scheduler));
+    std::unique_ptr<VncServer> server(new VncServer(at, std::move(screen), source, waker, scheduler));
     server->listener_ = *fd;
     fcntl(*fd, F_SETFL, O_NONBLOCK);
     waker.watch(*fd, [self = server.get()] { self->take_client(); });
@@ -52,8 +57,23 @@ std::size_t VncServer::viewers() const {
 std::string VncServer::describe() const {
     const std::string at = option_.tcp ? option_.tcp->host + ":" + option_.tcp->port : option_.path;
     const std::size_t count = viewers();
-    return "VNC at " + at + (screen_.password ? ", with a password: " : ": ") + std::to_string(count) +
+    return "VNC at " + at + (screen_.guarded ? ", with a password: " : ": ") + std::to_string(count) +
            (count == 1 ? " viewer\n" : " viewers\n");
+}
+
+Status VncServer::set_password(const std::string& password) {
+    if (!screen_.guarded)
+        return Error{"everybody may look: expected password=on or password-secret= at -vnc"};
+    screen_.password = password;
+    screen_.expires.reset();
+    return Ok{};
+}
+
+Status VncServer::expire_password(i64 second) {
+    if (!screen_.guarded)
+        return Error{"there is no password: expected password=on or password-secret= at -vnc"};
+    screen_.expires = second;
+    return Ok{};
 }
 
 void VncServer::take_client() {

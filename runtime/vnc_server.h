@@ -23,6 +23,9 @@ class VncServer {
     const VncOption& option() const { return option_; }
     std::size_t viewers() const;
     std::string describe() const; // one line, for the monitor
+    // For those that come from now on. Fails where the option speaks of no password.
+    Status set_password(const std::string& password);
+    Status expire_password(i64 second); // since 1970
 
   private:
     VncServer(const VncOption& option, VncScreen screen, hw::DisplaySource& source, Waker& waker,

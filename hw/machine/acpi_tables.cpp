@@ -228,6 +228,7 @@ u32 put_dsdt(Writer& w, const AcpiFacts& facts) {
     } figures[] = {
         {{0x08, 'M', 'B', 'A', 'S', 0x0c}, u32(std::max(facts.ram_below_4g, kLowestPciWindow))},
         {{0x08, 'P', 'S', 'T', 'A', 0x0c}, facts.panic ? kPresent : 0},
+        {{0x08, 'H', 'S', 'T', 'A', 0x0c}, facts.hpet ? kPresent : 0},
     };
     const std::span<const u8> aml = dsdt_aml();
     std::vector<u8> bytes(aml.begin(), aml.end());
@@ -275,7 +276,8 @@ AcpiTables build_acpi_tables(const AcpiFacts& facts) {
     Writer w(out);
     const u32 facs = put_facs(w); // first: it wants to be aligned to 64
     const u32 dsdt = put_dsdt(w, facts);
-    const u32 listed[] = {put_fadt(w, facts, facs, dsdt), put_madt(w), put_hpet(w), put_waet(w)};
+    std::vector<u32> listed = {put_fadt(w, facts, facs, dsdt), put_madt(w), put_waet(w)};
+    if (facts.hpet) listed.push_back(put_hpet(w));
     const u32 rsdt = put_root<u32>(w, "RSDT", listed);
     const u32 xsdt = put_root<u64>(w, "XSDT", listed);
     make_rsdp(out, rsdt, xsdt);

@@ -15,6 +15,7 @@ struct AcpiFacts {
     u64 ram_below_4g = 0; // bytes; the PCI memory window begins here at the earliest
     bool vga = true;      // a VGA answers at its legacy addresses
     bool panic = false;   // there is a panic device at its ISA port
+    bool hpet = true;
 };
 
 // Tables that refer to each other, in two pieces: everything but the root pointer, and the root pointer.

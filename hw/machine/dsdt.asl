@@ -3,6 +3,7 @@
 DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
 {
     Name (PSTA, 0x80000000) // _STA of the panic device
+    Name (HSTA, 0x80000000) // of the HPET
     Name (MBAS, 0xe0000000) // first address of the PCI memory window, over the RAM below 4 GiB
 
     Scope (\_SB)
@@ -234,6 +235,7 @@ DefinitionBlock ("", "DSDT", 2, "DRGMAN", "DRAGOMAN", 1)
             {
                 Memory32Fixed (ReadOnly, 0xfed00000, 0x00000400)
             })
+            Method (_STA, 0, NotSerialized) { Return (\HSTA) }
         }
 
         // Link devices: PIRQRC[A:D] of the 82371SB. Bit 7: not routed; bits 3:0: the ISA IRQ.

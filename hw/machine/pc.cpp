@@ -79,7 +79,7 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     apic_bus_.attach(lapic_);
     apic_bus_.on_eoi([this](u8 vector) { ioapic_.end_of_interrupt(vector); });
     memory_.map_io(Ioapic::base, 4096, ioapic_, kMapApic);
-    memory_.map_io(Hpet::base, 4096, hpet_, kMapApic);
+    if (config_.hpet) memory_.map_io(Hpet::base, 4096, hpet_, kMapApic);
 
     ports_.map(0xcf8, 8, pci_, {1, 4});
     pci_.set_reset_control(&piix3_.reset_control());
@@ -101,9 +101,17 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
     attach(0, 0, host_bridge_, 0);
     attach(1, 0, piix3_, 0);
     attach(1, 1, ide_, 0);
-    attach(1, 3, pm_, 0);
+    if (config_.acpi) attach(1, 3, pm_, 0);
     ide_.map_ports(ports_);
     fdc_.map(ports_);
+    if (config_.usb || config_.tablet) {
+        usb_ = std::make_unique<Uhci>(scheduler, log);
+        if (config_.tablet) {
+            tablet_ = std::make_unique<UsbTablet>([this] { usb_->wake(); });
+            usb_->attach(0, *tablet_);
+        }
+        attach(1, 2, *usb_, 4);
+    }
     if (config_.vga) {
         vga_ = std::make_unique<Vga>(scheduler, config_.vga_bios, log);
         attach(2, 0, *vga_, 0);
@@ -145,6 +153,8 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         &piix3_,          &host_bridge_,    &pm_,     &ide_,  &fdc_,       &keyboard_, &mouse_,   &i8042_,
         serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_, &fpu_error_, &hotplug_};
     if (vga_) devices_.push_back(vga_.get());
+    if (usb_) devices_.push_back(usb_.get());
+    if (tablet_) devices_.push_back(tablet_.get());
     if (parallel_) devices_.push_back(parallel_.get());
     for (const PcConfig::Card& card : config_.cards)
         devices_.push_back(card.function.get());
@@ -326,11 +336,10 @@ void Pc::set_up_without_firmware() {
     ports_.out(0xd4, 1, 0x00);
 
     // PMBASE where the tables say, decoding on (82371AB, PMBA and PMREGMISC).
-    PciFunction& power = *pci_.at(1, 3);
-    power.config_write(0x40, 4, 0x600 | 1);
-    power.config_write(0x80, 1, 1);
-    power.config_write(0x90, 4, 0x700 | 1);
-    power.config_write(0xd2, 1, 0x09);
+    pm_.config_write(0x40, 4, 0x600 | 1);
+    pm_.config_write(0x80, 1, 1);
+    pm_.config_write(0x90, 4, 0x700 | 1);
+    pm_.config_write(0xd2, 1, 0x09);
 
     // IDE channels decode their legacy ports (82371SB, IDETIM bit 15).
     PciFunction& ide = *pci_.at(1, 1);

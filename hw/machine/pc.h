@@ -35,6 +35,8 @@
 #include "hw/pvpanic.h"
 #include "hw/rtc_mc146818.h"
 #include "hw/uart16550.h"
+#include "hw/uhci.h"
+#include "hw/usb_tablet.h"
 #include "hw/vga.h"
 
 #include <array>
@@ -88,6 +90,9 @@ struct PcConfig {
     i64 rtc_start = 0;             // seconds since 1970, UTC
     std::string boot_order = "cd"; // letters: a floppy, c disk, d CD, n network
     bool boot_menu = false;
+    bool hpet = true;                 // at its address
+    bool acpi = true;                 // the function of power management is on the bus
+    bool usb = false, tablet = false; // the USB controller, and on its first port a tablet
 };
 
 // What the machine does to the processor and to the emulator. Called inside guest accesses: only take note.
@@ -141,6 +146,7 @@ class Pc {
     // The user's side.
     Ps2Keyboard& keyboard() { return keyboard_; }
     Ps2Mouse& mouse() { return mouse_; }
+    UsbTablet* tablet() { return tablet_.get(); } // null: there is none
     Vga* vga() { return vga_.get(); }
     Piix4Pm& power() { return pm_; }
     AtapiCd* cd(unsigned drive); // null: no CD drive there
@@ -185,6 +191,8 @@ class Pc {
     PciHotplug hotplug_;
     Piix3Ide ide_;
     Fdc82077 fdc_;
+    std::unique_ptr<UsbTablet> tablet_;
+    std::unique_ptr<Uhci> usb_;
     std::unique_ptr<Vga> vga_;
     Ps2Keyboard keyboard_;
     Ps2Mouse mouse_;

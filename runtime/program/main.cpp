@@ -111,6 +111,10 @@ int main(int argc, char** argv) {
     std::signal(SIGPIPE, SIG_IGN); // a reader of our output that goes away is no reason to end
     auto options = parse_options(argc, argv);
     if (!options) return complain(options.error());
+    if (!options->help.empty()) {
+        std::fputs(options->help.c_str(), stdout);
+        return 0;
+    }
     switch (options->action) {
     case Options::Action::Help: std::fputs(help_text().c_str(), stdout); return 0;
     case Options::Action::Version: std::puts("Dragoman emulator version " DRAGOMAN_VERSION); return 0;

@@ -6,8 +6,9 @@ import socket
 import time
 
 from console import Failure, Shell
+from rfb import Viewer
 
-MODULES = "virtio_pci,virtio-rng,virtio_console,virtio_balloon,9p,9pnet_virtio,pvpanic-mmio,parport_pc,lp"
+MODULES = "virtio_pci,virtio-rng,virtio_console,virtio_balloon,9p,9pnet_virtio,pvpanic-mmio,parport_pc,lp,uhci_hcd,usbhid,hid_generic,evdev"
 
 
 class Qmp:
@@ -91,6 +92,19 @@ def ports(shell, agent):
     shell.check("wait; cat /tmp/got", "^got pong$")
 
 
+def tablet(shell, qmp, viewer):
+    """A viewer's pointer is where it is in the guest, too."""
+    wait_for("the guest uses the tablet", lambda: [m["name"] for m in qmp.ask("query-mice") if m["current"]] == ["USB tablet"])
+    shell.check("cat /sys/bus/usb/devices/1-1/product; cat /sys/class/input/event*/device/name | grep -c Tablet", "^USB Tablet\n1$")
+    shell.run("event=$(grep -l Tablet /sys/class/input/event*/device/name | cut -d/ -f5)")
+    shell.check("{ dd if=/dev/input/$event of=/tmp/events bs=24 count=5 2>/dev/null & } ; sleep 1; echo listening", "^listening$")
+    viewer.point(viewer.width - 1, viewer.height - 1, 1)
+    shell.check("wait; for n in 0 1 2 3 4; do dd if=/tmp/events bs=1 skip=$((24 * n + 16)) count=8 2>/dev/null | "
+                "hexdump -v -e '8/1 \"%02x\"'; echo; done | sort",
+                "^0000000000000000\n0100100101000000\n03000000ff7f0000\n03000100ff7f0000\n")
+    viewer.point(0, 0, 0)
+
+
 def balloon(shell, qmp, pid):
     def used():  # of the file in memory that is the guest's RAM
         for name in os.listdir(f"/proc/{pid}/fd"):
@@ -117,6 +131,9 @@ def run(test):
     os.mkdir(path("shared"))
     with open(path("secret"), "w", encoding="ascii") as f:
         f.write("secret")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        display = free.getsockname()[1] - 5900
     initrd = path("initrd")
     with open(initrd, "wb") as joined:
         for part in ("initrd-amd64.cpio", "modules-devices-amd64.cpio"):
@@ -130,6 +147,7 @@ def run(test):
         "-chardev", f"socket,id=a,path={path('agent')},server=on,wait=off",
         "-device", "virtserialport,chardev=a,name=org.example.agent,bus=vs.0,id=agent",
         "-device", "i6300esb", "-watchdog-action", "none", "-device", "pvpanic", "-action", "panic=exit-failure",
+        "-vnc", f"127.0.0.1:{display}", "-usb", "-device", "usb-tablet",
         "-parallel", f"file:{path('printed')}", "-smbios", "type=1,serial=ds=nocloud;s=http://10.0.2.2/",
         "-uuid", "01234567-89ab-cdef-0123-456789abcdef", "-sandbox", "on")
     console.expect(r"DRAGOMAN-INIT ([\d.]+)\n")
@@ -144,6 +162,9 @@ def run(test):
         shared_folder(shell, path("shared"))
         ports(shell, agent)
         balloon(shell, qmp, console.pid)
+        viewer = Viewer(display + 5900).enter()
+        tablet(shell, qmp, viewer)
+        viewer.close()
     for name, wanted in (("printed", b"on paper\n"), ("terminal", b"to the terminal\r\n")):
         if content(path(name)) != wanted:
             raise Failure(f"{name}: {content(path(name))}")

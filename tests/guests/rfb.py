@@ -98,5 +98,8 @@ class Viewer:
             self.press(key)
             time.sleep(0.03)  # a keyboard holds a few keys only
 
+    def point(self, x, y, buttons):
+        self.socket.sendall(struct.pack(">BBHH", 5, buttons, x, y))
+
     def close(self):
         self.socket.close()

@@ -212,6 +212,13 @@ TEST(AcpiTables, InterruptTableIsWiredAsTheBoard) {
     EXPECT_EQ(overrides, wanted);
 }
 
+TEST(AcpiTables, HpetMayBeAbsent) {
+    EXPECT_TRUE(listed(linked({.hpet = true}), false).count("HPET"));
+    const AcpiTables without = linked({.hpet = false});
+    EXPECT_FALSE(listed(without, false).count("HPET"));
+    EXPECT_FALSE(listed(without, true).count("HPET"));
+}
+
 TEST(AcpiTables, PciWindowBeginsOverTheRam) {
     const std::pair<u64, u32> cases[] = {
         {64 * MiB, 0x80000000}, {3 * GiB, 0xc0000000}, {3584 * MiB, 0xe0000000}};

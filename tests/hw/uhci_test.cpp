@@ -14,8 +14,8 @@ using Bytes = std::vector<u8>;
 
 constexpr u16 kBase = 0xc000;
 constexpr u32 kList = 0x1000, kQueue = 0x2000, kDescriptors = 0x3000, kBuffers = 0x8000;
-constexpr u32 kActive = 1u << 23, kStalled = 1u << 22, kNak = 1u << 19, kTimeout = 1u << 18, kOnEnd = 1u << 24,
-              kShortDetect = 1u << 29, kThreeErrors = 3u << 27;
+constexpr u32 kActive = 1u << 23, kStalled = 1u << 22, kNak = 1u << 19, kTimeout = 1u << 18,
+              kOnEnd = 1u << 24, kShortDetect = 1u << 29, kThreeErrors = 3u << 27;
 constexpr u64 kMs = 1'000'000;
 
 class UhciTest : public ::testing::Test {
@@ -57,7 +57,8 @@ class UhciTest : public ::testing::Test {
             const bool last = n + 1 == packets.size();
             memory.put<u32>(at, last ? 1 : (at + 32) | 4);
             memory.put<u32>(at + 4, kActive | kThreeErrors | flags | (last ? kOnEnd : 0));
-            memory.put<u32>(at + 8, u32(p.pid) | u32{address} << 8 | p.endpoint << 15 | ((bytes - 1) & 0x7ff) << 21);
+            memory.put<u32>(at + 8,
+                            u32(p.pid) | u32{address} << 8 | p.endpoint << 15 | ((bytes - 1) & 0x7ff) << 21);
             memory.put<u32>(at + 12, buffer);
         }
         memory.put<u32>(kQueue + 4, kDescriptors);

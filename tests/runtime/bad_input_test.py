@@ -67,7 +67,7 @@ class BadInput(unittest.TestCase):
             self.refused(option, path, saying=(option, path, "ermission denied"), user=user)
 
     def test_sizes(self):
-        for size in ("0", "3M", "99999G", "99999999999999999999", "abc", "-5", "1.5G", "", "12X"):
+        for size in ("0", "3M", "99999G", "99999999999999999999", "abc", "-5", "1.5.5G", "", "12X"):
             self.refused("-m", size, saying=("-m " + size, "expected"))
 
     def test_unknown_options(self):

@@ -45,10 +45,18 @@ LINES = [
     ("rng and memory objects", "qemu-system-x86_64 -display none -object rng-random,id=rng0,filename=/dev/urandom "
      "-object memory-backend-ram,id=ram,size=128M -machine pc,memory-backend=ram -object iothread,id=io0 -object "
      "secret,id=s0,data=abc -overcommit mem-lock=off -msg timestamp=on -k de -L /usr/share/seabios -usb "
-     "-device usb-tablet -audiodev none,id=a0 -global PIIX4_PM.disable_s3=1", ("usb-tablet",)),
+     "-device usb-tablet -audiodev none,id=a0 -global PIIX4_PM.disable_s3=1", ()),
+    ("tablet for VNC", "qemu-system-x86_64 -vnc unix:@vnc -device qemu-xhci,id=xhci -device usb-tablet,bus=xhci.0 -device usb-kbd",
+     ("qemu-xhci", "usb-kbd")),
+    ("tablet of old", "qemu-system-x86_64 -display none -usb -usbdevice tablet", ()),
     ("nested JSON", "qemu-system-x86_64 -display none -blockdev '{\"driver\":\"raw\",\"node-name\":\"d\",\"file\":"
      "{\"driver\":\"file\",\"filename\":\"@disk.img\"}}' -device '{\"driver\":\"ide-hd\",\"drive\":\"d\",\"bus\":\"ide.0\",\"unit\":1,"
      "\"bootindex\":1}' -boot strict=on,menu=on,splash-time=0", ()),
+    ("virtual machine manager", "qemu-system-x86_64 -cpu kvm64,+kvm_pv_eoi,+kvm_pv_unhalt,vendor=GenuineIntel -L @dir -vga std "
+     "-boot menu=on,strict=on,reboot-timeout=1000,splash-time=100 -drive file=@disk.img,if=virtio,format=raw,cache.direct=on,aio=io_uring "
+     "-device virtio-rng-pci,addr=0x12.0x0 -machine hpet=off -numa node -option-rom @text -gdb unix:@gdb,server,nowait", ()),
+    ("real-time system", "qemu-system-x86_64 -m 32 -cpu qemu64,+x2apic -machine q35 -device isa-debug-exit,iobase=0xf4,iosize=0x04 "
+     "-no-reboot -nographic -machine acpi=off -net none -icount shift=5,align=off,sleep=off -rtc clock=vm -kernel @kernel", ("q35", "icount")),
     ("confined", "qemu-system-x86_64 -display none -serial file:@serial -drive file=@disk.img,format=raw,if=virtio "
      "-nic user -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", ()),
 ]
@@ -207,7 +215,7 @@ class CommandLines(unittest.TestCase):
             listener.bind(path)
             listener.listen(1)
             words = self.words(LIBVIRT, FD=str(listener.fileno()))
-            self.run_line(words, ("piix3-usb-uhci",), pass_fds=(listener.fileno(),), connect=path)
+            self.run_line(words, (), pass_fds=(listener.fileno(),), connect=path)
 
 
 if __name__ == "__main__":

@@ -147,7 +147,7 @@ TEST(NetOptions, BadValues) {
         {{"-netdev", "user,id=n", "-device", "e1000,netdev=n", "-device", "e1000,netdev=n"},
          "in use by another card"},
         {{"-device", "virtio-net-pci,disable-legacy=on,disable-modern=on"}, "not both"},
-        {{"-nic", "user,model=ne2k_pci"}, "the nearest is e1000"},
+        {{"-nic", "user,model=ne2k_pci"}, "the nearest is pcnet"},
         {{"-nic", ""}, "user, socket"},
         {{"-net", "nic,nosuch=1"}, "'nosuch'"},
         {{"-object", "filter-dump,id=f,netdev=n"}, "file=FILE"},

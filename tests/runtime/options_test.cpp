@@ -164,9 +164,9 @@ TEST(Options, CommandLinesOfOthers) {
         {"--kernel", "k", "--append", "console=ttyS0 -v", "--nographic", "--monitor", "none", "--accel",
          "tcg,thread=multi", "-parallel", "none", "-vnc", "none", "-smbios", "type=1,serial=x",
          "-watchdog-action", "reset", "-L", "/usr/share/x"},
-        {"-drive", "id=d,if=none,file=x.img,format=raw,file.locking=off", "-device",
-         "ide-hd,drive=d,bootindex=0", "-snapshot", "-chardev", "stdio,mux=on,id=m", "-serial", "chardev:m",
-         "-mon", "chardev=m", "-daemonize", "-pidfile", "p", "-S", "-gdb", "tcp::1234"},
+        {"-drive", "id=d,if=none,file=x.img,format=raw,file.locking=off,cache.direct=on,l2-cache-size=4M",
+         "-device", "ide-hd,drive=d,bootindex=0", "-snapshot", "-chardev", "stdio,mux=on,id=m", "-serial",
+         "chardev:m", "-mon", "chardev=m", "-daemonize", "-pidfile", "p", "-S", "-gdb", "tcp::1234"},
     };
     for (const auto& line : lines)
         (void)good(line);
@@ -185,6 +185,74 @@ TEST(Options, CommandLinesOfOthers) {
     EXPECT_EQ(chardev_spec(shared, shared.monitor), "mon:stdio");
     EXPECT_FALSE(parse({"-chardev", "null,id=a", "-serial", "chardev:a", "-monitor", "chardev:a"}));
     EXPECT_FALSE(parse({"-serial", "chardev:nosuch"}));
+}
+
+TEST(Options, Processors) {
+    const auto cpu = [](const char* text) { return good({"-cpu", text}).cpu; };
+    EXPECT_EQ(cpu("max"), "max");
+    EXPECT_EQ(cpu("host,migratable=on,kvm=off,hv-time=on,hv_relaxed,host-phys-bits,l3-cache=on"), "host");
+    EXPECT_EQ(cpu("kvm64,+kvm_pv_eoi,+kvm_pv_unhalt,vendor=GenuineIntel"), "kvm64,vendor=GenuineIntel");
+    EXPECT_EQ(cpu("Haswell,-rdrand,family=6"), "Haswell,-rdrand,family=6");
+    EXPECT_EQ(cpu("qemu64,-vmx,svm=off"), "qemu64,-vmx,svm=off");
+    EXPECT_EQ(cpu("pentium3,+sse3,+pae,+sse2"), "pentium3,+pae,+sse2,+sse3") << "a need comes first";
+    const Options without = good({"-cpu", "qemu64,+vmx,+popcnt,+sgx1"});
+    EXPECT_EQ(without.cpu, "qemu64,+popcnt");
+    EXPECT_EQ(without.warnings.size(), 2u);
+    EXPECT_EQ(good({"-cpu", "qemu64,+vmx,enforce"}).cpu, "qemu64,+vmx") << "refused when it is made";
+    EXPECT_EQ(cpu("qemu64,+nosuch"), "qemu64,+nosuch");
+}
+
+// What others have, and this machine takes note of, ignores or names the nearest to.
+TEST(Options, ForeignOptions) {
+    EXPECT_TRUE(good({"-show-cursor", "-no-quit", "-nodefconfig", "-trace", "x", "-S"}).start_stopped);
+    EXPECT_EQ(good({"-icount", "shift=auto"}).warnings.size(), 1u);
+    for (const auto& [words, nearest] :
+         std::initializer_list<std::pair<std::vector<const char*>, const char*>>{
+             {{"-spice", "port=1"}, "-vnc"},
+             {{"-pflash", "x"}, "-bios"},
+             {{"-redir", "tcp:1::2"}, "hostfwd"}}) {
+        const auto refused = parse(words);
+        ASSERT_FALSE(refused);
+        EXPECT_NE(refused.error().message.find("not built, the nearest is"), std::string::npos);
+        EXPECT_NE(refused.error().message.find(nearest), std::string::npos) << refused.error().message;
+    }
+    for (const char* list : {"-machine", "-accel", "-d", "-display", "-vga", "-netdev"})
+        EXPECT_NE(good({list, "help"}).help, "") << list;
+}
+
+TEST(Options, Board) {
+    EXPECT_TRUE(good({}).hpet && good({}).acpi);
+    EXPECT_FALSE(good({"-no-hpet"}).hpet);
+    EXPECT_FALSE(good({"-machine", "pc,hpet=off"}).hpet);
+    EXPECT_FALSE(good({"-no-acpi"}).acpi);
+    EXPECT_FALSE(good({"-machine", "acpi=off"}).acpi);
+    const Options boot = good({"-boot", "menu=on,splash-time=0,reboot-timeout=5000"});
+    EXPECT_EQ(boot.splash_ms, 0u);
+    EXPECT_EQ(boot.reboot_ms, 5000u);
+    EXPECT_FALSE(good({"-boot", "reboot-timeout=-1"}).reboot_ms);
+    EXPECT_EQ(good({"-m", "1.5G"}).memory_bytes, 1536 * MiB);
+    EXPECT_FALSE(parse({"-m", "1.x"}));
+    EXPECT_EQ(good({"-echr", "0x14"}).escape_character, 0x14);
+    EXPECT_EQ(good({"-numa", "node,nodeid=0"}).numa_nodes, 1u);
+    EXPECT_FALSE(parse({"-numa", "node", "-numa", "node"}));
+    EXPECT_EQ(good({"-gdb", "unix:/tmp/g"}).gdb, "unix:/tmp/g");
+    EXPECT_EQ(good({"-s", "-gdb", "none"}).gdb, "");
+    EXPECT_EQ(good({"-watchdog", "i6300esb"}).cards.size(), 1u);
+    EXPECT_FALSE(parse({"-watchdog", "ib700"}));
+    EXPECT_EQ(good({"-chardev", "null,id=c", "-device", "isa-parallel,chardev=c"}).parallel, "chardev:c");
+}
+
+TEST(Options, NvmeNamespace) {
+    const Options o = good({"-device", "nvme,id=n0,serial=1", "-drive", "file=x,if=none,id=d", "-device",
+                            "nvme-ns,drive=d,nsid=1,bus=n0"});
+    ASSERT_EQ(o.disks.size(), 1u);
+    EXPECT_EQ(o.disks[0].drive, 0u);
+    const std::vector<std::vector<const char*>> bad = {
+        {"-device", "nvme,serial=1"},
+        {"-drive", "file=x,if=none,id=d", "-device", "nvme-ns,drive=d"},
+        {"-drive", "file=x,if=none,id=d", "-device", "nvme,serial=1,drive=d", "-device", "nvme-ns,drive=d"}};
+    for (const auto& line : bad)
+        EXPECT_FALSE(parse(line));
 }
 
 TEST(Options, ReadConfig) {
@@ -260,6 +328,9 @@ TEST(Options, Vnc) {
     EXPECT_EQ(vnc({"-display", "vnc=[::1]:7"})->tcp->port, "5907");
     EXPECT_EQ(vnc({"-vnc", "unix:/run/x"})->path, "/run/x");
     EXPECT_FALSE(vnc({"-vnc", "none"}));
+    EXPECT_TRUE(vnc({"-vnc", ":1,password"})->password);
+    EXPECT_FALSE(vnc({"-vnc", ":1,password=off"})->password);
+    EXPECT_EQ(vnc({"-vnc", ":1,to=9"})->last_port, 5909u);
     auto o = parse({"-object", "secret,id=s,data=c2VjcmV0,format=base64", "-vnc", ":1,password-secret=s"});
     ASSERT_TRUE(o) << o.error().message;
     EXPECT_EQ(o->vnc->secret, "s");
@@ -331,7 +402,10 @@ TEST(Options, BadValues) {
         {"-vnc", "somewhere"},
         {"-vnc", ":99999"},
         {"-vnc", ":1,nosuch=1"},
-        {"-vnc", ":1,password=on"},
+        {"-vnc", ":1,password=maybe"},
+        {"-vnc", ":5,to=4"},
+        {"-vnc", ":5,websocket=on"},
+        {"-vnc", ":5,tls-creds=x"},
         {"-vnc", ":1,password-secret=s"},
         {"-vnc", ":1,password-secret=s", "-object", "secret,id=s,data=x,keyid=k"},
         {"-vnc", ":1", "-vga", "none"},

@@ -48,6 +48,7 @@ class Vnc : public ::testing::Test {
     void open(std::optional<std::string> password = {}) {
         VncScreen screen;
         screen.name = "here";
+        screen.guarded = password.has_value();
         screen.password = std::move(password);
         screen.key = [this](KeyCode key, bool down) { keys.emplace_back(key, down); };
         screen.mouse = [this](int dx, int dy, int wheel, unsigned buttons) {
