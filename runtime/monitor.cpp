@@ -55,6 +55,35 @@ std::string screendump(const MonitorCall& call) {
     return done ? "" : done.error().message + "\n";
 }
 
+// "mouse_move DX DY [DZ]"
+std::string mouse_move(const MonitorCall& call) {
+    int moves[3] = {};
+    for (std::size_t n = 0; n < call.arguments.size(); ++n) {
+        const std::string& text = call.arguments[n];
+        const bool minus = text[0] == '-';
+        const auto value = parse_number(text.substr(minus));
+        if (!value || *value > 32767) return "'" + text + "': expected a number of counts\n";
+        moves[n] = minus ? -int(*value) : int(*value);
+    }
+    call.emulator.pc().mouse().move(moves[0], moves[1], moves[2]);
+    return {};
+}
+std::string mouse_button(const MonitorCall& call) {
+    // 1 left, 2 middle, 4 right.
+    const auto mask = parse_number(call.arguments[0]);
+    if (!mask || *mask > 7)
+        return "'" + call.arguments[0] + "': expected a sum of 1 (left), 2 (middle), 4 (right)\n";
+    call.emulator.pc().mouse().buttons(u8((*mask & 1) | (*mask & 4) >> 1 | (*mask & 2) << 1));
+    return {};
+}
+
+std::string boot_set(const MonitorCall& call) {
+    if (call.arguments[0].find_first_not_of("acdn") != std::string::npos)
+        return "'" + call.arguments[0] + "': expected letters of a, c, d, n\n";
+    call.emulator.pc().set_boot_order(call.arguments[0]);
+    return {};
+}
+
 std::string sendkey(const MonitorCall& call) {
     std::vector<hw::KeyCode> keys;
     const std::string& text = call.arguments[0];
@@ -82,6 +111,12 @@ std::string eject(const MonitorCall& call) {
     return change_medium(call, call.arguments.back(), "", force);
 }
 std::string change(const MonitorCall& call) {
+    if (call.arguments[0] == "vnc" && call.arguments[1] == "password" && call.arguments.size() == 3) {
+        const Status done = set_vnc_password(call.emulator, "vnc", call.arguments[2]);
+        return done ? "" : done.error().message + "\n";
+    }
+    if (call.arguments.size() > 2 && call.arguments[2] != "raw")
+        return "expected DRIVE FILE [raw]: a disc has no other format\n";
     return change_medium(call, call.arguments[0], call.arguments[1], false);
 }
 
@@ -129,7 +164,7 @@ constexpr unsigned kAny = ~0u;
 
 constexpr MonitorCommand commands[] = {
     {"help", "?", "[COMMAND]", 0, 1, "this list, or one command of it", help},
-    {"info", "", "TOPIC", 0, 1, "what there is to know; without a topic: the list of them", info},
+    {"info", "", "TOPIC [-FLAG]", 0, 2, "what there is to know; without a topic: the list of them", info},
     {"x", "", "/FMT ADDRESS", 1, kAny, "show memory; FMT: count, format x d u o c i, size b h w g",
      monitor_examine_linear},
     {"xp", "", "/FMT ADDRESS", 1, kAny, "the same by physical address", monitor_examine_physical},
@@ -138,18 +173,32 @@ constexpr MonitorCommand commands[] = {
     {"cont", "c", "", 0, 0, "let it go on", cont},
     {"system_reset", "", "", 0, 0, "press the reset button", system_reset},
     {"system_powerdown", "", "", 0, 0, "press the power button", system_powerdown},
-    {"sendkey", "", "KEY[-KEY...]", 1, 1, "press keys together, such as ctrl-alt-delete", sendkey},
+    {"sendkey", "", "KEY[-KEY...] [MS]", 1, 2, "press keys together, such as ctrl-alt-delete", sendkey},
+    {"mouse_move", "", "DX DY [DZ]", 2, 3, "move the mouse, and turn its wheel", mouse_move},
+    {"mouse_button", "", "MASK", 1, 1, "hold its buttons: 1 left, 2 middle, 4 right", mouse_button},
+    {"boot_set", "", "LETTERS", 1, 1, "where the next start looks for a system: a, c, d, n", boot_set},
+    {"set_password", "", "vnc PASSWORD [ACTION]", 2, 3, "for VNC viewers that come from now on",
+     monitor_set_password},
+    {"expire_password", "", "vnc TIME", 2, 2,
+     "until when it counts: never, now, +SECONDS or SECONDS since 1970", monitor_expire_password},
+    {"memsave", "", "ADDRESS BYTES FILE", 3, 3, "write memory to a file", monitor_memsave},
+    {"pmemsave", "", "ADDRESS BYTES FILE", 3, 3, "the same by physical address", monitor_pmemsave},
+    {"sum", "", "ADDRESS BYTES", 2, 2, "the 16-bit sum of physical memory, as of sum -r", monitor_sum},
+    {"gva2gpa", "", "ADDRESS", 1, 1, "the physical address of a linear one", monitor_gva2gpa},
+    {"i", "", "/FMT PORT", 1, 1, "read a port; FMT: size b h w", monitor_port_in},
+    {"o", "", "/FMT PORT VALUE", 2, 2, "write a port", monitor_port_out},
     {"balloon", "", "MIB", 1, 1, "how much memory the guest shall keep", balloon},
     {"watchdog_action", "", "ACTION", 1, 1, "what happens when the watchdog runs out", watchdog_action},
     {"ringbuf_read", "", "NAME BYTES", 2, 2, "show what was written to a ring buffer", ringbuf_read},
-    {"nmi", "", "", 0, 0, "raise a non-maskable interrupt", nmi},
+    {"nmi", "", "[CPU]", 0, 1, "raise a non-maskable interrupt", nmi},
     {"mce", "", "CPU BANK STATUS MCGSTATUS ADDR MISC", 6, 6, "report a machine-check error",
      monitor_machine_check},
     {"screendump", "", "FILE [-f ppm|png]", 1, kAny,
      "write the screen to a file; without -f: png if the name ends so, else ppm", screendump},
     {"eject", "", "[-f] DRIVE", 1, 2, "take the disc out of a CD drive; -f: even if the guest locked it",
      eject},
-    {"change", "", "DRIVE FILE", 2, 2, "put another disc into a CD drive", change},
+    {"change", "", "DRIVE FILE [raw [MODE]]", 2, 4,
+     "put another disc into a CD drive; change vnc password WORD", change},
     {"block_resize", "", "DRIVE SIZE", 2, 2, "make a disk larger; SIZE in MiB, or with K, M, G, T",
      block_resize},
     {"device_add", "", "NAME,id=ID[,...]", 1, kAny, "put a card into a free slot; as -device",
@@ -215,7 +264,11 @@ std::string info(const MonitorCall& call) {
             text += usage(c, "info ");
         return text;
     }
+    // How much is shown, as flags elsewhere say it ("info block -v"), is always the same here.
+    if (call.arguments.size() > 1 && call.arguments[1][0] != '-') return "expected info TOPIC [-FLAG]\n";
     const MonitorCommand* topic = find(monitor_info_topics(), call.arguments[0]);
+    if (const std::string about = monitor_foreign_word("info " + call.arguments[0]); !topic && !about.empty())
+        return about + "\n";
     if (!topic)
         return "info '" + call.arguments[0] + "': expected one of: " + names(monitor_info_topics()) + "\n";
     return topic->run(call);
@@ -244,6 +297,8 @@ std::string run_monitor_command(Emulator& emulator, const std::string& line) {
         name.resize(slash);
     }
     const MonitorCommand* command = find(commands, name);
+    if (const std::string about = monitor_foreign_word(name); !command && !about.empty())
+        return "'" + name + "': not built, " + about + "\n";
     if (!command) return "'" + name + "': expected one of: " + names(commands) + "\n";
     if (command->arguments[0] == '/' && !list.empty() && list[0][0] == '/') {
         call.format = list[0].substr(1);

@@ -44,6 +44,24 @@ std::string monitor_drive_del(const MonitorCall& call);
 std::string monitor_netdev_add(const MonitorCall& call);
 std::string monitor_netdev_del(const MonitorCall& call);
 
+// monitor_vnc.cpp; the first two for QMP as well
+Status set_vnc_password(Emulator& emulator, const std::string& protocol, const std::string& password);
+Status expire_vnc_password(Emulator& emulator, const std::string& protocol, const std::string& time);
+std::string monitor_set_password(const MonitorCall& call);
+std::string monitor_expire_password(const MonitorCall& call);
+
+// monitor_save.cpp; the first for QMP as well
+Status save_guest_memory(Emulator& emulator, bool linear, u64 address, u64 bytes, const std::string& file);
+std::string monitor_memsave(const MonitorCall& call);
+std::string monitor_pmemsave(const MonitorCall& call);
+std::string monitor_sum(const MonitorCall& call);
+std::string monitor_gva2gpa(const MonitorCall& call);
+std::string monitor_port_in(const MonitorCall& call);
+std::string monitor_port_out(const MonitorCall& call);
+
+// What is to be said of a word that monitors elsewhere know; empty: it is not one of them.
+std::string monitor_foreign_word(const std::string& name); // monitor_foreign.cpp
+
 // monitor_memory.cpp
 std::string monitor_examine_linear(const MonitorCall& call);
 std::string monitor_examine_physical(const MonitorCall& call);

@@ -7,6 +7,7 @@
 #include "runtime/vnc_server.h"
 
 #include <algorithm>
+#include <unistd.h>
 
 namespace dragoman::runtime {
 
@@ -22,6 +23,34 @@ std::string info_status(const MonitorCall& call) {
     Emulator& e = call.emulator;
     if (!e.running()) return "VM status: paused\n";
     return e.vcpu().cpu().halted ? "VM status: running (processor halted)\n" : "VM status: running\n";
+}
+
+std::string info_cpus(const MonitorCall& call) {
+    return format("* CPU #0: thread_id=%d%s\n", int(::getpid()),
+                  call.emulator.vcpu().cpu().halted ? " (halted)" : "");
+}
+std::string info_mice(const MonitorCall& call) {
+    hw::UsbTablet* const tablet = call.emulator.pc().tablet();
+    const bool used = tablet && tablet->configured();
+    return format("%c Mouse #0: PS/2 mouse\n", used ? ' ' : '*') +
+           (tablet ? format("%c Mouse #1: USB tablet (absolute)\n", used ? '*' : ' ') : "");
+}
+std::string info_usb(const MonitorCall& call) {
+    if (!call.emulator.options().usb) return "there is no USB (-usb)\n";
+    hw::UsbTablet* const tablet = call.emulator.pc().tablet();
+    if (!tablet) return "nothing is plugged in\n";
+    return format("  Device 0.%u, Port 1, Speed 12 Mb/s, Product USB Tablet%s\n", tablet->address(),
+                  tablet->configured() ? "" : " (not in use)");
+}
+std::string info_memory_size(const MonitorCall& call) {
+    return format("base memory: %llu\nplugged memory: 0\n", ull(call.emulator.options().memory_bytes));
+}
+std::string info_snapshots(const MonitorCall& call) {
+    std::string text;
+    for (const DriveInfo& drive : call.emulator.disks().list())
+        if (drive.inserted && drive.format == "qcow2")
+            text += drive.name + ": dragoman-img snapshot -l " + drive.file + " lists them\n";
+    return text.empty() ? "there is no image that could hold one\n" : text;
 }
 
 std::string info_vnc(const MonitorCall& call) {
@@ -208,6 +237,12 @@ constexpr MonitorCommand topics[] = {
     {"block", "", "", 0, 0, "the drives", info_block},
     {"vnc", "", "", 0, 0, "where VNC viewers find the screen, and how many there are", info_vnc},
     {"network", "", "", 0, 0, "the network cards and what they are connected to", monitor_info_network},
+    {"usernet", "", "", 0, 0, "the same", monitor_info_network},
+    {"cpus", "", "", 0, 0, "the processors", info_cpus},
+    {"usb", "", "", 0, 0, "what is plugged in", info_usb},
+    {"mice", "", "", 0, 0, "the pointing devices", info_mice},
+    {"memory_size_summary", "", "", 0, 0, "how much memory there is", info_memory_size},
+    {"snapshots", "", "", 0, 0, "which images may hold some", info_snapshots},
     {"status", "", "", 0, 0, "does the machine run?", info_status},
     {"version", "", "", 0, 0, "of the emulator", info_version},
 };

@@ -2,6 +2,7 @@
 
 #include "runtime/chardev_ring.h"
 #include "runtime/monitor.h"
+#include "runtime/monitor_commands.h"
 #include "runtime/option_table.h"
 
 #include <algorithm>
@@ -146,6 +147,42 @@ QmpAnswer send_key(const QmpCall& call) {
     return done();
 }
 
+const QmpArgument password_arguments[] = {{"protocol", Type::string},
+                                          {"password", Type::string},
+                                          {"connected", Type::string, true},
+                                          {"display", Type::string, true}};
+QmpAnswer set_password(const QmpCall& call) {
+    return done(set_vnc_password(call.emulator, call.text("protocol"), call.text("password")));
+}
+const QmpArgument vnc_password_arguments[] = {{"password", Type::string}};
+QmpAnswer change_vnc_password(const QmpCall& call) {
+    return done(set_vnc_password(call.emulator, "vnc", call.text("password")));
+}
+const QmpArgument expire_arguments[] = {
+    {"protocol", Type::string}, {"time", Type::string}, {"display", Type::string, true}};
+QmpAnswer expire_password(const QmpCall& call) {
+    return done(expire_vnc_password(call.emulator, call.text("protocol"), call.text("time")));
+}
+
+const QmpArgument memory_arguments[] = {{"val", Type::number_integer},
+                                        {"size", Type::number_integer},
+                                        {"filename", Type::string},
+                                        {"cpu-index", Type::number_integer, true}};
+QmpAnswer save_memory(const QmpCall& call, bool linear) {
+    return done(save_guest_memory(call.emulator, linear, u64(call.arguments["val"].get<i64>()),
+                                  u64(call.arguments["size"].get<i64>()), call.text("filename")));
+}
+
+const QmpArgument object_arguments[] = {{"qom-type", Type::string}, {"id", Type::string}};
+QmpAnswer object_add(const QmpCall& call) {
+    auto more = with_option(call.emulator.options(), "object", call.arguments.dump());
+    if (!more) return generic_error(more.error().message);
+    if (more->captures.size() != call.emulator.options().captures.size())
+        return generic_error("'filter-dump': expected at the start (-object)");
+    call.emulator.options() = std::move(*more);
+    return done();
+}
+
 const QmpArgument balloon_arguments[] = {{"value", Type::number_integer}};
 QmpAnswer balloon(const QmpCall& call) {
     hw::VirtioBalloon* device = call.emulator.cards().balloon();
@@ -229,6 +266,12 @@ const QmpCommand commands[] = {
     {"blockdev-del", node_arguments, blockdev_del},
     {"blockdev-change-medium", change_arguments, blockdev_change_medium},
     {"send-key", key_arguments, send_key},
+    {"set_password", password_arguments, set_password},
+    {"change-vnc-password", vnc_password_arguments, change_vnc_password},
+    {"expire_password", expire_arguments, expire_password},
+    {"memsave", memory_arguments, [](const QmpCall& call) { return save_memory(call, true); }},
+    {"pmemsave", memory_arguments, [](const QmpCall& call) { return save_memory(call, false); }},
+    {"object-add", object_arguments, object_add, true},
 };
 
 const char* type_name(Type type) {

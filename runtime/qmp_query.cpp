@@ -86,8 +86,13 @@ QmpAnswer query_balloon(const QmpCall& call) {
     return Json{{"actual", device->guest_bytes()}};
 }
 
-QmpAnswer query_mice(const QmpCall&) {
-    return Json::array({{{"name", "PS/2 mouse"}, {"index", 0}, {"current", true}, {"absolute", false}}});
+QmpAnswer query_mice(const QmpCall& call) {
+    hw::UsbTablet* const tablet = call.emulator.pc().tablet();
+    const bool used = tablet && tablet->configured();
+    Json list =
+        Json::array({{{"name", "PS/2 mouse"}, {"index", 0}, {"current", !used}, {"absolute", false}}});
+    if (tablet) list.push_back({{"name", "USB tablet"}, {"index", 1}, {"current", used}, {"absolute", true}});
+    return list;
 }
 
 QmpAnswer query_vnc(const QmpCall& call) {
@@ -106,8 +111,47 @@ QmpAnswer query_vnc(const QmpCall& call) {
                 {"family", !option.tcp ? "unix"
                            : v6        ? "ipv6"
                                        : "ipv4"},
-                {"auth", option.secret.empty() ? "none" : "vnc"},
+                {"auth", option.secret.empty() && !option.password ? "none" : "vnc"},
                 {"clients", clients}};
+}
+
+QmpAnswer query_vnc_servers(const QmpCall& call) {
+    const QmpAnswer one = query_vnc(call);
+    const Json& about = std::get<Json>(one);
+    if (!about["enabled"].get<bool>()) return Json::array();
+    return Json::array({{{"id", "default"},
+                         {"auth", about["auth"]},
+                         {"clients", about["clients"]},
+                         {"server",
+                          {{{"host", about["host"]},
+                            {"service", about["service"]},
+                            {"family", about["family"]},
+                            {"auth", about["auth"]},
+                            {"websocket", false}}}}}});
+}
+
+const QmpArgument nodes_arguments[] = {{"flat", Json::value_t::boolean, true}};
+// Drives by the name of their image's node.
+QmpAnswer query_nodes(const QmpCall& call) {
+    Json list = Json::array();
+    for (const DriveInfo& drive : call.emulator.disks().list())
+        if (drive.inserted)
+            list.push_back(
+                {{"node-name", drive.name},
+                 {"file", drive.file},
+                 {"drv", drive.format},
+                 {"ro", drive.read_only},
+                 {"encrypted", false},
+                 {"image",
+                  {{"filename", drive.file}, {"format", drive.format}, {"virtual-size", drive.bytes}}}});
+    return list;
+}
+
+QmpAnswer query_current_machine(const QmpCall&) {
+    return Json{{"wakeup-suspend-support", false}};
+}
+QmpAnswer query_migrate(const QmpCall&) {
+    return Json::object(); // never was one
 }
 
 // Transfers are not counted; programs ask for it to learn the drives.
@@ -175,6 +219,10 @@ constexpr QmpCommand queries[] = {
     {"query-block", {}, query_block},
     {"query-pci", {}, query_pci},
     {"query-vnc", {}, query_vnc},
+    {"query-vnc-servers", {}, query_vnc_servers},
+    {"query-named-block-nodes", nodes_arguments, query_nodes},
+    {"query-current-machine", {}, query_current_machine},
+    {"query-migrate", {}, query_migrate},
 };
 
 } // namespace

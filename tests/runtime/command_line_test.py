@@ -200,6 +200,45 @@ class CommandLines(unittest.TestCase):
             f.write("c2VjcmV0\n")
         self.run_line(self.words("x -object secret,id=v,file=@password,format=base64 -vnc unix:@vnc,password-secret=v -sandbox on"), (), use=use)
 
+    def test_screen_whose_password_comes_later(self):
+        with socket.socket() as taken:
+            for display in range(80, 100):
+                try:
+                    taken.bind(("127.0.0.1", 5900 + display))
+                    break
+                except OSError:
+                    pass
+            taken.listen()
+
+            def use(ask):
+                port = int(ask("query-vnc")["service"])
+                self.assertGreater(port, 5900 + display)
+
+                def attempt():
+                    """What the server says to a response that no password gives."""
+                    with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
+                        file = s.makefile("rb")
+                        file.read(12)
+                        s.sendall(b"RFB 003.008\n")
+                        self.assertEqual(file.read(2), b"\x01\x02")
+                        s.sendall(b"\x02")
+                        file.read(16)
+                        s.sendall(bytes(16))
+                        return file.read()
+                self.assertIn(b"no password yet", attempt())
+                self.assertEqual(ask("change-vnc-password", password="one"), {})
+                self.assertIn(b"wrong", attempt())
+                self.assertEqual(ask("expire_password", protocol="vnc", time="now"), {})
+                self.assertIn(b"not any more", attempt())
+                self.assertEqual(ask("set_password", protocol="vnc", password="two"), {})
+                self.assertIn(b"wrong", attempt())
+                for line, said in (("set_password vnc three", ""), ("expire_password vnc +60", ""), ("change vnc password four", ""),
+                                   ("expire_password vnc soon", "expected"), ("set_password spice x", "expected")):
+                    answer = ask("human-monitor-command", **{"command-line": line})
+                    self.assertTrue(answer.startswith(said) and bool(answer) == bool(said), answer)
+
+            self.run_line(self.words(f"x -vnc 127.0.0.1:{display},to=99,password=on"), (), use=use)
+
     @unittest.skipUnless(os.geteuid() == 0, "needs root")
     def test_another_user(self):
         def use(_):

@@ -3,6 +3,7 @@
 #include "runtime/socket.h"
 #include "tiny_guest.h"
 
+#include <fstream>
 #include <poll.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
@@ -58,8 +59,12 @@ TEST_F(MonitorTest, ReportsMachineChecks) {
 }
 
 TEST_F(MonitorTest, EveryInfoTopicAnswers) {
-    for (const char* topic : {"registers", "jit", "mem", "tlb", "pic", "lapic", "ioapic", "mtree", "pci",
-                              "block", "status", "version"}) {
+    for (const char* topic :
+         {"registers", "jit",     "mem",  "tlb",       "pic",          "lapic",
+          "ioapic",    "mtree",   "pci",  "block",     "status",       "version",
+          "cpus",      "usernet", "mice", "usb",       "vnc",          "snapshots",
+          "block -v",  "kvm",     "roms", "history",   "mtree -f",     "irq",
+          "migrate",   "tpm",     "numa", "iothreads", "registers -a", "memory_size_summary"}) {
         const std::string text = run(std::string("info ") + topic);
         EXPECT_FALSE(text.empty()) << topic;
         EXPECT_EQ(text.find("expected"), std::string::npos) << topic << ": " << text;
@@ -86,6 +91,71 @@ TEST_F(MonitorTest, ExaminesMemory) {
     EXPECT_EQ(run("xp/1xw 0x90000000"), "no memory at 0x90000000\n");
     // A page's end with nothing behind it.
     EXPECT_EQ(run("xp/2xw 0xfffffc"), "0000000000fffffc: 0x00000000\nno memory at 0x1000000\n");
+}
+
+TEST(MonitorBoard, ChipsThatAreNotThere) {
+    TinyGuest guest{counter};
+    guest.options.start_stopped = true;
+    guest.options.acpi = guest.options.hpet = false;
+    guest.options.usb = guest.options.tablet = true;
+    guest.create();
+    const auto run = [&](const char* line) { return run_monitor_command(*guest.emulator, line); };
+    const std::string pci = run("info pci");
+    EXPECT_EQ(pci.find("piix4_pm"), std::string::npos) << pci;
+    EXPECT_NE(pci.find("0:1.2 piix3-usb-uhci: 8086:7020 class 0c0300, INTD#"), std::string::npos) << pci;
+    EXPECT_EQ(run("xp/1xw 0xfed00000"), "no memory at 0xfed00000\n");
+    EXPECT_NE(run("info usb").find("USB Tablet (not in use)"), std::string::npos);
+    EXPECT_NE(run("info mice").find("* Mouse #0"), std::string::npos);
+    EXPECT_FALSE(guest.emulator->point(1, 2, 0, 0)) << "the guest has not found it";
+}
+
+TEST_F(MonitorTest, SavesMemory) {
+    std::memcpy(guest_.emulator->memory().ram() + 0x600, "saved memory", 12);
+    const std::string file = testing::TempDir() + "monitor-memory-" + std::to_string(getpid());
+    const auto content = [&] {
+        std::ifstream in(file);
+        return std::string(std::istreambuf_iterator<char>(in), {});
+    };
+    EXPECT_EQ(run("pmemsave 0x600 12 " + file), "");
+    EXPECT_EQ(content(), "saved memory");
+    EXPECT_EQ(run("memsave 0x606 6 " + file), "");
+    EXPECT_EQ(content(), "memory");
+    EXPECT_EQ(run("pmemsave 0 0x20000 " + file), "") << "more than a piece";
+    EXPECT_EQ(content().size(), 0x20000u);
+    EXPECT_NE(run("pmemsave 0xfffff0 32 " + file).find("no memory at"), std::string::npos);
+    EXPECT_NE(run("pmemsave 0 1 /nosuch/file").find("cannot be created"), std::string::npos);
+    EXPECT_NE(run("pmemsave zero 1 " + file).find("expected"), std::string::npos);
+    unlink(file.c_str());
+    EXPECT_EQ(run("gva2gpa 0x600"), "gpa: 0x600\n");
+    EXPECT_EQ(run("sum 0x600 2"), "32922\n") << "rotated right, then added: 's', 'a'";
+}
+
+TEST_F(MonitorTest, Ports) {
+    EXPECT_EQ(run("o/b 0x70 0x10"), "");
+    EXPECT_EQ(run("o/b 0x71 0xab"), "");
+    EXPECT_EQ(run("i/b 0x71"), "portl[0x0071] = 0xab\n");
+    EXPECT_EQ(run("o/w 0xcf8 0x80000000"), "");
+    EXPECT_EQ(run("i/w 0xcfc"), "portl[0x0cfc] = 0x12378086\n");
+    EXPECT_NE(run("i/q 0x71").find("expected"), std::string::npos);
+    EXPECT_NE(run("i/b 0x10000").find("expected"), std::string::npos);
+}
+
+TEST_F(MonitorTest, WordsOfOtherMonitors) {
+    for (const char* word : {"savevm a", "loadvm a", "commit all", "migrate tcp:x", "gdbserver",
+                             "wavcapture x", "info nosuch"}) {
+        const std::string text = run(word);
+        EXPECT_EQ(text.find('\n'), text.size() - 1) << text;
+        EXPECT_NE(text.find(std::string(word).substr(0, 4) == "info" ? "expected" : "not built"),
+                  std::string::npos)
+            << text;
+    }
+    EXPECT_EQ(run("mouse_move 1 -2"), "");
+    EXPECT_EQ(run("mouse_button 1"), "");
+    EXPECT_NE(run("mouse_button 9").find("expected"), std::string::npos);
+    EXPECT_EQ(run("boot_set d"), "");
+    EXPECT_NE(run("boot_set z").find("expected"), std::string::npos);
+    EXPECT_EQ(run("sendkey a 100"), "");
+    EXPECT_NE(run("set_password vnc x").find("no VNC"), std::string::npos);
 }
 
 TEST_F(MonitorTest, Disassembles) {

@@ -283,6 +283,15 @@ class Qmp(unittest.TestCase):
         self.assertEqual(client.ask("screendump", filename=picture), {"return": {}})
         with open(picture, "rb") as f:
             self.assertEqual(f.read(8), b"\x89PNG\r\n\x1a\n")
+        memory = self.path("memory")
+        self.assertEqual(client.ask("pmemsave", val=0xfffffff0, size=3, filename=memory), {"return": {}})
+        with open(memory, "rb") as f:
+            self.assertEqual(f.read()[:1], b"\xe9")
+        self.fails(client.ask("pmemsave", val=1 << 40, size=3, filename=memory), saying="no memory")
+        self.assertEqual(client.ask("object-add", **{"qom-type": "rng-random", "id": "r1", "filename": "/dev/urandom"}), {"return": {}})
+        self.fails(client.ask("object-add", **{"qom-type": "nosuch", "id": "r2"}), saying="nosuch")
+        self.assertEqual(client.ask("device_add", driver="virtio-rng-pci", rng="r1", id="late"), {"return": {}})
+        self.fails(client.ask("change-vnc-password", password="x"), saying="no VNC")
         for name, format, start in (("screen.ppm", {}, b"P6\n720 400\n255\n"), ("screen.png", {"format": "ppm"}, b"P6\n"),
                                     ("screen", {"format": "png"}, b"\x89PNG")):
             self.assertEqual(client.ask("screendump", filename=self.path(name), **format), {"return": {}})
