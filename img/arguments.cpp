@@ -34,11 +34,13 @@ std::optional<Arguments> Arguments::parse(const std::vector<std::string>& words,
                 complain("unrecognized option '--" + name + "'");
                 return {};
             }
-            if (valued && equals == std::string::npos) {
+            if (valued && equals == std::string::npos && n + 1 == words.size()) {
                 complain("option '--" + name + "' requires an argument");
                 return {};
             }
-            result.options_[name].push_back(valued ? word.substr(equals + 1) : "");
+            result.options_[name].push_back(!valued                       ? ""
+                                            : equals == std::string::npos ? words[++n]
+                                                                          : word.substr(equals + 1));
             continue;
         }
         for (std::size_t i = 1; i < word.size(); ++i) {

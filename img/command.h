@@ -58,6 +58,7 @@ struct CreateOptions {
     block::Qcow2CreateOptions qcow2;
     bool size_given = false;
     std::string compat; // as given
+    std::string preallocation = "off";
 };
 // -o of create and convert. False: it was complained of.
 bool parse_create_options(const std::vector<std::string>& lists, CreateOptions& options);

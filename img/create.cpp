@@ -1,12 +1,19 @@
 // dragoman-img create, and the options of new images.
 #include "img/command.h"
 
+#include <algorithm>
 #include <bit>
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <fcntl.h>
+#include <unistd.h>
 
 namespace dragoman::img {
 
 namespace {
+
+constexpr std::string_view preallocations[] = {"off", "metadata", "falloc", "full"};
 
 bool on_off(const std::string& value, bool& to) {
     if (value != "on" && value != "off" && value != "true" && value != "false") return false;
@@ -23,9 +30,13 @@ std::string set_option(CreateOptions& o, const std::string& key, const std::stri
         q.size = *bytes;
         o.size_given = true;
     } else if (key == "preallocation") {
-        if (value != "off") return "preallocation=off (others are not built)";
+        const auto kind = std::find(std::begin(preallocations), std::end(preallocations), value);
+        if (kind == std::end(preallocations) || (o.format == "raw" && value == "metadata"))
+            return o.format == "raw" ? "preallocation=off, falloc or full"
+                                     : "preallocation=off, metadata, falloc or full";
+        o.preallocation = value;
     } else if (o.format == "raw") {
-        return "size= or preallocation=off for a raw image";
+        return "size= or preallocation= for a raw image";
     } else if (key == "cluster_size") {
         const auto bytes = parse_size(value);
         if (!bytes || !std::has_single_bit(*bytes) || *bytes < 512 || *bytes > 2 * MiB)
@@ -83,13 +94,45 @@ bool parse_create_options(const std::vector<std::string>& lists, CreateOptions& 
     return true;
 }
 
-Status make_image(const std::string& file, const CreateOptions& options) {
+namespace {
+
+// So that the guest's writes need no new storage: the host's, or at least the clusters and their tables.
+Status preallocate(const std::string& file, const CreateOptions& options) {
+    const u64 size = (options.qcow2.size + 511) & ~u64{511};
+    if (options.format == "raw" && options.preallocation == "falloc") {
+        const int fd = ::open(file.c_str(), O_WRONLY | O_CLOEXEC);
+        const int error = fd < 0 ? errno : size ? posix_fallocate(fd, 0, off_t(size)) : 0;
+        if (fd >= 0) ::close(fd);
+        if (error) return Error{std::string("preallocation: ") + std::strerror(error)};
+        return Ok{};
+    }
+    auto image = block::open_image(file, {.format = options.format});
+    if (!image) return image.error();
+    const u64 step = options.format == "raw" ? MiB : u64{1} << options.qcow2.cluster_bits;
+    // A cluster is there with its first sector; what lies behind that, with "metadata", may be a hole.
+    const std::vector<u8> zeroes(options.preallocation == "metadata" ? 512 : step);
+    for (u64 at = 0; at < size; at += step)
+        if (const auto o = (*image)->write(at, zeroes.data(), std::min<u64>(zeroes.size(), size - at));
+            o.failed())
+            return Error{o.message};
+    if (const auto o = (*image)->close(); o.failed()) return Error{o.message};
+    return Ok{};
+}
+
+Status make_empty_image(const std::string& file, const CreateOptions& options) {
     auto host = block::HostFile::create(file);
     if (!host) return host.error();
     if (options.format == "qcow2") return block::Qcow2Image::create(**host, options.qcow2);
     if (block::Outcome o = (*host)->resize((options.qcow2.size + 511) & ~u64{511}); o.failed())
         return Error{o.message};
     return Ok{};
+}
+
+} // namespace
+
+Status make_image(const std::string& file, const CreateOptions& options) {
+    if (auto made = make_empty_image(file, options); !made) return made;
+    return options.preallocation == "off" ? Ok{} : preallocate(file, options);
 }
 
 int create(const std::vector<std::string>& words) {
@@ -127,14 +170,19 @@ int create(const std::vector<std::string>& words) {
         if (!options.size_given) q.size = image->bytes();
         options.size_given = true;
     }
+    if (!q.backing_file.empty() && options.preallocation != "off")
+        return complain(file + ": Backing file and preallocation cannot be used at the same time");
     if (!options.size_given) return complain(file + ": Image creation needs a size parameter");
     q.size = (q.size + 511) & ~u64{511};
     if (!a->has("q")) {
         std::printf("Formatting '%s', fmt=%s", file.c_str(), options.format.c_str());
+        const std::string prealloc =
+            options.preallocation == "off" ? "" : " preallocation=" + options.preallocation;
         if (options.format == "qcow2")
-            std::printf(" cluster_size=%u extended_l2=off compression_type=%s", 1u << q.cluster_bits,
-                        q.compression == block::Compression::Zstd ? "zstd" : "zlib");
+            std::printf(" cluster_size=%u extended_l2=off%s compression_type=%s", 1u << q.cluster_bits,
+                        prealloc.c_str(), q.compression == block::Compression::Zstd ? "zstd" : "zlib");
         std::printf(" size=%llu", static_cast<unsigned long long>(q.size));
+        if (options.format == "raw") std::printf("%s", prealloc.c_str());
         if (!options.compat.empty()) std::printf(" compat=%s", options.compat.c_str());
         if (!q.backing_file.empty())
             std::printf(" backing_file=%s backing_fmt=%s", q.backing_file.c_str(), q.backing_format.c_str());

@@ -14,8 +14,13 @@ int main(int argc, char** argv) {
             std::fprintf(to, "  %s %s\n        %s\n", command.name, command.arguments, command.help);
         std::fprintf(to, "\nFORMAT: raw or qcow2. OPTIONS of new qcow2 images: "
                          "size=,cluster_size=,compat=,backing_file=,\n"
-                         "backing_fmt=,lazy_refcounts=,refcount_bits=,compression_type=.\n");
+                         "backing_fmt=,lazy_refcounts=,refcount_bits=,compression_type=,\npreallocation=off|"
+                         "metadata|falloc|full.\n");
         return name.empty() ? 1 : 0;
+    }
+    if (name == "--version" || name == "-V") {
+        std::puts("dragoman-img version " DRAGOMAN_VERSION);
+        return 0;
     }
     for (const Command& command : commands())
         if (name == command.name) return command.run({words.begin() + 1, words.end()});

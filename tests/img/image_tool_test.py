@@ -80,6 +80,29 @@ class ImageTool(unittest.TestCase):
             as_json.pop("actual-size"), theirs.pop("actual-size")
             self.assertEqual(as_json, theirs)
 
+    def test_preallocation(self):
+        self.raw("raw", 1024)
+        for format, kind in (("raw", "falloc"), ("raw", "full"), ("qcow2", "metadata"), ("qcow2", "falloc"), ("qcow2", "full")):
+            with self.subTest(format=format, kind=kind):
+                self.img("create", "-f", format, "-o", f"preallocation={kind},size=1M", "new")
+                about = json.loads(self.img("info", "--output", "json", "new"))
+                self.assertEqual(about["virtual-size"], 1 << 20)
+                if kind != "metadata":
+                    self.assertGreaterEqual(about["actual-size"], 1 << 20)
+                self.img("compare", "-s", "new", "new")
+                self.img("create", "-f", "raw", "zeroes", "1M")
+                self.assertIn("identical", self.img("compare", "-f", format, "-F", "raw", "new", "zeroes"))
+                if format == "qcow2":
+                    checked = json.loads(self.img("check", "--output=json", "new"))
+                    self.assertEqual(checked["allocated-clusters"], 16)
+                    if QEMU:
+                        self.qemu("check", "new")
+        self.img("create", "-f", "qcow2", "-o", "preallocation=full", "-b", "new", "-F", "qcow2", "top", status=1)
+        self.img("create", "-f", "raw", "-o", "preallocation=metadata", "x", "1M", status=1)
+        self.img("convert", "-O", "qcow2", "-o", "preallocation=metadata", "raw", "copy")
+        self.assertIn("identical", self.img("compare", "raw", "copy"))
+        self.assertIn("dragoman-img version", self.img("--version"))
+
     @needs_qemu
     def test_backing_files_and_commit(self):
         self.raw("base", 900)
