@@ -35,6 +35,7 @@ class Chardev : public hw::CharBackend {
     // Does anybody see what is written now? on_connect() tells of the moment when somebody comes,
     // on_disconnect() when he has gone.
     virtual bool attended() const { return true; }
+    virtual bool is_terminal() const { return false; }
     void on_connect(std::function<void()> notify) { connected_ = std::move(notify); }
     void on_disconnect(std::function<void()> notify) { disconnected_ = std::move(notify); }
 
@@ -55,37 +56,24 @@ class Chardev : public hw::CharBackend {
     std::function<void()> wake_, connected_, disconnected_;
 };
 
-// The terminal (or whatever standard input and output are), shared by a serial port and the monitor when
-// `mux` is on: Ctrl-A c switches, Ctrl-A x quits, Ctrl-A h lists the rest. The terminal is raw while this
-// lives and is restored at its end, also when a signal ends the process.
-class Terminal final {
+// The terminal, or whatever standard input and output are. The terminal is raw while this lives and is
+// restored at its end, also when a signal ends the process.
+class Terminal final : public Chardev {
   public:
-    struct Hooks {
-        std::function<void()> quit;
-    };
-    // `escape`: what begins a command of the user's to the terminal itself.
-    Terminal(Waker& waker, Hooks hooks, bool mux, u8 escape);
-    ~Terminal();
+    // `signals`: Ctrl-C ends the emulator, Ctrl-Z stops it.
+    Terminal(Waker& waker, bool signals);
+    ~Terminal() override;
 
-    Chardev& front(unsigned n); // 0: the first user (serial port), 1: the monitor
-    void service();
+    void write(std::span<const u8> bytes) override;
+    void service() override;
+    bool is_terminal() const override { return true; }
 
   private:
-    class Front;
     void readable();
-    void take(u8 byte);
-    void command(u8 byte);
-    void switch_to(unsigned n);
 
     Waker& waker_;
-    Hooks hooks_;
-    bool mux_;
-    u8 escape_;
-    std::unique_ptr<Front> fronts_[2];
-    unsigned active_ = 0;
-    bool escaped_ = false;
-    bool at_line_start_ = true;
-    friend class Front;
+    bool paused_ = false; // nobody takes what comes
+    bool ended_ = false;
 };
 
 // Opens one of

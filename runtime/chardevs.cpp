@@ -4,38 +4,45 @@
 
 namespace dragoman::runtime {
 
-namespace {
-
-bool is_terminal(const std::string& spec) {
-    return spec == "stdio" || spec == "mon:stdio";
-}
-
-} // namespace
-
 Status Chardevs::open(const Options& options) {
     escape_ = options.escape_character;
     for (const std::string* text : users_of_chardevs(options))
-        mux_ |= text != &options.monitor && chardev_spec(options, *text) == "mon:stdio";
+        if (text != &options.monitor && chardev_spec(options, *text) == "mon:stdio") signals_ = false;
     for (const auto& [id, spec] : options.chardevs)
         if (auto chardev = add("-chardev", spec, id); !chardev) return chardev.error();
     return Ok{};
 }
 
-Result<Chardev*> Chardevs::add(const std::string& option, const std::string& spec, const std::string& label) {
-    Chardev* chardev = nullptr;
-    if (is_terminal(spec)) {
-        if (!terminal_) {
-            terminal_ = std::make_unique<Terminal>(waker_, Terminal::Hooks{quit_}, mux_, escape_);
-            for (unsigned n = 0; n < 2; ++n)
-                terminal_->front(n).on_room(wake_);
-        }
-        chardev = &terminal_->front(0);
-    } else if (!spec.empty() && spec != "none" && spec != "null" && spec.rfind("vc", 0) != 0) {
+// The line itself, without what may share it; null: nowhere.
+Result<Chardev*> Chardevs::line(const std::string& option, const std::string& spec,
+                                const std::string& label) {
+    if (spec.empty() || spec == "none" || spec == "null" || spec.rfind("vc", 0) == 0)
+        return static_cast<Chardev*>(nullptr);
+    if (spec == "stdio" && terminal_) return terminal_;
+    if (spec == "stdio") {
+        owned_.push_back(std::make_unique<Terminal>(waker_, signals_));
+        terminal_ = owned_.back().get();
+    } else {
         auto opened = open_chardev(option, spec, label, waker_, log_);
         if (!opened) return opened.error();
         owned_.push_back(std::move(*opened));
-        chardev = owned_.back().get();
-        chardev->on_room(wake_);
+    }
+    owned_.back()->on_room(wake_);
+    return owned_.back().get();
+}
+
+Result<Chardev*> Chardevs::add(const std::string& option, const std::string& spec, const std::string& label) {
+    const bool shared = spec.rfind("mon:", 0) == 0;
+    auto opened = line(option, shared ? spec.substr(4) : spec, label);
+    if (!opened) return opened;
+    Chardev* chardev = *opened;
+    if (chardev && (shared || muxes_.count(chardev))) {
+        auto& mux = muxes_[chardev];
+        if (!mux) {
+            mux = std::make_unique<Mux>(*chardev, quit_, escape_);
+            mux->on_room(wake_);
+        }
+        chardev = &mux->front(0);
     }
     if (spec != "none" && !spec.empty()) entries_.push_back({label, spec, chardev});
     return chardev;
@@ -47,15 +54,25 @@ Result<Chardev*> Chardevs::get(const std::string& option, const std::string& tex
 }
 
 Result<Chardev*> Chardevs::monitor(const std::string& text) {
-    if (mux_ && terminal_ && (text.empty() || text == "none" || is_terminal(text)))
-        return &terminal_->front(1);
+    const auto front = [](const auto& mux) -> Result<Chardev*> { return &mux.second->front(1); };
+    if (text.rfind("chardev:", 0) == 0) { // of a shared line the other end
+        Chardev* const chardev = find(text.substr(8));
+        for (const auto& mux : muxes_)
+            if (chardev && &mux.second->front(0) == chardev) return front(mux);
+        return chardev;
+    }
+    for (const auto& mux : muxes_) {
+        const bool terminal = mux.first == terminal_ && (text == "stdio" || text == "mon:stdio");
+        if (terminal || text.empty() || text == "none") return front(mux);
+    }
     return get("-monitor", text, "compat_monitor0");
 }
 
 void Chardevs::service() {
-    if (terminal_) terminal_->service();
     for (const auto& chardev : owned_)
         chardev->service();
+    for (const auto& [line, mux] : muxes_)
+        mux->service();
 }
 
 std::vector<Chardevs::Info> Chardevs::list() const {

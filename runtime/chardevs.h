@@ -3,8 +3,10 @@
 #pragma once
 
 #include "runtime/chardev.h"
+#include "runtime/chardev_mux.h"
 #include "runtime/options.h"
 
+#include <map>
 #include <memory>
 #include <string>
 #include <vector>
@@ -23,7 +25,7 @@ class Chardevs {
     // What `option` leads to: "chardev:ID", or a short form that is opened under the name `label`. Null:
     // nowhere.
     Result<Chardev*> get(const std::string& option, const std::string& text, const std::string& label);
-    // The monitor's end, which may share the terminal with a serial port.
+    // The monitor's end, which may share a line with a serial port ("mon:...").
     Result<Chardev*> monitor(const std::string& text);
 
     void service(); // on the vCPU's thread, between guest instructions
@@ -41,14 +43,16 @@ class Chardevs {
         Chardev* chardev; // null: nowhere
     };
     Result<Chardev*> add(const std::string& option, const std::string& spec, const std::string& label);
+    Result<Chardev*> line(const std::string& option, const std::string& spec, const std::string& label);
 
     Waker& waker_;
     Log& log_;
     std::function<void()> wake_, quit_;
-    bool mux_ = false; // serial port and monitor share the terminal
-    u8 escape_ = 1;    // and this byte switches
-    std::unique_ptr<Terminal> terminal_;
+    bool signals_ = true; // of the terminal
+    u8 escape_ = 1;       // switches on a shared line
+    Chardev* terminal_ = nullptr;
     std::vector<std::unique_ptr<Chardev>> owned_;
+    std::map<const Chardev*, std::unique_ptr<Mux>> muxes_; // of the lines that are shared
     std::vector<Entry> entries_;
 };
 

@@ -68,8 +68,7 @@ ChardevText chardev_text(const std::string& backend, const ChardevKeys& keys) {
         if (path.empty()) return {"", "path=NAME"};
         return {before + path, {}};
     };
-    if (backend == "stdio") return {keys.on("mux", false) ? "mon:stdio" : "stdio", {}};
-    if (backend == "null" || backend == "pty" || backend == "vc") return {backend, {}};
+    if (backend == "stdio" || backend == "null" || backend == "pty" || backend == "vc") return {backend, {}};
     if (backend == "file") return with_path(keys.on("append", false) ? "append:" : "file:");
     if (backend == "pipe") return with_path("pipe:");
     if (backend == "serial" || backend == "tty" || backend == "parallel" || backend == "parport")
@@ -99,7 +98,7 @@ Complaint set_chardev(Options& o, const std::string& text) {
     const ChardevText made = chardev_text(backend, keys);
     if (made.bad) return made.bad;
     if (!keys.text("logfile").empty()) o.warnings.push_back("-chardev " + text + ": logfile= has no effect");
-    o.chardevs[id] = made.text;
+    o.chardevs[id] = (keys.on("mux", false) ? "mon:" : "") + made.text;
     return {};
 }
 
@@ -145,17 +144,24 @@ Complaint set_vga(Options& o, const std::string& v) {
 
 } // namespace
 
-Complaint check_chardev(const std::string& text) {
-    static constexpr std::string_view exact[] = {"stdio", "mon:stdio", "none",   "null",
-                                                 "pty",   "vc",        "ringbuf"};
+namespace {
+bool is_shared(const std::string& spec) {
+    return spec.rfind("mon:", 0) == 0;
+}
+} // namespace
+
+Complaint check_chardev(const std::string& given) {
+    const std::string text = is_shared(given) ? given.substr(4) : given;
+    static constexpr std::string_view exact[] = {"stdio", "none", "null", "pty", "vc", "ringbuf"};
     static constexpr std::string_view prefixes[] = {
         "chardev:", "file:", "tcp:", "unix:", "telnet:", "pipe:", "vc:", "ringbuf:", "/dev/"};
     for (const auto name : exact)
         if (text == name) return {};
     for (const auto prefix : prefixes)
         if (text.size() > prefix.size() && text.compare(0, prefix.size(), prefix) == 0) return {};
-    return "stdio, mon:stdio, chardev:ID, file:NAME, pipe:NAME, tcp:HOST:PORT[,server][,nowait], "
-           "telnet:..., unix:PATH[,server][,nowait], pty, /dev/NAME, ringbuf, null or none";
+    return "stdio, chardev:ID, file:NAME, pipe:NAME, tcp:HOST:PORT[,server][,nowait], "
+           "telnet:..., unix:PATH[,server][,nowait], pty, /dev/NAME, ringbuf, null or none, "
+           "and mon: before one that serial port and monitor share";
 }
 
 Complaint add_serial(Options& o, const std::string& text) {
@@ -190,22 +196,25 @@ std::vector<const std::string*> users_of_chardevs(const Options& o) {
 Status check_chardevs(Options& o) {
     // The monitor shares the terminal unless it was given a place of its own.
     if (o.nographic && o.serial.empty()) o.serial = {o.monitor.empty() ? "mon:stdio" : "stdio"};
-    std::map<std::string, unsigned> uses;
-    unsigned terminals = 0;
+    std::map<std::string, unsigned> uses; // of shared ones without the monitor's
+    unsigned terminals = 0, lines = 0;
     bool shared = false, monitor = false;
     for (const std::string* text : users_of_chardevs(o)) {
         const std::string id = chardev_id(*text);
         if (!id.empty() && !o.chardevs.count(id)) return Error{*text + ": expected the id of a -chardev"};
         const std::string& spec = chardev_spec(o, *text);
-        if (spec == "mon:stdio" && text == &o.monitor)
-            monitor = true;
-        else if (spec == "mon:stdio")
+        if (is_shared(spec) && text == &o.monitor) {
+            monitor |= spec == "mon:stdio";
+            continue;
+        }
+        if (is_shared(spec) && (id.empty() || !uses[id]) && ++lines == 2)
+            return Error{*text + ": expected one line that the monitor shares (mon:, mux=on)"};
+        if (spec == "mon:stdio")
             ++terminals, shared = true;
         else if (spec == "stdio")
             terminals += text != &o.debugcon; // that one shares it
-        else if (!id.empty() && ++uses[id] == 2)
-            return Error{*text +
-                         ": expected one user (stdio with mux=on lets serial port and monitor share)"};
+        if (!id.empty() && spec != "stdio" && ++uses[id] == 2)
+            return Error{*text + ": expected one user (mux=on lets a serial port and the monitor share one)"};
     }
     terminals += monitor && !shared;
     if (terminals > 1)

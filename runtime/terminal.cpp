@@ -1,7 +1,5 @@
 #include "runtime/chardev.h"
 
-#include "base/assert.h"
-
 #include <cerrno>
 #include <csignal>
 #include <cstring>
@@ -64,35 +62,12 @@ void Chardev::service() {
     if (!receiver_) pending_.clear();
 }
 
-class Terminal::Front final : public Chardev {
-  public:
-    Front(Terminal& terminal, unsigned number) : terminal_(terminal), number_(number) {}
-    void write(std::span<const u8> bytes) override {
-        if (terminal_.active_ != number_ && !terminal_.mux_) return;
-        write_all(STDOUT_FILENO, bytes.data(), bytes.size());
-        if (!bytes.empty()) terminal_.at_line_start_ = bytes.back() == '\n';
-    }
-    bool attended() const override { return terminal_.active_ == number_; }
-    void type(u8 byte) {
-        if (!full()) input(&byte, 1);
-    }
-    void send_break() {
-        if (receiver_) receiver_->receive_break();
-    }
-
-  private:
-    Terminal& terminal_;
-    unsigned number_;
-};
-
-Terminal::Terminal(Waker& waker, Hooks hooks, bool mux, u8 escape)
-    : waker_(waker), hooks_(std::move(hooks)), mux_(mux),
-      escape_(escape), fronts_{std::make_unique<Front>(*this, 0), std::make_unique<Front>(*this, 1)} {
+Terminal::Terminal(Waker& waker, bool signals) : waker_(waker) {
     if (isatty(STDIN_FILENO) && tcgetattr(STDIN_FILENO, &saved_terminal) == 0) {
         termios raw = saved_terminal;
         cfmakeraw(&raw);
         raw.c_oflag |= OPOST;
-        if (!mux_) raw.c_lflag |= ISIG; // without the escape key, Ctrl-C must still end the emulator
+        if (signals) raw.c_lflag |= ISIG; // without an escape character, Ctrl-C must still end the emulator
         terminal_is_raw = 1;
         tcsetattr(STDIN_FILENO, TCSANOW, &raw);
         std::atexit(restore_terminal);
@@ -103,68 +78,36 @@ Terminal::Terminal(Waker& waker, Hooks hooks, bool mux, u8 escape)
 }
 
 Terminal::~Terminal() {
-    waker_.unwatch(STDIN_FILENO);
+    if (!ended_) waker_.unwatch(STDIN_FILENO);
     restore_terminal();
 }
 
-Chardev& Terminal::front(unsigned n) {
-    DRAGOMAN_ASSERT(n < 2);
-    return *fronts_[n];
+void Terminal::write(std::span<const u8> bytes) {
+    write_all(STDOUT_FILENO, bytes.data(), bytes.size());
 }
 
 void Terminal::service() {
-    for (const auto& front : fronts_)
-        front->service();
+    Chardev::service();
+    if (paused_ && !full() && !ended_) {
+        paused_ = false;
+        waker_.wait_for(STDIN_FILENO, true, false);
+    }
 }
 
 void Terminal::readable() {
+    if (full()) { // it waits where it is
+        paused_ = true;
+        waker_.wait_for(STDIN_FILENO, false, false);
+        return;
+    }
     u8 bytes[256];
     const ssize_t n = read(STDIN_FILENO, bytes, sizeof bytes);
     if (n == 0 || (n < 0 && errno != EINTR && errno != EAGAIN)) {
         waker_.unwatch(STDIN_FILENO); // end of input: the machine goes on
+        ended_ = true;
         return;
     }
-    for (ssize_t i = 0; i < n; ++i)
-        take(bytes[i]);
-}
-
-void Terminal::take(u8 byte) {
-    if (!mux_) {
-        fronts_[active_]->type(byte);
-    } else if (escaped_) {
-        escaped_ = false;
-        command(byte);
-    } else if (byte == escape_) {
-        escaped_ = true;
-    } else {
-        fronts_[active_]->type(byte);
-    }
-}
-
-void Terminal::command(u8 byte) {
-    if (byte == escape_) return fronts_[active_]->type(byte);
-    const std::string key = std::string("Ctrl-") + char('@' + escape_);
-    std::string help = "\r\n";
-    for (const char* line :
-         {"h  this help", "x  quit", "c  switch between serial port and monitor", "b  send a break"})
-        help += key + " " + line + "\r\n";
-    help += key + " " + key + "  send " + key + "\r\n";
-    switch (byte) {
-    case 'h':
-    case '?': write_all(STDOUT_FILENO, help.data(), help.size()); break;
-    case 'x':
-        write_all(STDOUT_FILENO, "\r\n", 2);
-        hooks_.quit();
-        break;
-    case 'c': switch_to(1 - active_); break;
-    case 'b': fronts_[active_]->send_break(); break;
-    default: break;
-    }
-}
-
-void Terminal::switch_to(unsigned n) {
-    active_ = n;
-    if (n == 1) fronts_[1]->type('\r'); // the monitor answers with its prompt
+    if (n > 0) input(bytes, std::size_t(n));
 }
 
 } // namespace dragoman::runtime

@@ -56,7 +56,8 @@ LINES = [
      "-boot menu=on,strict=on,reboot-timeout=1000,splash-time=100 -drive file=@disk.img,if=virtio,format=raw,cache.direct=on,aio=io_uring "
      "-device virtio-rng-pci,addr=0x12.0x0 -machine hpet=off -numa node -option-rom @text -gdb unix:@gdb,server,nowait", ()),
     ("real-time system", "qemu-system-x86_64 -m 32 -cpu qemu64,+x2apic -machine q35 -device isa-debug-exit,iobase=0xf4,iosize=0x04 "
-     "-no-reboot -nographic -machine acpi=off -net none -icount shift=5,align=off,sleep=off -rtc clock=vm -kernel @kernel", ("q35", "icount")),
+     "-no-reboot -display none -machine acpi=off -net none -icount shift=5,align=off,sleep=off -rtc clock=vm -kernel @kernel -chardev pipe,id=con,mux=on,path=@fifo -serial chardev:con -mon chardev=con,mode=readline",
+     ("q35", "icount")),
     ("confined", "qemu-system-x86_64 -display none -serial file:@serial -drive file=@disk.img,format=raw,if=virtio "
      "-nic user -sandbox on,obsolete=deny,elevateprivileges=deny,spawn=deny,resourcecontrol=deny", ()),
 ]
@@ -100,6 +101,8 @@ class CommandLines(unittest.TestCase):
         directory = tempfile.TemporaryDirectory()
         self.addCleanup(directory.cleanup)
         self.directory = directory.name
+        for end in ("in", "out"):
+            os.mkfifo(os.path.join(self.directory, "fifo." + end))
         for name, content in (("disk.img", bytes(1 << 20)), ("cd.iso", bytes(1 << 16)), ("kernel", kernel()), ("text", b"text"),
                               ("disk.qcow2", qcow2(1 << 20))):
             with open(os.path.join(self.directory, name), "wb") as f:

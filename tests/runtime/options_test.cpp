@@ -185,6 +185,13 @@ TEST(Options, CommandLinesOfOthers) {
     EXPECT_EQ(chardev_spec(shared, shared.monitor), "mon:stdio");
     EXPECT_FALSE(parse({"-chardev", "null,id=a", "-serial", "chardev:a", "-monitor", "chardev:a"}));
     EXPECT_FALSE(parse({"-serial", "chardev:nosuch"}));
+    const Options pipe = good({"-chardev", "pipe,id=con,mux=on,path=/p", "-serial", "chardev:con", "-mon",
+                               "chardev=con,mode=readline"});
+    EXPECT_EQ(chardev_spec(pipe, pipe.serial.at(0)), "mon:pipe:/p");
+    EXPECT_EQ(good({"-serial", "mon:telnet::1,server,nowait"}).serial.at(0), "mon:telnet::1,server,nowait");
+    EXPECT_FALSE(parse({"-serial", "mon:pty", "-serial", "mon:stdio"})) << "one monitor";
+    EXPECT_FALSE(parse({"-chardev", "null,mux=on,id=a", "-serial", "chardev:a", "-serial", "chardev:a"}));
+    EXPECT_FALSE(parse({"-serial", "mon:nosuch"}));
 }
 
 TEST(Options, Processors) {

@@ -80,7 +80,7 @@ class Qmp(unittest.TestCase):
     def start(self, *options, bios=HALT, qmp=None, negotiate=True):
         path = self.path("qmp")
         self.emulator = subprocess.Popen(
-            [EMULATOR, "-display", "none", "-serial", "none", "-m", "16", "-bios", self.path("bios", bios),
+            [EMULATOR, "-display", "none", *(() if "-serial" in options else ("-serial", "none")), "-m", "16", "-bios", self.path("bios", bios),
              *(qmp or ("-qmp", f"unix:{path},server,nowait")), *options], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE)
         self.addCleanup(self.emulator.stderr.close)
         self.addCleanup(self.emulator.wait)
@@ -236,6 +236,49 @@ class Qmp(unittest.TestCase):
         self.assertEqual(client.ask("ringbuf-write", device="r", data="x"), {"return": {}})
         self.fails(client.ask("ringbuf-read", device="nosuch", size=1), saying="query-chardev")
         self.fails(client.ask("ringbuf-read", device="r", size=-1), saying="size")
+
+    # Port 0x3fd until bit 0: port 0x3f8 to port 0xe9.
+    ECHO = firmware(b"\xba\xfd\x03\xec\xa8\x01\x74\xf8\xba\xf8\x03\xec\xe6\xe9\xeb\xf0")
+
+    def test_input_waits_for_the_guest(self):
+        """More than anything on the way holds."""
+        data = bytes(range(256)) * 256
+        for serial in (("-serial", "stdio"), ("-serial", "mon:stdio")):
+            heard = self.path("heard")
+            expected = data if serial[1] == "stdio" else data.replace(b"\x01\x02", b"")  # Ctrl-A and what is no command
+            with subprocess.Popen([EMULATOR, "-display", "none", "-m", "16", "-bios", self.path("bios", self.ECHO), *serial,
+                                   "-debugcon", f"file:{heard}"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as emulator:
+                try:
+                    emulator.stdin.write(data)
+                    emulator.stdin.flush()
+                    end = time.monotonic() + 60
+                    while not os.path.exists(heard) or os.path.getsize(heard) < len(expected):
+                        self.assertLess(time.monotonic(), end, os.path.exists(heard) and os.path.getsize(heard))
+                        time.sleep(0.05)
+                    with open(heard, "rb") as f:
+                        self.assertEqual(f.read(), expected)
+                finally:
+                    emulator.kill()
+
+    def test_monitor_shares_a_socket(self):
+        path, heard = self.path("line"), self.path("heard")
+        for options in (("-serial", f"mon:unix:{path},server,nowait"),
+                        ("-chardev", f"socket,id=c,path={path},server=on,wait=off,mux=on", "-serial", "chardev:c", "-mon", "chardev=c")):
+            with self.subTest(options):
+                client = self.start("-debugcon", f"file:{heard}", *options, bios=self.ECHO)
+                with socket.socket(socket.AF_UNIX) as line:
+                    line.connect(path)
+                    line.settimeout(60)
+                    line.sendall(b"one\x01\x01two\x01cinfo name\n")
+                    text = b""
+                    while b"has no name" not in text:
+                        text += line.recv(4096)
+                    line.sendall(b"\x01cthree")
+                    end = time.monotonic() + 60
+                    while open(heard, "rb").read() != b"one\x01twothree":
+                        self.assertLess(time.monotonic(), end, open(heard, "rb").read())
+                    line.sendall(b"\x01x")
+                    self.assertEqual(self.emulator.wait(60), 0)
 
     def test_panic_and_watchdog_actions(self):
         panic = firmware(b"\xba\x05\x05\xb0\x01\xee\xfa\xf4\xeb\xfd")  # port 0x505: 1
