@@ -74,7 +74,7 @@ Status Disks::open(const Options& options, hw::PcConfig& config) {
 
 Status Disks::add_drive(const DriveOption& drive) {
     std::unique_ptr<block::Disk> opened;
-    if (!drive.file.empty()) {
+    if (!drive.file.empty() && drive.interface != DriveOption::Interface::Flash) {
         auto disk = open_disk(drive);
         if (!disk) return Error{drive.given + ": " + disk.error().message};
         opened = std::move(*disk);

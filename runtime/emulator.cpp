@@ -7,6 +7,7 @@
 #include "runtime/tb_cache.h"
 #include "runtime/vnc_server.h"
 
+#include <algorithm>
 #include <chrono>
 #include <cstring>
 #include <ctime>
@@ -17,6 +18,7 @@ namespace dragoman::runtime {
 
 namespace {
 
+constexpr u64 kMostFirmware = 16 * MiB;
 constexpr const char* kFirmwareDirectory = "/usr/share/seabios/";
 
 i64 rtc_start(const Options& options) {
@@ -162,17 +164,46 @@ std::string Emulator::find_firmware(const std::string& name) const {
     return kFirmwareDirectory + name;
 }
 
+// The first is the firmware, and stays as it is; a second one, under it, keeps what the firmware writes.
+Status Emulator::open_flashes(hw::PcConfig& config) {
+    std::vector<const DriveOption*> drives;
+    for (const DriveOption& drive : options_.drives)
+        if (drive.interface == DriveOption::Interface::Flash) drives.push_back(&drive);
+    std::stable_sort(drives.begin(), drives.end(), [](const DriveOption* a, const DriveOption* b) {
+        return a->index.value_or(0) < b->index.value_or(0);
+    });
+    for (const DriveOption* drive : drives) {
+        const bool firmware = drive == drives.front(),
+                   read_only = firmware || drive->read_only || drive->snapshot;
+        auto file = FlashFile::open(drive->file, read_only);
+        if (!file) return Error{drive->given + ": " + file.error().message};
+        const std::span<u8> cells = (*file)->cells();
+        if (firmware)
+            config.bios.assign(cells.begin(), cells.end());
+        else
+            config.flashes.push_back({cells, drive->read_only});
+        flash_files_.push_back(std::move(*file));
+    }
+    return Ok{};
+}
+
 Status Emulator::open_firmware(hw::PcConfig& config) {
     const bool own = options_.bios.empty();
     std::string bios = own ? find_firmware("bios-256k.bin") : options_.bios;
     if (!own && ::access(bios.c_str(), R_OK) != 0 && bios.find('/') == std::string::npos)
         if (const std::string found = find_firmware(bios); ::access(found.c_str(), R_OK) == 0) bios = found;
-    auto image = read_file(bios, 2 * MiB);
+    if (auto s = open_flashes(config); !s) return s;
+    if (!config.bios.empty()) return open_vga_bios(config);
+    auto image = read_file(bios, kMostFirmware);
     if (!image) return Error{"-bios " + image.error().message + (own ? " (package seabios)" : "")};
     if (image->empty() || image->size() % 4096)
         return Error{"-bios " + bios + ": " + std::to_string(image->size()) +
-                     " bytes, expected a multiple of 4096 up to 2 MiB"};
+                     " bytes, expected a multiple of 4096 up to 16 MiB"};
     config.bios = std::move(*image);
+    return open_vga_bios(config);
+}
+
+Status Emulator::open_vga_bios(hw::PcConfig& config) {
     if (options_.vga) {
         auto vga = read_file(find_firmware("vgabios-stdvga.bin"), MiB);
         if (!vga) return Error{"VGA BIOS " + vga.error().message + " (package seabios)"};

@@ -11,6 +11,7 @@
 #include "runtime/clock.h"
 #include "runtime/disks.h"
 #include "runtime/firmware_boot.h"
+#include "runtime/flash_file.h"
 #include "runtime/hotplug.h"
 #include "runtime/loader.h"
 #include "runtime/machine_events.h"
@@ -93,6 +94,8 @@ class Emulator final : private x86::Platform {
     Status open_chardevs(hw::PcConfig& config);
     std::string find_firmware(const std::string& name) const;
     Status open_firmware(hw::PcConfig& config);
+    Status open_flashes(hw::PcConfig& config);
+    Status open_vga_bios(hw::PcConfig& config);
     Status open_display();
     Status open_vnc();
     Status prepare_kernel();
@@ -153,6 +156,7 @@ class Emulator final : private x86::Platform {
     Chardev* monitor_chardev_ = nullptr;
     std::vector<Chardev*> qmp_chardevs_;
     hw::FunctionLine intr_;
+    std::vector<std::unique_ptr<FlashFile>> flash_files_; // behind the machine's flashes
     std::unique_ptr<hw::Pc> pc_;
     std::unique_ptr<Vcpu> vcpu_;
     std::unique_ptr<hw::SdlDisplay> display_;

@@ -16,7 +16,7 @@ namespace dragoman::runtime {
 
 // An image and how it is used (-drive, -blockdev, -hda and the like).
 struct DriveOption {
-    enum class Interface : u8 { Ide, Virtio, Floppy, None }; // None: a -device names it
+    enum class Interface : u8 { Ide, Virtio, Floppy, Flash, None }; // None: a -device names it
     enum class OnError : u8 { Report, Stop, NoSpace, Ignore };
 
     std::string id;
@@ -126,6 +126,7 @@ struct Options {
     std::vector<std::string> firmware_directories; // -L; before the one where the distribution puts it
     std::vector<std::string> option_roms;
     bool hpet = true, acpi = true;
+    std::string flash_nodes[2]; // -machine pflash0=, pflash1=: of -blockdev
     bool usb = false, tablet = false; // a controller; a tablet at it
     unsigned numa_nodes = 0;
     u8 escape_character = 1; // Ctrl-A: on a shared terminal

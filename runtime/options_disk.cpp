@@ -187,7 +187,27 @@ Status find_bus(const Options& o, DiskDevice& disk) {
 
 } // namespace
 
+// The drives that are flashes: the firmware, and what it keeps.
+Status find_flashes(Options& o) {
+    const auto refuse = [](const std::string& what) { return Error{"-machine pflash: expected " + what}; };
+    for (unsigned n = 0; n < std::size(o.flash_nodes); ++n) {
+        if (o.flash_nodes[n].empty()) continue;
+        const auto drive = std::find_if(o.drives.begin(), o.drives.end(),
+                                        [&](const DriveOption& d) { return d.id == o.flash_nodes[n]; });
+        if (drive == o.drives.end())
+            return refuse("the node-name of a -blockdev; '" + o.flash_nodes[n] + "' is none");
+        drive->interface = Interface::Flash;
+        drive->index = n;
+        drive->given = "-machine pflash" + std::to_string(n) + "=" + o.flash_nodes[n];
+    }
+    for (const DriveOption& drive : o.drives)
+        if (drive.interface == Interface::Flash && !drive.format.empty() && drive.format != "raw")
+            return Error{drive.given + ": expected format=raw for a flash"};
+    return Ok{};
+}
+
 Status place_disks(Options& o) {
+    if (auto s = find_flashes(o); !s) return s;
     // Drives of -device.
     for (DiskDevice& disk : o.disks) {
         if (disk.model == Model::Nvme && disk.drive_id.empty())
@@ -217,7 +237,7 @@ Status place_disks(Options& o) {
         drive.snapshot |= o.snapshot;
         const bool placed =
             std::any_of(o.disks.begin(), o.disks.end(), [n](const DiskDevice& d) { return d.drive == n; });
-        if (drive.interface == Interface::None || placed) continue;
+        if (drive.interface == Interface::None || drive.interface == Interface::Flash || placed) continue;
         DiskDevice disk;
         disk.drive = n;
         disk.serial = drive.serial;

@@ -68,18 +68,17 @@ Complaint set_interface(DriveOption& drive, const std::string& value) {
     static constexpr std::pair<const char*, Interface> interfaces[] = {{"ide", Interface::Ide},
                                                                        {"virtio", Interface::Virtio},
                                                                        {"floppy", Interface::Floppy},
+                                                                       {"pflash", Interface::Flash},
                                                                        {"none", Interface::None}};
     for (const auto& [word, interface] : interfaces) {
         if (value != word) continue;
         drive.interface = interface;
         return {};
     }
-    if (value == "pflash")
-        return "if=ide, virtio, floppy or none (if=pflash is not built; the nearest is -bios FILE)";
     if (value == "scsi" || value == "sd" || value == "mtd" || value == "xen")
         return "if=ide, virtio or none (if=" + value +
                " is not built; the nearest is if=" + (value == "scsi" ? "virtio)" : "ide)");
-    return "if=ide, virtio, floppy or none";
+    return "if=ide, virtio, floppy, pflash or none";
 }
 
 struct DriveKey {
@@ -358,12 +357,20 @@ std::span<const OptionRow> drive_options() {
          [](Options& o, const std::string& v) { return add_floppy(o, 1, v); }},
         {"drive", "file=FILE[,...]",
          "a drive: FILE may be fat:[floppy:][rw:]DIR, nbd:HOST:PORT or nbd:unix:PATH; "
-         "format=raw|qcow2,if=ide|virtio|none,media=disk|cdrom,index=N,id=ID,readonly=,snapshot=,cache=,"
+         "format=raw|qcow2,if=ide|virtio|pflash|none,media=disk|cdrom,index=N,id=ID,readonly=,snapshot=,"
+         "cache=,"
          "discard=,werror=,rerror=",
          set_drive},
         {"blockdev", "driver=...",
          "an image for -device: driver=raw|qcow2|file|nbd,node-name=ID,filename=FILE or file=NODE",
          set_blockdev},
+        {"pflash", "FILE",
+         "the same as -drive if=pflash,format=raw,file=FILE: firmware, and behind it a flash",
+         [](Options& o, const std::string& v) -> Complaint {
+             if (const Complaint bad = file_name(v)) return bad;
+             o.drives.push_back({.file = v, .format = "raw", .interface = Interface::Flash});
+             return {};
+         }},
         {"snapshot", nullptr, "what the guest writes goes to temporary files and is forgotten",
          [](Options& o, const std::string&) -> Complaint {
              o.snapshot = true;

@@ -44,7 +44,6 @@ constexpr ForeignOption options[] = {
     {"incoming", true, Refused, "machines are not moved from one emulator to another"},
     {"loadvm", true, Refused, "the state of a machine is not saved; the nearest is -snapshot"},
     {"mtdblock", true, Refused, "the nearest is -drive"},
-    {"pflash", true, Refused, "the nearest is -bios"},
     {"plugin", true, Refused, "the nearest is -d"},
     {"preconfig", false, Refused, "the nearest is -S"},
     {"prom-env", true, Refused, "a PC has no OpenBIOS"},

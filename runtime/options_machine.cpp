@@ -64,6 +64,8 @@ Complaint set_machine(Options& o, const std::string& text) {
             const auto on = value == "auto" ? std::optional(key != "usb") : parse_on_off(value);
             if (!on) return key + "=on or off";
             (key == "hpet" ? o.hpet : key == "acpi" ? o.acpi : o.usb) = *on;
+        } else if (key == "pflash0" || key == "pflash1") {
+            o.flash_nodes[key.back() - '0'] = value;
         } else if (key == "smm" || key == "nvdimm" || key == "confidential-guest-support") {
             if (value != "off" && value != "auto")
                 o.warnings.push_back("-machine " + key + "=" + value + ": has no effect");
@@ -84,8 +86,6 @@ Complaint set_machine(Options& o, const std::string& text) {
                             "vmmouse",
                             "x-south-bridge",
                             "hmat",
-                            "pflash0",
-                            "pflash1",
                             "pcspk-audiodev",
                             "suppress-vmdesc",
                             "fd-bootchk",

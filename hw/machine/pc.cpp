@@ -118,6 +118,13 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         vga_->map_legacy(ports_, memory);
     }
 
+    u64 below = 4 * GiB - config_.bios.size();
+    for (const PcConfig::Flash& flash : config_.flashes) {
+        flashes_.push_back(std::make_unique<NorFlash>(flash.cells, flash.read_only));
+        below -= flash.cells.size();
+        memory_.map_io(below, flash.cells.size(), *flashes_.back(), kMapSegment);
+    }
+
     attach_cards();
 
     static constexpr u16 serial_base[2] = {0x3f8, 0x2f8};
@@ -153,6 +160,8 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         &piix3_,          &host_bridge_,    &pm_,     &ide_,  &fdc_,       &keyboard_, &mouse_,   &i8042_,
         serial_[0].get(), serial_[1].get(), &fw_cfg_, &post_, &fpu_error_, &hotplug_};
     if (vga_) devices_.push_back(vga_.get());
+    for (const auto& flash : flashes_)
+        devices_.push_back(flash.get());
     if (usb_) devices_.push_back(usb_.get());
     if (tablet_) devices_.push_back(tablet_.get());
     if (parallel_) devices_.push_back(parallel_.get());

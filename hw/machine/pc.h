@@ -21,6 +21,7 @@
 #include "hw/i8042.h"
 #include "hw/ioapic.h"
 #include "hw/lapic.h"
+#include "hw/nor_flash.h"
 #include "hw/parallel_port.h"
 #include "hw/pci_dma.h"
 #include "hw/pci_hotplug.h"
@@ -51,7 +52,13 @@ namespace dragoman::hw {
 struct PcConfig {
     std::span<u8> ram; // guest memory in one piece; what lies over `ram_below_4g` is mapped from 4 GiB on
     u64 ram_below_4g = 0;
-    std::vector<u8> bios; // firmware image, a multiple of 4 KiB, up to 2 MiB
+    std::vector<u8> bios; // firmware image, a multiple of 4 KiB, up to 16 MiB
+    // Flashes below it, each under the one before; multiples of NorFlash::block_bytes.
+    struct Flash {
+        std::span<u8> cells;
+        bool read_only = false;
+    };
+    std::vector<Flash> flashes;
     std::vector<u8> vga_bios;
     bool vga = true;
     bool firmware_on_serial = false; // the firmware shows its text, and takes keys, on COM1 as well
@@ -191,6 +198,7 @@ class Pc {
     PciHotplug hotplug_;
     Piix3Ide ide_;
     Fdc82077 fdc_;
+    std::vector<std::unique_ptr<NorFlash>> flashes_;
     std::unique_ptr<UsbTablet> tablet_;
     std::unique_ptr<Uhci> usb_;
     std::unique_ptr<Vga> vga_;

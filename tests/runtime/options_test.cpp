@@ -215,9 +215,7 @@ TEST(Options, ForeignOptions) {
     EXPECT_EQ(good({"-icount", "shift=auto"}).warnings.size(), 1u);
     for (const auto& [words, nearest] :
          std::initializer_list<std::pair<std::vector<const char*>, const char*>>{
-             {{"-spice", "port=1"}, "-vnc"},
-             {{"-pflash", "x"}, "-bios"},
-             {{"-redir", "tcp:1::2"}, "hostfwd"}}) {
+             {{"-spice", "port=1"}, "-vnc"}, {{"-sd", "x"}, "-drive"}, {{"-redir", "tcp:1::2"}, "hostfwd"}}) {
         const auto refused = parse(words);
         ASSERT_FALSE(refused);
         EXPECT_NE(refused.error().message.find("not built, the nearest is"), std::string::npos);
@@ -247,6 +245,22 @@ TEST(Options, Board) {
     EXPECT_EQ(good({"-watchdog", "i6300esb"}).cards.size(), 1u);
     EXPECT_FALSE(parse({"-watchdog", "ib700"}));
     EXPECT_EQ(good({"-chardev", "null,id=c", "-device", "isa-parallel,chardev=c"}).parallel, "chardev:c");
+}
+
+TEST(Options, Flashes) {
+    using Interface = DriveOption::Interface;
+    const Options o = good({"-drive", "if=pflash,unit=1,format=raw,file=vars", "-drive",
+                            "if=pflash,format=raw,readonly=on,file=code,unit=0"});
+    EXPECT_EQ(o.drives.at(0).interface, Interface::Flash);
+    EXPECT_EQ(o.drives.at(0).index, 1u);
+    EXPECT_TRUE(o.disks.empty());
+    EXPECT_EQ(good({"-pflash", "code"}).drives.at(0).interface, Interface::Flash);
+    EXPECT_FALSE(parse({"-drive", "if=pflash,format=qcow2,file=x"}));
+    EXPECT_FALSE(parse({"-machine", "pflash0=nosuch"}));
+    EXPECT_EQ(good({"-machine", "pflash0=c", "-blockdev", "driver=file,node-name=c,filename=x,read-only=on"})
+                  .drives.at(0)
+                  .interface,
+              Interface::Flash);
 }
 
 TEST(Options, NvmeNamespace) {

@@ -244,7 +244,7 @@ class Qmp(unittest.TestCase):
         """More than anything on the way holds."""
         data = bytes(range(256)) * 256
         for serial in (("-serial", "stdio"), ("-serial", "mon:stdio")):
-            heard = self.path("heard")
+            heard = self.path("heard" + serial[1].replace(":", "-"))
             expected = data if serial[1] == "stdio" else data.replace(b"\x01\x02", b"")  # Ctrl-A and what is no command
             with subprocess.Popen([EMULATOR, "-display", "none", "-m", "16", "-bios", self.path("bios", self.ECHO), *serial,
                                    "-debugcon", f"file:{heard}"], stdin=subprocess.PIPE, stdout=subprocess.DEVNULL) as emulator:
@@ -279,6 +279,22 @@ class Qmp(unittest.TestCase):
                         self.assertLess(time.monotonic(), end, open(heard, "rb").read())
                     line.sendall(b"\x01x")
                     self.assertEqual(self.emulator.wait(60), 0)
+
+    def test_flashes(self):
+        # Byte 0x10 of the flash below the firmware: the command to program, and what.
+        code = self.path("code", firmware(b"\x2e\xc6\x06\x10\xe0\x10\x2e\xc6\x06\x10\xe0\x5a\xfa\xf4\xeb\xfd"))
+        for how, after in ((("-drive", "if=pflash,unit=1,format=raw,file={}"), 0x5a), (("-drive", "if=pflash,unit=1,readonly=on,file={}"), 0xff),
+                           (("-drive", "if=pflash,unit=1,snapshot=on,file={}"), 0xff),
+                           (("-blockdev", "driver=file,node-name=v,filename={}", "-machine", "pflash1=v"), 0x5a)):
+            kept = self.path("kept", b"\xff" * 4096)
+            client = self.start("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={code}", *(word.format(kept) for word in how))
+            end = time.monotonic() + 30
+            while "halted" not in client.ask("human-monitor-command", **{"command-line": "info status"})["return"]:
+                self.assertLess(time.monotonic(), end)
+            client.ask("quit")
+            self.emulator.wait(60)
+            with open(kept, "rb") as f:
+                self.assertEqual(f.read(), b"\xff" * 16 + bytes([after]) + b"\xff" * 4079, how)
 
     def test_panic_and_watchdog_actions(self):
         panic = firmware(b"\xba\x05\x05\xb0\x01\xee\xfa\xf4\xeb\xfd")  # port 0x505: 1
