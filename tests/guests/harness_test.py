@@ -9,6 +9,7 @@ import time
 import unittest
 import zlib
 
+import installer
 from console import Console, Failure, Shell
 from picture import VGA_BIOS, Picture, glyphs, read_png
 from screen import Screen
@@ -68,6 +69,14 @@ class Harness(unittest.TestCase):
         with self.assertRaisesRegex(Failure, "exit status 3"):
             Shell(self.guest("dies"))
         self.assertLess(time.monotonic() - start, 10)
+
+    def test_a_question_of_the_installer_fails(self):
+        text = "print('Loading components 100%\\nDownload failed\\n  1: Retry\\nPrompt: \\'?\\' for help> ', end='', flush=True); input()"
+        console = Console([sys.executable, "-c", text], None, 20.0)
+        self.addCleanup(console.close)
+        installer.stage(console, "Loading components", 10)
+        with self.assertRaisesRegex(Failure, "asks before 'Partitions'(.|\n)*Download failed"):
+            installer.stage(console, "Partitions", 10)
 
     def test_exit_status_is_seen(self):
         console = self.guest("exit")
