@@ -103,6 +103,7 @@ struct Options {
     bool inline_lookup = true; // off: indirect jumps leave to the run loop
     bool far_links = true;     // off: jumps to other pages ask the jump cache
     bool saved_flags = true;   // off: between linked blocks the flags are always in EFLAGS
+    bool compare_again = true; // off: flags are always saved when EFLAGS is wanted for something else
     bool early_polls = true;   // off: a branch backward polls between its flags and the jump
     bool share_checks = true;  // off: each access has a TLB check of its own
     bool loop_checks = true;   // off: no check is made for several rounds of a loop
@@ -118,14 +119,20 @@ struct Switch {
     std::string_view name;
     bool Options::*on;
 };
-inline constexpr Switch kSwitches[] = {
-    {"uncounted", &Options::uncounted},     {"bmi2", &Options::use_bmi2},
-    {"inline-tlb", &Options::inline_tlb},   {"inline-lookup", &Options::inline_lookup},
-    {"far-links", &Options::far_links},     {"saved-flags", &Options::saved_flags},
-    {"early-polls", &Options::early_polls}, {"share-checks", &Options::share_checks},
-    {"loop-checks", &Options::loop_checks}, {"window", &Options::window},
-    {"inline-x87", &Options::inline_x87},   {"lazy-vectors", &Options::lazy_vectors},
-    {"bulk", &Options::bulk}};
+inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
+                                       {"bmi2", &Options::use_bmi2},
+                                       {"inline-tlb", &Options::inline_tlb},
+                                       {"inline-lookup", &Options::inline_lookup},
+                                       {"far-links", &Options::far_links},
+                                       {"saved-flags", &Options::saved_flags},
+                                       {"compare-again", &Options::compare_again},
+                                       {"early-polls", &Options::early_polls},
+                                       {"share-checks", &Options::share_checks},
+                                       {"loop-checks", &Options::loop_checks},
+                                       {"window", &Options::window},
+                                       {"inline-x87", &Options::inline_x87},
+                                       {"lazy-vectors", &Options::lazy_vectors},
+                                       {"bulk", &Options::bulk}};
 
 class Backend {
   public:

@@ -42,8 +42,8 @@ void Emitter::two_operands(InstId id, const Inst& inst, bool commutes) {
     define(d, size, host::scratch);
 }
 
-void Emitter::compare(InstId id, const Inst& inst) {
-    guest_flags(inst);
+void Emitter::compare(const Inst& inst) {
+    const InstId id = inst.op == ir::Op::Cmp ? I::kIdCmp : I::kIdTest;
     Operand left = source(inst.a, inst.size, inst.imm, host::scratch);
     const Operand right = source(inst.b, inst.size, inst.imm, host::address);
     if (left.isImm() || (left.isMem() && right.isMem())) {
@@ -97,10 +97,12 @@ void Emitter::emit_Xor(const Inst& inst) {
     two_operands(I::kIdXor, inst, true);
 }
 void Emitter::emit_Cmp(const Inst& inst) {
-    compare(I::kIdCmp, inst);
+    guest_flags(inst);
+    compare(inst);
 }
 void Emitter::emit_Test(const Inst& inst) {
-    compare(I::kIdTest, inst);
+    guest_flags(inst);
+    compare(inst);
 }
 void Emitter::emit_Inc(const Inst& inst) {
     one_operand(I::kIdInc, inst);

@@ -72,7 +72,7 @@ const Emitter::Label& Emitter::interpret_out_of_line(const Inst& inst, const Lab
 // touching them.
 void Emitter::poll(const Inst& inst, OutOfLineFn leave) {
     const bool keep_eflags = at_ == FlagsAt::Eflags;
-    if (!keep_eflags) clobber(needed_before_);
+    if (!keep_eflags) clobber_cheaply(needed_before_);
     OutOfLine& o = out_of_line(leave, inst);
     const Label out = o.entry;
     const Label done = o.back = a.newLabel(); // the guest's flags are where they were at the poll
@@ -147,6 +147,7 @@ void Emitter::emit_early_poll() {
 
 // RAX holds the flags from here on, as the exit stubs expect.
 void Emitter::saved_for_exit() {
+    if (at_ == FlagsAt::Again) compare_again();
     if (at_ == FlagsAt::Eflags) {
         a.lahf();
         a.seto(x86::al);
@@ -290,7 +291,10 @@ void Emitter::link_stub(const OutOfLine& o) {
 
 void Emitter::link_jump(const Inst& inst, u64 target) {
     const FlagsAt before = at_;
-    if (far(target)) save_flags();
+    if (far(target))
+        save_flags();
+    else if (at_ == FlagsAt::Again)
+        compare_again();
     OutOfLine& o = out_of_line(&Emitter::link_stub, inst);
     o.value = target;
     o.jump_offset = u32(a.offset());

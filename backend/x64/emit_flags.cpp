@@ -1,11 +1,17 @@
 // The guest's flags: where they are, and the ops that are about nothing else.
 #include "backend/x64/emitter.h"
 
+#include "ir/passes/passes.h"
+
+#include <algorithm>
+#include <utility>
+
 namespace dragoman::backend {
 
 using namespace asmjit;
 
 void Emitter::save_flags() {
+    if (at_ == FlagsAt::Again) compare_again();
     if (at_ != FlagsAt::Eflags) return;
     a.lahf();
     a.seto(x86::al);
@@ -17,7 +23,67 @@ void Emitter::clobber(Flags needed) {
     at_ = needed ? FlagsAt::Saved : FlagsAt::Nowhere;
 }
 
+void Emitter::clobber_cheaply(Flags needed) {
+    if (at_ == FlagsAt::Eflags && needed && again_[position_] != kNoComparison) at_ = FlagsAt::Again;
+    if (at_ != FlagsAt::Again || !needed) clobber(needed);
+}
+
+void Emitter::compare_again() {
+    const u32 comparison = again_[position_];
+    DRAGOMAN_ASSERT(comparison != kNoComparison);
+    const bool from_pc = std::exchange(imm_from_pc_, false);
+    compare(block_->insts[comparison]);
+    imm_from_pc_ = from_pc;
+    at_ = FlagsAt::Eflags;
+}
+
+// Its operands need no scratch register.
+bool Emitter::can_compare_again(const Inst& inst) const {
+    if ((inst.op != ir::Op::Cmp && inst.op != ir::Op::Test) || !inst.a.is_gpr()) return false;
+    if (inst.b.is_gpr()) return in_register(inst.a) || in_register(inst.b);
+    return inst.b.is_imm() && !inst.from_pc && (inst.size < 8 || inst.imm == i32(inst.imm));
+}
+
+// Most accesses to memory lie behind a comparison and a branch, and if one faults the flags are still those.
+// Saving them each time costs more than to compare once more where an access is slow.
+void Emitter::find_comparisons() {
+    const std::vector<Inst>& insts = block_->insts;
+    again_.assign(insts.size(), kNoComparison);
+    if (!options_.compare_again) return;
+    for (size_t at = 0; at < insts.size(); ++at) {
+        if (!can_compare_again(insts[at])) continue;
+        const size_t last = last_to_compare_again(at);
+        std::fill(again_.begin() + i64(at) + 1, again_.begin() + i64(last) + 1, u32(at));
+    }
+}
+
+// The last instruction before which the flags of the comparison at `at` may be needed, if they can be made
+// again there, and mostly are not; `at` itself: they are better saved.
+size_t Emitter::last_to_compare_again(size_t at) const {
+    const std::vector<Inst>& insts = block_->insts;
+    const auto needed = [&](size_t n) { return needed_[n] & live_[n]; };
+    const ir::RegSet operands = ir::reg_set(insts[at].a) | ir::reg_set(insts[at].b);
+    for (size_t n = at + 1; n < insts.size(); ++n) {
+        const Inst& inst = insts[n];
+        if (!needed(n) || ir::flags_written(inst)) return n;
+        switch (inst.op) {
+        case ir::Op::Branch:
+        case ir::Op::BranchNz: return n;
+        case ir::Op::Jump: return backward(inst.imm) || far(u64(inst.imm)) ? at : n;
+        case ir::Op::JumpInd: // these want them saved
+        case ir::Op::JumpOut:
+        case ir::Op::Call:
+        case ir::Op::ExitTo:
+        case ir::Op::ExitHere: return at;
+        default: break;
+        }
+        if (ir::registers_written(inst) & operands) return needed(n + 1) ? at : n;
+    }
+    return at;
+}
+
 void Emitter::want_eflags() {
+    if (at_ == FlagsAt::Again) compare_again();
     if (at_ != FlagsAt::Saved) return;
     a.cmp(x86::al, 0x81); // 1 - 0x81 overflows, 0 - 0x81 does not
     a.sahf();
@@ -28,6 +94,8 @@ void Emitter::guest_flags(Flags writes, bool maybe, Flags reads) {
     const Flags produced = needed_after_ & writes;
     const Flags kept = needed_after_ & (maybe ? ir::kAllFlags : ~writes);
     if (reads || (produced && kept)) want_eflags();
+    // As the way out of line has it, which comes with them saved.
+    if (at_ == FlagsAt::Again && writes && kept) save_flags();
     if (produced)
         at_ = FlagsAt::Eflags;
     else if (!kept)

@@ -198,8 +198,7 @@ bool Emitter::check_constant(const ir::Address& m, unsigned size, Access access,
 // On the way to `miss` R14 is linear, or linear - tag, and RCX the index, or neither: see linear_again.
 Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, bool one_register,
                                 const Label& miss) {
-    clobber(needed_before_);
-    if (alone_[position_].isValid() && !share_) a.bind(alone_[position_]);
+    share_ ? clobber_cheaply(needed_before_) : bind_alone();
     loaded_ = kNoSlot;
     if (options_.inline_tlb && check_constant(inst.mem, size, access, miss)) {
         if (!one_register) return {in_window(inst.mem, size), AddressAt::Constant};
@@ -251,6 +250,8 @@ Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, 
 bool Emitter::check_in_region(const Inst& inst, unsigned size, Access access, bool one_register, Mem& at) {
     if (!share_) return false;
     alone_[position_] = a.newLabel();
+    clobber_cheaply(needed_before_);
+    alone_at_[position_] = at_;
     at = check(inst, size, access, one_register, alone_[position_]).at;
     return true;
 }
@@ -263,8 +264,8 @@ int Emitter::stub_size(unsigned size) const {
 // In a region's copy an access is a call, which is shorter: the copy is run where pages are not in the window
 // yet, or a group lies over the end of one.
 void Emitter::access_by_call(const Inst& inst, unsigned size, Access access, AccessFn op) {
+    bind_alone();
     clobber(needed_before_);
-    if (alone_[position_].isValid()) a.bind(alone_[position_]);
     loaded_ = kNoSlot;
     address(inst.mem, true);
     call_to(stubs_.reach[block_->view][u8(access)][stub_size(size)]);
@@ -317,6 +318,7 @@ void Emitter::find_slowly(const OutOfLine& o) {
 }
 
 void Emitter::slow_access(const OutOfLine& o) {
+    clobber(needed_before_);
     find_slowly(o);
     note_side_point();
     const bool x87 = o.inst->op == Op::X87, writes = o.access != Access::Read;
@@ -361,6 +363,7 @@ Emitter::Mem Emitter::check_or_interpret(const Inst& inst, unsigned size, Access
 
 // The same for instructions that the interpreter takes when their memory cannot be accessed in place.
 void Emitter::find_or_interpret(const OutOfLine& o) {
+    clobber(needed_before_);
     if (window()) {
         linear_again(o);
         a.mov(x86::ecx, imm(o.size));

@@ -96,13 +96,14 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
     if (!checked_before(group)) {
         ir::Address all = inst.mem;
         all.disp = i64(u64(all.disp) + group.first - shared_.offset(position_));
-        clobber(needed_before_);
+        clobber_cheaply(needed_before_);
         if (position_ == shared_.regions()[region_].first) {
             OutOfLine& o = out_of_line(&Emitter::region_alone, inst);
             o.region = u32(region_);
             back_of_region_ = o.back = a.newLabel();
         }
         alone_[position_] = a.newLabel();
+        alone_at_[position_] = at_;
         const ir::Access access = group.write ? ir::Access::Write : ir::Access::Read;
         if (group.aligned || !check_constant(all, group.span, access, alone_[position_])) {
             address(all, true);
@@ -151,6 +152,17 @@ void Emitter::region_alone(const OutOfLine& o) {
     in_copy_ = false;
     meet_flags(ends_[o.region]);
     a.jmp(o.back);
+}
+
+// Before an access: where a check in line that failed goes.
+void Emitter::bind_alone() {
+    clobber_cheaply(needed_before_);
+    if (!alone_[position_].isValid()) return;
+    if (alone_at_[position_] == FlagsAt::Again)
+        at_ = FlagsAt::Again;
+    else
+        clobber(needed_before_);
+    a.bind(alone_[position_]);
 }
 
 void Emitter::meet_flags(FlagsAt at) {

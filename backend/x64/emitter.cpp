@@ -189,11 +189,13 @@ void Emitter::prepare(const ir::Block& block) {
         const Flags writes = ir::flags_written(block.insts[i]);
         live_[i + 1] = (live_[i] & ~writes) | (writes & block.insts[i].live);
     }
+    find_comparisons();
     early_poll_ = early_poll(block);
 
     share_ = in_copy_ = false;
     region_ = 0;
     alone_.assign(n, {});
+    alone_at_.assign(n, FlagsAt::Nowhere);
     if (options_.share_checks && options_.inline_tlb)
         shared_.plan(block, window() ? kMostShared : frame::addends, x87_, round_end(block),
                      [this](const Inst& inst) { return shared_use(inst); });
@@ -276,6 +278,7 @@ void Emitter::emit_out_of_line() {
     for (size_t i = 0; i < out_of_line_.size(); ++i) {
         const OutOfLine o = out_of_line_[i];
         at_ = o.flags_at;
+        position_ = size_t(o.inst - block_->insts.data());
         needed_before_ = o.needed_before;
         needed_after_ = o.needed_after;
         home_ = o.home;

@@ -18,7 +18,8 @@ enum class FlagsAt : u8 {
     Nowhere, // nobody needs them
     Eflags,  // in EFLAGS
     Saved,   // in RAX (see registers.h); EFLAGS holds something else
-    Both
+    Both,
+    Again // in neither: the comparison that made them can be done again (Emitter::again_)
 };
 
 // Knows how many instructions it has been given.
@@ -106,7 +107,13 @@ class Emitter final : private asmjit::ErrorHandler {
     // ---- flags (emit_flags.cpp)
     void save_flags();          // EFLAGS may be lost afterwards; call clobber() when it is
     void clobber(Flags needed); // EFLAGS will be overwritten by something that is not the guest's
-    void want_eflags();         // the guest's flags are needed in EFLAGS
+    // The same where few ways from here want the flags: those compare again, if that can be done.
+    void clobber_cheaply(Flags needed);
+    void find_comparisons();
+    size_t last_to_compare_again(size_t at) const;
+    bool can_compare_again(const Inst& inst) const;
+    void compare_again();
+    void want_eflags(); // the guest's flags are needed in EFLAGS
     // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
     void guest_flags(const Inst& inst);
     void guest_flags(Flags writes, bool maybe, Flags reads);
@@ -186,6 +193,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void begin_shared_region();
     void end_shared_region();
     void region_alone(const OutOfLine& o);
+    void bind_alone();
     bool checked_before(const SharedGroup& group) const {
         return group.ahead || checked_[group.slot];
     }
@@ -215,7 +223,7 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- arithmetic (emit_arith.cpp)
     void two_operands(InstId id, const Inst& inst, bool commutes);
-    void compare(InstId id, const Inst& inst);
+    void compare(const Inst& inst); // of Cmp and Test
     void one_operand(InstId id, const Inst& inst);
     void shift(InstId id, InstId by_register, const Inst& inst);
     void double_shift(InstId id, const Inst& inst);
@@ -323,6 +331,9 @@ class Emitter final : private asmjit::ErrorHandler {
     FlagsAt at_ = FlagsAt::Eflags;
     Flags needed_before_ = 0, needed_after_ = 0; // of the current IR instruction
     std::vector<Flags> live_; // by instruction: those that were computed, as far as somebody may look at them
+    static constexpr u32 kNoComparison = ~0u;
+    std::vector<u32> again_; // by instruction: the comparison that made the flags before it and could be done
+                             // again at any place where they are needed; kNoComparison: there is none
     SharedChecks shared_;
     std::vector<Flags> needed_in_rounds_; // needed_ where the checks were made ahead
     Label round_, pause_;                 // in line; between rounds, with a poll and the checks to come again
@@ -331,9 +342,10 @@ class Emitter final : private asmjit::ErrorHandler {
     size_t region_ = 0;                   // the next region of shared_, or the present one
     std::vector<Label>
         alone_; // by position: where the access is emitted with its own check, if a check may go there
-    Label back_of_region_;      // behind the present one
-    std::vector<FlagsAt> ends_; // by region: where the flags are behind it
-    std::vector<u8> checked_;   // by slot of frame::addend: whether its group has been checked
+    std::vector<FlagsAt> alone_at_; // and where the flags are when it goes there
+    Label back_of_region_;          // behind the present one
+    std::vector<FlagsAt> ends_;     // by region: where the flags are behind it
+    std::vector<u8> checked_;       // by slot of frame::addend: whether its group has been checked
     static constexpr unsigned kMostShared = 16; // in a region; without a window frame::addends
     static constexpr u8 kNoSlot = 0xff;
     u8 loaded_ = kNoSlot;    // the slot whose value RCX has too

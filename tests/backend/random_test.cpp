@@ -578,6 +578,7 @@ TEST(Random, AllOff) {
                 .inline_lookup = false,
                 .far_links = false,
                 .saved_flags = false,
+                .compare_again = false,
                 .early_polls = false,
                 .share_checks = false,
                 .lazy_vectors = false},
