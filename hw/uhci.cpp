@@ -43,7 +43,7 @@ struct Uhci::Descriptor {
     UsbPid pid() const { return UsbPid(u8(token)); }
     u8 address() const { return u8(token >> 8 & 0x7f); }
     unsigned endpoint() const { return token >> 15 & 15; }
-    unsigned bytes() const { return (token >> 21) + 1 & 0x7ff; }
+    unsigned bytes() const { return ((token >> 21) + 1) & 0x7ff; }
 };
 
 Uhci::Uhci(Scheduler& scheduler, Log& log)
