@@ -1,5 +1,7 @@
 #include "runtime/chardevs.h"
 
+#include "runtime/chardev_logged.h"
+
 #include <algorithm>
 
 namespace dragoman::runtime {
@@ -8,8 +10,12 @@ Status Chardevs::open(const Options& options) {
     escape_ = options.escape_character;
     for (const std::string* text : users_of_chardevs(options))
         if (text != &options.monitor && chardev_spec(options, *text) == "mon:stdio") signals_ = false;
-    for (const auto& [id, spec] : options.chardevs)
-        if (auto chardev = add("-chardev", spec, id); !chardev) return chardev.error();
+    for (const auto& [id, spec] : options.chardevs) {
+        const auto log = options.chardev_logs.find(id);
+        if (auto chardev = add("-chardev", spec, id, log == options.chardev_logs.end() ? "" : log->second);
+            !chardev)
+            return chardev.error();
+    }
     return Ok{};
 }
 
@@ -31,11 +37,18 @@ Result<Chardev*> Chardevs::line(const std::string& option, const std::string& sp
     return owned_.back().get();
 }
 
-Result<Chardev*> Chardevs::add(const std::string& option, const std::string& spec, const std::string& label) {
+Result<Chardev*> Chardevs::add(const std::string& option, const std::string& spec, const std::string& label,
+                               const std::string& log) {
     const bool shared = spec.rfind("mon:", 0) == 0;
     auto opened = line(option, shared ? spec.substr(4) : spec, label);
     if (!opened) return opened;
     Chardev* chardev = *opened;
+    if (chardev && !log.empty()) {
+        auto file = line(option, log, label);
+        if (!file) return file;
+        owned_.push_back(std::make_unique<Logged>(*chardev, **file));
+        chardev = owned_.back().get();
+    }
     if (chardev && (shared || muxes_.count(chardev))) {
         auto& mux = muxes_[chardev];
         if (!mux) {

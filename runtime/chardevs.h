@@ -42,7 +42,9 @@ class Chardevs {
         std::string label, spec;
         Chardev* chardev; // null: nowhere
     };
-    Result<Chardev*> add(const std::string& option, const std::string& spec, const std::string& label);
+    // `log`: the short form of a file for what is written; empty: none.
+    Result<Chardev*> add(const std::string& option, const std::string& spec, const std::string& label,
+                         const std::string& log = "");
     Result<Chardev*> line(const std::string& option, const std::string& spec, const std::string& label);
 
     Waker& waker_;

@@ -56,6 +56,12 @@ class Emulator final : private x86::Platform {
     void press_keys(std::span<const hw::KeyCode> keys); // all together
     // The pointer is there now, 0 to UsbTablet::most each way. False: no tablet is in use that could say so.
     bool point(u16 x, u16 y, int wheel, unsigned buttons);
+    // What a program that sends events one by one has sent before.
+    struct Pointer {
+        u16 x = 0, y = 0;
+        u8 buttons = 0;
+    };
+    Pointer& pointer() { return pointer_; }
     // `format`: ppm or png; empty: png for a name that ends so, ppm for others.
     Status screendump(const std::string& file, const std::string& format = "");
     VncServer* vnc() const { return vnc_.get(); } // null: there is none
@@ -170,6 +176,7 @@ class Emulator final : private x86::Platform {
     BoardFacts board_;
     std::unique_ptr<FirmwareBoot> firmware_boot_; // of a kernel that is started behind the firmware
 
+    Pointer pointer_;
     u8 requests_ = 0;
     u8 panic_ = 0; // PanicEvent
     bool running_ = true;

@@ -165,6 +165,7 @@ struct Options {
     bool rtc_localtime = false;
 
     std::map<std::string, std::string> chardevs; // -chardev: id to the short form
+    std::map<std::string, std::string> chardev_logs; // id to the short form of the file of logfile=
     std::string pid_file;
     bool daemonize = false;
     bool sandbox = false;

@@ -97,7 +97,8 @@ Complaint set_chardev(Options& o, const std::string& text) {
     if (o.chardevs.count(id)) return "an id of its own; '" + id + "' is in use";
     const ChardevText made = chardev_text(backend, keys);
     if (made.bad) return made.bad;
-    if (!keys.text("logfile").empty()) o.warnings.push_back("-chardev " + text + ": logfile= has no effect");
+    if (const std::string log = keys.text("logfile"); !log.empty())
+        o.chardev_logs[id] = (keys.on("logappend", false) ? "append:" : "file:") + log;
     o.chardevs[id] = (keys.on("mux", false) ? "mon:" : "") + made.text;
     return {};
 }

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <cctype>
+#include <fstream>
 
 namespace dragoman::runtime {
 
@@ -33,9 +34,9 @@ constexpr SmbiosType smbios_types[] = {
     {1, " manufacturer product version serial uuid sku family "},
     {2, " manufacturer product version serial asset location "},
     {3, " manufacturer version serial asset sku "},
-    {4, " sock_pfx manufacturer version serial asset part "},
-    {11, " value "},
-    {17, " loc_pfx bank manufacturer serial asset part "},
+    {4, " sock_pfx manufacturer version serial asset part max-speed current-speed "},
+    {11, " value path "},
+    {17, " loc_pfx bank manufacturer serial asset part speed "},
 };
 
 Complaint set_smbios(Options& o, const std::string& text) {
@@ -58,7 +59,18 @@ Complaint set_smbios(Options& o, const std::string& text) {
         if (key == "type") continue;
         if (std::string_view(row->fields).find(" " + key + " ") == std::string_view::npos)
             return "for this type the fields" + std::string(row->fields) + "; '" + key + "' is none of them";
-        if (row->type == 11) {
+        if (row->type == 11 && key == "path") {
+            std::ifstream file(value, std::ios::binary);
+            std::string content(16 * KiB, '\0');
+            file.read(content.data(), std::streamsize(content.size()));
+            if (!file.eof()) return "path=FILE that can be read, of less than 16 KiB";
+            content.resize(std::size_t(file.gcount()));
+            o.smbios.oem.push_back(content);
+        } else if (key == "max-speed" || key == "current-speed" || key == "speed") {
+            const auto number = parse_number(value);
+            if (!number || *number > 0xffff) return key + "=MHZ up to 65535";
+            o.smbios.texts[{row->type, key}] = value;
+        } else if (row->type == 11) {
             o.smbios.oem.push_back(value);
         } else if (row->type == 1 && key == "uuid") {
             if (const Complaint bad = set_uuid(o, value)) return "uuid=" + *bad;

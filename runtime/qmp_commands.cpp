@@ -130,20 +130,83 @@ QmpAnswer blockdev_del(const QmpCall& call) {
     return done(call.emulator.hotplug().remove_drive(call.text("node-name")));
 }
 
+std::optional<hw::KeyCode> key_of(const Json& key) {
+    if (!key.is_object() || key.value("type", Json()) != "qcode" || !key.contains("data") ||
+        !key["data"].is_string())
+        return std::nullopt;
+    return hw::key_by_name(key["data"].get<std::string>());
+}
+
 const QmpArgument key_arguments[] = {{"keys", Type::array}, {"hold-time", Type::number_integer, true}};
 QmpAnswer send_key(const QmpCall& call) {
     std::vector<hw::KeyCode> keys;
     for (const Json& key : call.arguments["keys"]) {
-        const std::string name = key.is_object() && key.value("type", Json()) == "qcode" &&
-                                         key.contains("data") && key["data"].is_string()
-                                     ? key["data"].get<std::string>()
-                                     : "";
-        const auto code = hw::key_by_name(name);
+        const auto code = key_of(key);
         if (!code)
             return generic_error("'keys': expected objects {\"type\": \"qcode\", \"data\": NAME of a key}");
         keys.push_back(*code);
     }
     call.emulator.press_keys(keys);
+    return done();
+}
+
+// One of the events of input-send-event: {"type": ..., "data": {...}}. What moves is told together, at the
+// end.
+struct PointerMove {
+    bool any = false;
+    int dx = 0, dy = 0, wheel = 0;
+};
+bool take_event(const QmpCall& call, const Json& event, PointerMove& move) {
+    if (!event.is_object() || !event.contains("data") || !event["data"].is_object()) return false;
+    const Json type = event.value("type", Json());
+    const Json& data = event["data"];
+    const Json down = data.value("down", Json()), axis = data.value("axis", Json()),
+               value = data.value("value", Json()), button = data.value("button", Json());
+    Emulator::Pointer& pointer = call.emulator.pointer();
+    if (type == "key") {
+        const auto key = key_of(data.value("key", Json()));
+        if (!key || !down.is_boolean()) return false;
+        call.emulator.pc().keyboard().key(*key, down.get<bool>());
+        return true;
+    }
+    move.any = true;
+    if (type == "btn" && down.is_boolean()) {
+        static constexpr std::pair<const char*, u8> buttons[] = {
+            {"left", 1}, {"right", 2}, {"middle", 4}, {"side", 8}, {"extra", 16}};
+        if (button == "wheel-up" || button == "wheel-down") {
+            if (down.get<bool>()) move.wheel += button == "wheel-up" ? -1 : 1;
+            return true;
+        }
+        for (const auto& [name, mask] : buttons) {
+            if (button != name) continue;
+            pointer.buttons = u8(down.get<bool>() ? pointer.buttons | mask : pointer.buttons & ~mask);
+            return true;
+        }
+        return false;
+    }
+    if ((axis != "x" && axis != "y") || !value.is_number_integer()) return false;
+    const i64 number = std::clamp<i64>(value.get<i64>(), -32768, 32767);
+    if (type == "abs" && number >= 0) {
+        (axis == "x" ? pointer.x : pointer.y) = u16(number);
+        return true;
+    }
+    if (type != "rel") return false;
+    (axis == "x" ? move.dx : move.dy) += int(number);
+    return true;
+}
+const QmpArgument event_arguments[] = {
+    {"events", Type::array}, {"device", Type::string, true}, {"head", Type::number_integer, true}};
+QmpAnswer input_send_event(const QmpCall& call) {
+    PointerMove move;
+    for (const Json& event : call.arguments["events"])
+        if (!take_event(call, event, move))
+            return generic_error(
+                "'events': expected objects of the type key, btn, rel or abs and their data");
+    if (!move.any) return done();
+    const Emulator::Pointer& pointer = call.emulator.pointer();
+    if (call.emulator.point(pointer.x, pointer.y, move.wheel, pointer.buttons)) return done();
+    call.emulator.pc().mouse().buttons(pointer.buttons);
+    call.emulator.pc().mouse().move(move.dx, move.dy, move.wheel);
     return done();
 }
 
@@ -266,6 +329,7 @@ const QmpCommand commands[] = {
     {"blockdev-del", node_arguments, blockdev_del},
     {"blockdev-change-medium", change_arguments, blockdev_change_medium},
     {"send-key", key_arguments, send_key},
+    {"input-send-event", event_arguments, input_send_event},
     {"set_password", password_arguments, set_password},
     {"change-vnc-password", vnc_password_arguments, change_vnc_password},
     {"expire_password", expire_arguments, expire_password},

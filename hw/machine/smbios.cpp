@@ -3,6 +3,7 @@
 #include "hw/fw_cfg.h"
 
 #include <algorithm>
+#include <cstdlib>
 #include <cstring>
 
 namespace dragoman::hw {
@@ -50,6 +51,12 @@ class Writer {
     void add(const std::string& string) { // the same without a name
         if (!string.empty()) strings_.push_back(string);
         put<u8>(u8(string.empty() ? 0 : strings_.size()));
+    }
+    // The user's number for `name`, or 0: unknown. It was checked.
+    void number(const char* name) {
+        const auto given = facts_.texts.find({type_, name});
+        put<u16>(given == facts_.texts.end() ? u16(0)
+                                             : u16(std::strtoul(given->second.c_str(), nullptr, 10)));
     }
     void string(const std::string& s) { strings_.push_back(s); } // no field names it
     void end() {
@@ -146,8 +153,10 @@ void put_processor(Writer& w, const SmbiosFacts& facts) { // 7.5
     w.text("manufacturer", "Dragoman");
     w.put<u64>(0); // ID: CPUID has it
     w.text("version");
-    w.put<u8>(0x80);    // voltage: 0
-    w.zeros(3 * 2);     // clocks: unknown
+    w.put<u8>(0x80); // voltage: 0
+    w.put<u16>(0);   // the bus's clock: unknown
+    w.number("max-speed");
+    w.number("current-speed");
     w.put<u8>(0x41);    // populated, enabled
     w.put<u8>(1);       // upgrade: other
     w.put<u16>(0xffff); // caches: not told
@@ -200,14 +209,15 @@ void put_memory(Writer& w, const SmbiosFacts& facts) {
     w.text("bank");
     w.put<u8>(7); // RAM
     w.put<u16>(kUnknown);
-    w.put<u16>(0); // speed
+    w.number("speed");
     w.text("manufacturer", "Dragoman");
     w.text("serial");
     w.text("asset");
     w.text("part");
     w.put<u8>(0);
     w.put<u32>(mib < 0x7fff ? 0 : u32(mib));
-    w.zeros(2 + 3 * 2); // configured speed, voltages
+    w.number("speed"); // as configured
+    w.zeros(3 * 2);    // voltages
     w.end();
 
     // 7.20: what is mapped below and above 4 GiB

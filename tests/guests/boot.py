@@ -363,6 +363,7 @@ SCENARIOS = {
     "network": network.user,
     "queues": network.queues,
     "cable": network.cable,
+    "tap": network.tap,
     "network-boot": network.boot,
     "images": storage.images,
     "folder-disk": storage.folder_disks,

@@ -323,6 +323,9 @@ TEST(Smbios, SaysWhatTheUserWants) {
     facts.texts[{1, "family"}] = "F";
     facts.texts[{2, "product"}] = "Board";
     facts.oem = {"one", "two"};
+    facts.texts[{4, "max-speed"}] = "2000";
+    facts.texts[{4, "current-speed"}] = "1999";
+    facts.texts[{17, "speed"}] = "3200";
     const SmbiosTables t = build_smbios(facts, 0xf0100);
     const auto types = structure_types(t.structures);
     EXPECT_EQ(types, (std::vector<unsigned>{0, 1, 2, 3, 4, 11, 16, 17, 19, 32, 127}));
@@ -333,6 +336,13 @@ TEST(Smbios, SaysWhatTheUserWants) {
     EXPECT_EQ(all.substr(system + 8, 16), std::string("\3\2\1\0\5\4\7\6\x8\x9\xa\xb\xc\xd\xe\xf", 16));
     EXPECT_EQ(all[system + 25], 0) << "no SKU";
     EXPECT_EQ(all[system + 26], 5) << "the family";
+    const std::size_t processor = all.find(std::string("\x04\x2a\0\x04", 4)),
+                      memory = all.find(std::string("\x11\x28\0\x11", 4));
+    ASSERT_TRUE(processor != std::string::npos && memory != std::string::npos);
+    EXPECT_EQ(get<u16>(t.structures, processor + 0x14), 2000);
+    EXPECT_EQ(get<u16>(t.structures, processor + 0x16), 1999);
+    EXPECT_EQ(get<u16>(t.structures, memory + 0x15), 3200);
+    EXPECT_EQ(get<u16>(t.structures, memory + 0x20), 3200);
     EXPECT_NE(all.find(std::string("\0ds=nocloud\0F\0\0", 15)), std::string::npos);
     EXPECT_NE(all.find(std::string("\x0b\5\0\x0e\2one\0two\0\0", 14)), std::string::npos);
 }

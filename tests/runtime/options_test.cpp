@@ -185,6 +185,7 @@ TEST(Options, CommandLinesOfOthers) {
     EXPECT_EQ(chardev_spec(shared, shared.monitor), "mon:stdio");
     EXPECT_FALSE(parse({"-chardev", "null,id=a", "-serial", "chardev:a", "-monitor", "chardev:a"}));
     EXPECT_FALSE(parse({"-serial", "chardev:nosuch"}));
+    EXPECT_EQ(good({"-chardev", "stdio,id=c,logfile=l,logappend=on"}).chardev_logs.at("c"), "append:l");
     const Options pipe = good({"-chardev", "pipe,id=con,mux=on,path=/p", "-serial", "chardev:con", "-mon",
                                "chardev=con,mode=readline"});
     EXPECT_EQ(chardev_spec(pipe, pipe.serial.at(0)), "mon:pipe:/p");
@@ -261,6 +262,19 @@ TEST(Options, Flashes) {
                   .drives.at(0)
                   .interface,
               Interface::Flash);
+}
+
+TEST(Options, SmbiosNumbersAndFiles) {
+    const std::string file = ::testing::TempDir() + "dragoman-smbios.txt";
+    std::ofstream(file) << "io.systemd.credential:x=y";
+    const Options o =
+        good({"-smbios", ("type=11,value=a,path=" + file).c_str(), "-smbios", "type=4,max-speed=2000"});
+    EXPECT_EQ(o.smbios.oem, (std::vector<std::string>{"a", "io.systemd.credential:x=y"}));
+    EXPECT_EQ(o.smbios.texts.at({4, "max-speed"}), "2000");
+    std::remove(file.c_str());
+    EXPECT_FALSE(parse({"-smbios", ("type=11,path=" + file).c_str()}));
+    EXPECT_FALSE(parse({"-smbios", "type=17,speed=fast"}));
+    EXPECT_FALSE(parse({"-smbios", "type=4,max-speed=65536"}));
 }
 
 TEST(Options, NvmeNamespace) {

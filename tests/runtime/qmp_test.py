@@ -263,7 +263,7 @@ class Qmp(unittest.TestCase):
     def test_monitor_shares_a_socket(self):
         path, heard = self.path("line"), self.path("heard")
         for options in (("-serial", f"mon:unix:{path},server,nowait"),
-                        ("-chardev", f"socket,id=c,path={path},server=on,wait=off,mux=on", "-serial", "chardev:c", "-mon", "chardev=c")):
+                        ("-chardev", f"socket,id=c,path={path},server=on,wait=off,mux=on,logfile={path}.log", "-serial", "chardev:c", "-mon", "chardev=c")):
             with self.subTest(options):
                 client = self.start("-debugcon", f"file:{heard}", *options, bios=self.ECHO)
                 with socket.socket(socket.AF_UNIX) as line:
@@ -279,6 +279,8 @@ class Qmp(unittest.TestCase):
                         self.assertLess(time.monotonic(), end, open(heard, "rb").read())
                     line.sendall(b"\x01x")
                     self.assertEqual(self.emulator.wait(60), 0)
+        with open(path + ".log", "rb") as f:
+            self.assertIn(b"has no name", f.read())
 
     def test_flashes(self):
         # Byte 0x10 of the flash below the firmware: the command to program, and what.
@@ -360,6 +362,13 @@ class Qmp(unittest.TestCase):
         self.fails(client.ask("screendump", filename=os.path.join(self.directory, "no", "x")))
         self.assertEqual(client.ask("send-key", keys=[{"type": "qcode", "data": "ret"}]), {"return": {}})
         self.fails(client.ask("send-key", keys=[{"type": "qcode", "data": "nosuch"}]))
+        event = lambda type, **data: {"type": type, "data": data}
+        good = [event("key", down=True, key={"type": "qcode", "data": "a"}), event("btn", down=True, button="left"),
+                event("rel", axis="x", value=5), event("abs", axis="y", value=100), event("btn", down=True, button="wheel-up")]
+        self.assertEqual(client.ask("input-send-event", events=good), {"return": {}})
+        for bad in (5, {}, event("key", down=True), event("btn", down=True, button="nosuch"), event("rel", axis="z", value=1),
+                    event("abs", axis="x", value=-1), event("rel", axis="x", value="1"), event("nosuch", axis="x", value=1)):
+            self.fails(client.ask("input-send-event", events=[bad]), saying="events")
 
     def test_life(self):
         client = self.start("-S")
