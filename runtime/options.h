@@ -87,6 +87,8 @@ struct VncOption {
     std::string path;       // of a local socket, without tcp
     std::string secret;     // id of the password's -object; empty: everybody may look
     bool password = false;  // there is one, which is told later: until then nobody may
+    std::optional<unsigned> web_port; // for browsers, by WebSocket
+    bool web_follows = false;         // it belongs to the display
     unsigned last_port = 0; // others are tried up to this one when the first is taken
     std::string given;
 };

@@ -9,7 +9,7 @@ namespace dragoman::runtime {
 
 namespace {
 
-constexpr unsigned kFirstPort = 5900; // of display 0
+constexpr unsigned kFirstPort = 5900, kFirstWebPort = 5700; // of display 0
 
 // Others' properties that change nothing here: there is one way to encode, and the screen is always shared.
 constexpr std::string_view ignored[] = {"share",         "lossy", "non-adaptive", "audiodev", "key-delay-ms",
@@ -54,6 +54,7 @@ Complaint set_vnc(Options& o, const std::string& text) {
                    "none";
         vnc.tcp = TcpAddress{address->host, std::to_string(kFirstPort + *display)};
     }
+    bool web_display = false;
     for (const auto& [key, value] : properties) {
         if (key == "password-secret") {
             vnc.secret = value;
@@ -66,14 +67,20 @@ Complaint set_vnc(Options& o, const std::string& text) {
             if (!last || *last > 65535 - kFirstPort || *last + kFirstPort < parse_number(vnc.tcp->port))
                 return "to=DISPLAY, the last that may be taken, not before the first";
             vnc.last_port = unsigned(*last) + kFirstPort;
-        } else if (key == "websocket") {
-            return "no websocket= (it is not built; the nearest is websockify before a plain -vnc)";
+        } else if (key == "websocket" && vnc.tcp) {
+            const auto port = parse_number(value);
+            const auto on = port ? std::optional(true) : parse_on_off(value);
+            if (!on || (port && (*port == 0 || *port > 65535))) return "websocket=on, off or a port";
+            if (*on) vnc.web_port = port ? unsigned(*port) : kFirstWebPort;
+            web_display = *on && !port;
         } else if (key == "reverse" || key == "tls-creds" || key == "tls-authz" || key == "sasl") {
             return "no " + key + "= (it is not built; the nearest is password-secret=, and a tunnel of ssh)";
         } else if (std::find(std::begin(ignored), std::end(ignored), key) == std::end(ignored)) {
-            return "[HOST]:DISPLAY[,to=DISPLAY,password-secret=ID]; '" + key + "' is not built";
+            return "[HOST]:DISPLAY[,to=DISPLAY,websocket=on,password-secret=ID]; '" + key + "' is not built";
         }
     }
+    vnc.web_follows = web_display;
+    if (web_display) *vnc.web_port += unsigned(*parse_number(vnc.tcp->port)) - kFirstPort;
     o.vnc = vnc;
     return {};
 }

@@ -37,8 +37,9 @@ void VncClient::ZlibEnd::operator()(z_stream* stream) const {
     delete stream;
 }
 
-VncClient::VncClient(int fd, const VncScreen& screen, Waker& waker)
+VncClient::VncClient(int fd, const VncScreen& screen, Waker& waker, bool web)
     : fd_(fd), screen_(screen), waker_(waker) {
+    if (web) web_.emplace();
     constexpr char version[] = "RFB 003.008\n";
     output_.assign(version, version + kVersionBytes);
     waker_.watch(fd_, [this] { ready(); });
@@ -69,26 +70,44 @@ void VncClient::ready() {
 }
 
 void VncClient::flush() {
+    if (web_ && web_->open() && !output_.empty()) {
+        WebSocket::put(output_, web_output_);
+        output_.clear();
+    }
+    std::vector<u8>& output = web_ ? web_output_ : output_;
     std::size_t sent = 0;
-    while (sent < output_.size()) {
-        const ssize_t n = ::send(fd_, output_.data() + sent, output_.size() - sent, MSG_NOSIGNAL);
+    while (sent < output.size()) {
+        const ssize_t n = ::send(fd_, output.data() + sent, output.size() - sent, MSG_NOSIGNAL);
         if (n < 0 && errno == EINTR) continue;
         if (n < 0 && errno != EAGAIN) return hang_up();
         if (n <= 0) break;
         sent += std::size_t(n);
     }
-    output_.erase(output_.begin(), output_.begin() + long(sent));
-    if (closing_ && output_.empty()) return hang_up();
-    waker_.wait_for(fd_, !closing_, !output_.empty());
+    output.erase(output.begin(), output.begin() + long(sent));
+    if (closing_ && output.empty()) return hang_up();
+    waker_.wait_for(fd_, !closing_, !output.empty());
+}
+
+// False: the viewer has hung up.
+bool VncClient::receive_into(std::vector<u8>& input) {
+    const std::size_t before = input.size();
+    input.resize(before + kReadBytes);
+    const ssize_t n = recv(fd_, input.data() + before, kReadBytes, 0);
+    const int error = errno;
+    input.resize(before + std::size_t(std::max<ssize_t>(n, 0)));
+    return n > 0 || (n < 0 && (error == EAGAIN || error == EINTR));
 }
 
 void VncClient::receive() {
-    const std::size_t before = input_.size();
-    input_.resize(before + kReadBytes);
-    const ssize_t n = recv(fd_, input_.data() + before, kReadBytes, 0);
-    const int error = errno;
-    input_.resize(before + std::size_t(std::max<ssize_t>(n, 0)));
-    if (n == 0 || (n < 0 && error != EAGAIN && error != EINTR)) return hang_up();
+    if (!receive_into(web_ ? web_input_ : input_)) return hang_up();
+    if (web_) {
+        const std::size_t taken = web_->take(web_input_, input_, web_output_);
+        web_input_.erase(web_input_.begin(), web_input_.begin() + long(taken));
+        if (web_->ended()) {
+            closing_ = true;
+            return flush();
+        }
+    }
     static constexpr Take takes[] = {&VncClient::take_version, &VncClient::take_security,
                                      &VncClient::take_response, &VncClient::take_init,
                                      &VncClient::take_message};
@@ -307,7 +326,7 @@ void VncClient::changed(u32 tile_x, u32 tile_y) {
 }
 
 void VncClient::update() {
-    if (!requested_ || !output_.empty() || state_ != State::Running) return;
+    if (!requested_ || sending() || state_ != State::Running) return;
     std::vector<rfb::Rect> parts;
     const bool tell_size = size_changed_ && takes_sizes_;
     if (tell_size) width_ = screen_.picture->width, height_ = screen_.picture->height;

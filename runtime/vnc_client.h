@@ -3,6 +3,7 @@
 
 #include "runtime/rfb.h"
 #include "runtime/waker.h"
+#include "runtime/web_socket.h"
 
 #include <functional>
 #include <memory>
@@ -28,8 +29,8 @@ class VncClient {
   public:
     static constexpr u32 tile = 64; // pixels each way: what is sent anew is found by tiles
 
-    // `fd` is taken over; the others are borrowed.
-    VncClient(int fd, const VncScreen& screen, Waker& waker);
+    // `fd` is taken over; the others are borrowed. `web`: a browser's.
+    VncClient(int fd, const VncScreen& screen, Waker& waker, bool web = false);
     ~VncClient();
     VncClient(const VncClient&) = delete;
     VncClient& operator=(const VncClient&) = delete;
@@ -48,6 +49,8 @@ class VncClient {
     void ready();
     void receive();
     void flush();
+    bool receive_into(std::vector<u8>& input);
+    bool sending() const { return !output_.empty() || !web_output_.empty(); }
     void hang_up();
     void finish(const std::string& reason); // says so, then hangs up
 
@@ -73,7 +76,9 @@ class VncClient {
     const VncScreen& screen_;
     Waker& waker_;
     std::vector<u8> input_, output_;
-    std::size_t skip_ = 0; // bytes of a message that nobody wants
+    std::optional<WebSocket> web_;
+    std::vector<u8> web_input_, web_output_; // with one, what goes over the line
+    std::size_t skip_ = 0;                   // bytes of a message that nobody wants
     State state_ = State::Version;
     unsigned version_ = 8; // of RFB 3
     bool closing_ = false; // once the output is gone

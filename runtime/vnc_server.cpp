@@ -20,13 +20,17 @@ Result<std::unique_ptr<VncServer>> VncServer::open(const VncOption& option, VncS
     auto fd = at.tcp ? listen_tcp(*at.tcp) : listen_unix(at.path);
     while (!fd && at.tcp && std::stoul(at.tcp->port) < at.last_port) {
         at.tcp->port = std::to_string(std::stoul(at.tcp->port) + 1);
+        if (at.web_port && at.web_follows) ++*at.web_port;
         fd = listen_tcp(*at.tcp);
     }
     if (!fd) return fd.error();
     std::unique_ptr<VncServer> server(new VncServer(at, std::move(screen), source, waker, scheduler));
-    server->listener_ = *fd;
-    fcntl(*fd, F_SETFL, O_NONBLOCK);
-    waker.watch(*fd, [self = server.get()] { self->take_client(); });
+    server->listen(*fd, false);
+    if (at.web_port) {
+        auto web = listen_tcp({at.tcp->host, std::to_string(*at.web_port)});
+        if (!web) return Error{"websocket=: " + web.error().message};
+        server->listen(*web, true);
+    }
     return server;
 }
 
@@ -41,8 +45,18 @@ VncServer::VncServer(const VncOption& option, VncScreen screen, hw::DisplaySourc
     source_.render(picture_);
 }
 
+void VncServer::listen(int fd, bool web) {
+    (web ? web_listener_ : listener_) = fd;
+    fcntl(fd, F_SETFL, O_NONBLOCK);
+    waker_.watch(fd, [this, fd, web] { take_client(fd, web); });
+}
+
 VncServer::~VncServer() {
     clients_.clear();
+    if (web_listener_ >= 0) {
+        waker_.unwatch(web_listener_);
+        close(web_listener_);
+    }
     if (listener_ < 0) return;
     waker_.unwatch(listener_);
     close(listener_);
@@ -76,8 +90,8 @@ Status VncServer::expire_password(i64 second) {
     return Ok{};
 }
 
-void VncServer::take_client() {
-    const int fd = accept_client(listener_);
+void VncServer::take_client(int listener, bool web) {
+    const int fd = accept_client(listener);
     if (fd < 0) return;
     std::erase_if(clients_, [](const auto& client) { return client->gone(); });
     if (clients_.size() == most_clients) {
@@ -85,7 +99,7 @@ void VncServer::take_client() {
         return;
     }
     render();
-    clients_.push_back(std::make_unique<VncClient>(fd, screen_, waker_));
+    clients_.push_back(std::make_unique<VncClient>(fd, screen_, waker_, web));
 }
 
 void VncServer::refresh() {

@@ -30,7 +30,8 @@ class VncServer {
   private:
     VncServer(const VncOption& option, VncScreen screen, hw::DisplaySource& source, Waker& waker,
               hw::Scheduler& scheduler);
-    void take_client();
+    void take_client(int listener, bool web);
+    void listen(int fd, bool web);
     void refresh();
     void render();
 
@@ -39,7 +40,7 @@ class VncServer {
     Waker& waker_;
     hw::Scheduler& scheduler_;
     hw::Timer timer_;
-    int listener_ = -1;
+    int listener_ = -1, web_listener_ = -1;
     VncOption option_;
     hw::Surface picture_, next_;
     std::vector<std::unique_ptr<VncClient>> clients_;

@@ -203,6 +203,34 @@ class CommandLines(unittest.TestCase):
             f.write("c2VjcmV0\n")
         self.run_line(self.words("x -object secret,id=v,file=@password,format=base64 -vnc unix:@vnc,password-secret=v -sandbox on"), (), use=use)
 
+    def test_screen_for_browsers(self):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+
+        def use(_):
+            with socket.create_connection(("127.0.0.1", port), timeout=60) as s:
+                s.sendall(b"GET / HTTP/1.1\r\nUpgrade: websocket\r\nSec-WebSocket-Key: x\r\nSec-WebSocket-Protocol: binary\r\n\r\n")
+                file = s.makefile("rb")
+                while file.readline() != b"\r\n":
+                    pass
+
+                def hear():
+                    self.assertEqual(file.read(1), b"\x82")
+                    return file.read(file.read(1)[0])
+
+                def say(data):
+                    s.sendall(bytes((0x82, 0x80 | len(data), 0, 0, 0, 0)) + data)
+                self.assertEqual(hear(), b"RFB 003.008\n")
+                say(b"RFB 003.008\n")
+                self.assertEqual(hear(), b"\x01\x01")
+                say(b"\x01")
+                self.assertEqual(hear(), bytes(4))
+                say(b"\x01")
+                self.assertIn(b"Dragoman", hear())
+
+        self.run_line(self.words(f"x -vnc 127.0.0.1:70,to=99,websocket={port} -sandbox on"), (), use=use)
+
     def test_screen_whose_password_comes_later(self):
         with socket.socket() as taken:
             for display in range(80, 100):

@@ -366,6 +366,9 @@ TEST(Options, Vnc) {
     EXPECT_TRUE(vnc({"-vnc", ":1,password"})->password);
     EXPECT_FALSE(vnc({"-vnc", ":1,password=off"})->password);
     EXPECT_EQ(vnc({"-vnc", ":1,to=9"})->last_port, 5909u);
+    EXPECT_EQ(vnc({"-vnc", ":3,websocket"})->web_port, 5703u);
+    EXPECT_EQ(vnc({"-vnc", ":3,websocket=6080"})->web_port, 6080u);
+    EXPECT_FALSE(vnc({"-vnc", ":3,websocket=off"})->web_port);
     auto o = parse({"-object", "secret,id=s,data=c2VjcmV0,format=base64", "-vnc", ":1,password-secret=s"});
     ASSERT_TRUE(o) << o.error().message;
     EXPECT_EQ(o->vnc->secret, "s");
@@ -439,7 +442,8 @@ TEST(Options, BadValues) {
         {"-vnc", ":1,nosuch=1"},
         {"-vnc", ":1,password=maybe"},
         {"-vnc", ":5,to=4"},
-        {"-vnc", ":5,websocket=on"},
+        {"-vnc", ":5,websocket=0"},
+        {"-vnc", "unix:/x,websocket=on"},
         {"-vnc", ":5,tls-creds=x"},
         {"-vnc", ":1,password-secret=s"},
         {"-vnc", ":1,password-secret=s", "-object", "secret,id=s,data=x,keyid=k"},
