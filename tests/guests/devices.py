@@ -105,7 +105,7 @@ def tablet(shell, qmp, viewer):
     shell.check("{ dd if=/dev/input/$event of=/tmp/events bs=24 count=3 2>/dev/null & } ; sleep 1; echo listening", "^listening$")
     qmp.ask("input-send-event", events=[{"type": "abs", "data": {"axis": axis, "value": 0x1234}} for axis in ("x", "y")] +
             [{"type": "btn", "data": {"down": True, "button": "left"}}])
-    shell.check("wait; dd if=/tmp/events bs=1 skip=16 count=8 2>/dev/null | hexdump -v -e '8/1 \"%02x\"'", "^0300000034120000$")
+    shell.check("wait; dd if=/tmp/events bs=1 skip=16 count=8 2>/dev/null | hexdump -v -e '8/1 \"%02x\"'; echo", "^0300000034120000$")
     viewer.point(0, 0, 0)
 
 

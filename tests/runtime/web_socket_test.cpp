@@ -67,10 +67,10 @@ TEST(WebSocket, Messages) {
     line.data.clear();
     Bytes large = {0x82, 0xfe, 0x01, 0x00, 1, 2, 3, 4};
     for (unsigned n = 0; n < 256; ++n)
-        large.push_back(u8(n ^ (n & 3) ^ (1 + (n & 3)) ^ (n & 3)));
+        large.push_back(u8(n ^ (1 + (n & 3))));
     line.bring(large);
     ASSERT_EQ(line.data.size(), 256u);
-    EXPECT_EQ(line.data[255], u8(255 ^ 3));
+    EXPECT_EQ(line.data[255], 255);
     line.output.clear();
     WebSocket::put(Bytes(200, 7), line.output);
     EXPECT_EQ(Bytes(line.output.begin(), line.output.begin() + 5), Bytes({0x82, 126, 0, 200, 7}));
