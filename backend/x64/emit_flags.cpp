@@ -69,8 +69,8 @@ size_t Emitter::last_to_compare_again(size_t at) const {
         switch (inst.op) {
         case ir::Op::Branch:
         case ir::Op::BranchNz: return n;
-        case ir::Op::Jump: return backward(inst.imm) || far(u64(inst.imm)) ? at : n;
-        case ir::Op::JumpInd: // these want them saved
+        case ir::Op::Jump: // these want them saved, or lead to who does
+        case ir::Op::JumpInd:
         case ir::Op::JumpOut:
         case ir::Op::Call:
         case ir::Op::ExitTo:
