@@ -562,6 +562,55 @@ TEST(MemoryAccess, SharedChecksKeepTheFlagsOfABitOperation) {
     }
 }
 
+// The flags of a comparison are not saved before an access: where it faults they are there all the same.
+TEST(MemoryAccess, FaultsWithTheFlagsOfAComparison) {
+    for (const bool window : {false, true}) {
+        Machine m({.uncounted = true}, window);
+        Block b = block_at(0x1000, 3);
+        Builder l(b);
+        l.insn(0);
+        l.alu(Op::Cmp, 8, {}, kRbx, Ref::imm(), 5);
+        l.insn(4);
+        l.load(8, kRax, {.base = kRsi});
+        l.insn(8);
+        l.alu(Op::Add, 8, kRax, kRax, kRbx);
+        l.exit_to(0x100c);
+        const auto code = m.compile(b);
+        EXPECT_LT(m.list(code).find("add r10"), m.list(code).find("lahf")) << "saved before the load";
+        m.ctx().gpr[3] = 3;
+        for (const u64 page : {0x2000, 0x9000}) { // RAM, reached twice; a device's memory
+            m.ctx().gpr[6] = page;
+            m.ctx().flags = 0;
+            m.run(b, code);
+            EXPECT_EQ(m.ctx().flags, Flags(kPF)) << "of 0 + 3";
+        }
+        m.ctx().gpr[6] = 0xd000;
+        m.run(b, code);
+        EXPECT_EQ(m.ctx().exit, Exit::Fault);
+        EXPECT_EQ(m.ctx().flags, Flags(kCF | kSF | kAF)) << "of 3 - 5\n" << m.list(code);
+    }
+}
+
+// What writes only a part of them finds the others where the way through a slow access leaves them too.
+TEST(MemoryAccess, KeepsAPartOfTheFlagsOfAComparison) {
+    Machine m;
+    Block b = block_at(0x1000, 2);
+    Builder l(b);
+    l.insn(0);
+    l.alu(Op::Cmp, 8, {}, kRbx, Ref::imm(), 5);
+    l.insn(4);
+    l.rmw(Op::Dec, 8, {.base = kRsi}, Ref::none(), 0, false).live = 0;
+    l.alu(Op::Adc, 8, kRax, kRdi, Ref::imm(), 0);
+    l.exit_to(0x1008);
+    const auto code = m.compile(b);
+    m.ctx().gpr[3] = 3, m.ctx().gpr[7] = 10;
+    for (const u64 at : {0x2000, 0x2000, 0x9000, 0x2ffc}) { // a miss, a hit, a device's memory, two pages
+        m.ctx().gpr[6] = at;
+        m.run(b, code);
+        EXPECT_EQ(m.ctx().gpr[0], 11u) << "10 and the carry of 3 - 5, at " << at << "\n" << m.list(code);
+    }
+}
+
 TEST(MemoryAccess, IsPreciseWhereItFaults) {
     Machine m;
     Block b = block_at(0x1000, 3);
