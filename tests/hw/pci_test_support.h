@@ -5,6 +5,7 @@
 #include "base/block.h"
 #include "base/io.h"
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <set>
@@ -20,12 +21,12 @@ class FakeMemory final : public DmaBus {
             std::memset(to, 0xff, count);
             return false;
         }
-        std::memcpy(to, bytes.data() + gpa, count);
+        std::copy_n(bytes.data() + gpa, count, static_cast<u8*>(to));
         return true;
     }
     bool write(u64 gpa, const void* from, u64 count) override {
         if (gpa > bytes.size() || count > bytes.size() - gpa) return false;
-        std::memcpy(bytes.data() + gpa, from, count);
+        std::copy_n(static_cast<const u8*>(from), count, bytes.data() + gpa);
         return true;
     }
     std::vector<u8> bytes;
