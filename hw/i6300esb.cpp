@@ -11,7 +11,7 @@ constexpr PciIdentity kIdentity{
 
 // Configuration: WDT configuration, 16 bits, and WDT lock.
 constexpr u8 kConfig = 0x60, kLock = 0x68;
-constexpr u16 kInterruptType = 0x0003, kNoInterrupt = 3, kFastClock = 0x0004, kOutputOff = 0x0020;
+constexpr u16 kInterruptType = 0x0003, kFastClock = 0x0004, kOutputOff = 0x0020;
 constexpr u8 kLocked = 1, kEnable = 2, kFreeRunning = 4;
 
 // Memory.

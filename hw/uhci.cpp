@@ -24,9 +24,9 @@ constexpr u16 kConnected = 1, kConnectChange = 2, kEnabled = 4, kEnableChange = 
 // Links, 3.1 to 3.3
 constexpr u32 kTerminate = 1, kIsQueue = 2, kDepth = 4, kPointer = ~u32{15};
 // Control and status of a TD
-constexpr u32 kActive = 1u << 23, kStalled = 1u << 22, kBabble = 1u << 20, kNak = 1u << 19,
-              kTimeout = 1u << 18, kStatusBits = 0xff0000, kOnEnd = 1u << 24, kIsochronous = 1u << 25,
-              kErrors = 3u << 27, kShortDetect = 1u << 29, kActual = 0x7ff;
+constexpr u32 kActive = 1u << 23, kStalled = 1u << 22, kNak = 1u << 19, kTimeout = 1u << 18,
+              kStatusBits = 0xff0000, kOnEnd = 1u << 24, kErrors = 3u << 27, kShortDetect = 1u << 29,
+              kActual = 0x7ff;
 
 constexpr u64 kFrameNs = 1'000'000;
 // More than fits into a frame of 12 Mbit/s; what a guest makes without end ends here.

@@ -67,8 +67,8 @@ Complaint set_smbios(Options& o, const std::string& text) {
             content.resize(std::size_t(file.gcount()));
             o.smbios.oem.push_back(content);
         } else if (key == "max-speed" || key == "current-speed" || key == "speed") {
-            const auto number = parse_number(value);
-            if (!number || *number > 0xffff) return key + "=MHZ up to 65535";
+            const auto megahertz = parse_number(value);
+            if (!megahertz || *megahertz > 0xffff) return key + "=MHZ up to 65535";
             o.smbios.texts[{row->type, key}] = value;
         } else if (row->type == 11) {
             o.smbios.oem.push_back(value);

@@ -92,20 +92,20 @@ class Finder {
                             add(code, memory(reg ^ 1, bits_ == 16));
                     }
     }
-    // VEX and EVEX: registers 1, 3 and 2, or no second source; the memory operand has 32-bit addresses in
-    // 16-bit code, as those of gathers must.
+    // VEX and EVEX: registers 1, 3 and 2 (its field holds the complement), or no second source; the memory
+    // operand has 32-bit addresses in 16-bit code, as those of gathers must.
     void vex() {
         for (unsigned map = 1; map <= 3; ++map)
             for (unsigned byte2 = 0; byte2 < 256; ++byte2) {
                 const unsigned source = byte2 >> 3 & 15;
-                if (source != (2 ^ 15) && source != 15) continue;
+                if (source != 0xd && source != 15) continue;
                 for (unsigned opcode = 0; opcode < 256; ++opcode)
                     modrms({0xc4, u8(0xe0 | map), u8(byte2), u8(opcode)});
             }
     }
     void evex() {
         for (unsigned map = 1; map <= 3; ++map)
-            for (const unsigned source : {2 ^ 15, 15})
+            for (const unsigned source : {0xd, 15})
                 for (unsigned w_pp = 0; w_pp < 8; ++w_pp)
                     for (unsigned opcode = 0; opcode < 256; ++opcode)
                         for (unsigned length_b = 0; length_b < 8; ++length_b)
