@@ -4,6 +4,7 @@
 #include "hw/ahci.h"
 #include "hw/dma8237.h"
 #include "hw/fdc_82077.h"
+#include "hw/nor_flash.h"
 #include "hw/nvme.h"
 #include "hw/piix3_ide.h"
 #include "hw/uhci.h"
@@ -332,8 +333,14 @@ class UhciRig final : public DeviceRig {
                                          (kind & 8 ? 1u << 15 : 0) |
                                          (kind & 0x10 ? input.take<u16>() & 0x7ffu : 7u) << 21);
             memory_.put<u32>(at + 12, kind & 0x40 ? u32(place(input)) : 0x4000 + 64 * n);
-            const u8 setup[8] = {input.byte(), u8(input.byte() & 15), input.byte(), u8(input.byte() & 0x27), 0, 0,
-                                 input.byte(), 0};
+            const u8 setup[8] = {input.byte(),
+                                 u8(input.byte() & 15),
+                                 input.byte(),
+                                 u8(input.byte() & 0x27),
+                                 0,
+                                 0,
+                                 input.byte(),
+                                 0};
             memory_.write(0x4000 + 64 * n, setup, sizeof setup);
         }
         ports_.out(base + 8, 4, 0x1000);
@@ -348,6 +355,32 @@ class UhciRig final : public DeviceRig {
     UsbTablet tablet_{[this] { uhci_.wake(); }};
 };
 
+class NorFlashRig final : public DeviceRig {
+  public:
+    NorFlashRig() {
+        map_.map_io(base, cells_.size(), flash_, 0);
+        devices_.push_back(&flash_);
+    }
+    void drive(FuzzInput& input) override {
+        static constexpr u8 commands[] = {0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0x90, 0x98, 0xe8, 0xff};
+        const u8 how = input.byte();
+        const u64 at = base + input.take<u16>();
+        store(at, 1, commands[how % std::size(commands)]);
+        if (how & 0x80) { // the write buffer, filled to its end or nearly
+            const u8 last = input.byte();
+            store(at, 1, last);
+            for (unsigned n = how & 0x40; n <= last; n += 4)
+                store(at + n, 4, input.take<u32>());
+        }
+        store(at, 1, how & 0x20 ? 0xd0 : input.byte());
+    }
+
+  private:
+    static constexpr u64 base = 0xfe000000;
+    std::vector<u8> cells_ = std::vector<u8>(64 * KiB, 0xff);
+    NorFlash flash_{cells_, false};
+};
+
 template <class Rig> std::unique_ptr<DeviceRig> make() {
     return std::make_unique<Rig>();
 }
@@ -360,7 +393,7 @@ constexpr struct {
             {"floppy", make<FloppyRig>},   {"dma8237", make<DmaRig>},
             {"e1000", make_e1000_rig},     {"pcnet", make_pcnet_rig},
             {"rtl8139", make_rtl8139_rig}, {"virtio-net", make_virtio_net_rig},
-            {"uhci", make<UhciRig>}};
+            {"uhci", make<UhciRig>},       {"nor-flash", make<NorFlashRig>}};
 
 } // namespace
 
