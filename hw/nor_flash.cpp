@@ -1,5 +1,7 @@
 #include "hw/nor_flash.h"
 
+#include "hw/core/map_priority.h"
+
 #include <algorithm>
 #include <bit>
 #include <utility>
@@ -25,9 +27,37 @@ constexpr u8 kReady = 0x80, kEraseError = 0x20, kProgramError = 0x10, kLocked = 
 
 } // namespace
 
+NorFlash::NorFlash(MemoryMap& memory, u64 gpa, std::span<u8> cells, bool read_only)
+    : memory_(memory), gpa_(gpa), cells_(cells), read_only_(read_only) {
+    map(true);
+}
+
+NorFlash::~NorFlash() {
+    memory_.unmap(handle_);
+}
+
+void NorFlash::map(bool as_memory) {
+    if (handle_ && as_memory == is_memory_) return;
+    if (handle_) memory_.unmap(handle_);
+    handle_ = as_memory ? memory_.map_flash(gpa_, cells_.size(), cells_.data(), *this, kMapFlash)
+                        : memory_.map_io(gpa_, cells_.size(), *this, kMapFlash);
+    is_memory_ = as_memory;
+}
+
+void NorFlash::show(Mode mode) {
+    s_.mode = mode;
+    map(mode == Mode::Array);
+}
+
+void NorFlash::reset() {
+    s_ = {};
+    show(s_.mode);
+}
+
 void NorFlash::visit(StateVisitor& visitor) {
     visitor.field("flash", s_);
     if (!visitor.loading()) return;
+    show(s_.mode);
     s_.count = std::min<u16>(s_.count, u16(s_.buffer.size()));
     s_.filled = std::min(s_.filled, s_.count);
 }
@@ -81,15 +111,14 @@ void NorFlash::command(u8 byte) {
     case kLock: s_.wait = Wait::Lock; break;
     case kClearStatus: // with the ready bit: by that UEFI firmware for virtual machines tells flash from ROM
         s_.status = 0;
-        s_.mode = Mode::Array;
-        return;
-    case kReadId: s_.mode = Mode::Id; return;
-    case kQuery: s_.mode = Mode::Query; return;
-    case kReadArray: s_.mode = Mode::Array; return;
+        return show(Mode::Array);
+    case kReadId: return show(Mode::Id);
+    case kQuery: return show(Mode::Query);
+    case kReadArray: return show(Mode::Array);
     case kReadStatus: break;
     default: return; // not a command
     }
-    s_.mode = Mode::Status;
+    show(Mode::Status);
 }
 
 void NorFlash::write(u64 offset, unsigned size, u64 value) {

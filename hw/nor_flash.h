@@ -1,5 +1,6 @@
 // A NOR flash with the Intel command set (Common Flash Memory Interface; Intel 28F008 and later), in which
-// UEFI firmware keeps its variables. Every access goes through the chip, so code does not run from it.
+// UEFI firmware keeps its variables. While it shows its array it is memory, from which code runs; after a
+// command that makes it show something else, every read goes through the chip.
 #pragma once
 
 #include "base/io.h"
@@ -14,11 +15,15 @@ class NorFlash final : public Device, public IoHandler {
   public:
     static constexpr u32 block_bytes = 4096; // what an erase empties
 
-    // `cells`: a multiple of block_bytes; borrowed. What is written to them outlives the machine, if they do.
-    explicit NorFlash(std::span<u8> cells, bool read_only) : cells_(cells), read_only_(read_only) {}
+    // At `gpa` of the map. `cells`: a multiple of block_bytes; borrowed. What is written to them outlives the
+    // machine, if they do.
+    NorFlash(MemoryMap& memory, u64 gpa, std::span<u8> cells, bool read_only);
+    ~NorFlash() override;
+    NorFlash(const NorFlash&) = delete;
+    NorFlash& operator=(const NorFlash&) = delete;
 
     const char* name() const override { return "nor-flash"; }
-    void reset() override { s_ = {}; }
+    void reset() override;
     void visit(StateVisitor& visitor) override;
 
     u64 read(u64 offset, unsigned size) override;
@@ -36,12 +41,18 @@ class NorFlash final : public Device, public IoHandler {
         std::array<u8, 256> buffer{};
     };
 
+    void show(Mode mode);
+    void map(bool as_memory);
     u8 read_byte(u64 offset) const;
     void command(u8 byte);
     void program(u64 offset, u8 byte);
 
+    MemoryMap& memory_;
+    u64 gpa_;
     std::span<u8> cells_;
     bool read_only_;
+    MemoryMap::Handle handle_ = 0;
+    bool is_memory_ = false; // how it is mapped now
     State s_;
 };
 

@@ -164,7 +164,8 @@ std::string Emulator::find_firmware(const std::string& name) const {
     return kFirmwareDirectory + name;
 }
 
-// The first is the firmware, and stays as it is; a second one, under it, keeps what the firmware writes.
+// The first is the firmware, in which it may keep variables itself; a second one, under it, may do so
+// instead.
 Status Emulator::open_flashes(hw::PcConfig& config) {
     std::vector<const DriveOption*> drives;
     for (const DriveOption& drive : options_.drives)
@@ -172,16 +173,22 @@ Status Emulator::open_flashes(hw::PcConfig& config) {
     std::stable_sort(drives.begin(), drives.end(), [](const DriveOption* a, const DriveOption* b) {
         return a->index.value_or(0) < b->index.value_or(0);
     });
+    u64 below = 4 * GiB;
     for (const DriveOption* drive : drives) {
-        const bool firmware = drive == drives.front(),
-                   read_only = firmware || drive->read_only || drive->snapshot;
-        auto file = FlashFile::open(drive->file, read_only);
+        const bool firmware = drive == drives.front();
+        bool rom = firmware && drive->read_only;
+        if (firmware && !rom && !drive->snapshot && ::access(drive->file.c_str(), W_OK) != 0 &&
+            (errno == EACCES || errno == EROFS)) {
+            std::fprintf(stderr, "dragoman: %s: %s cannot be written: it is ROM, and keeps no variables\n",
+                         drive->given.c_str(), drive->file.c_str());
+            rom = true;
+        }
+        auto file = FlashFile::open(drive->file, rom || drive->read_only || drive->snapshot);
         if (!file) return Error{drive->given + ": " + file.error().message};
         const std::span<u8> cells = (*file)->cells();
-        if (firmware)
-            config.bios.assign(cells.begin(), cells.end());
-        else
-            config.flashes.push_back({cells, drive->read_only});
+        below -= cells.size();
+        if (firmware) config.bios.assign(cells.begin(), cells.end());
+        if (!rom) config.flashes.push_back({below, cells, drive->read_only});
         flash_files_.push_back(std::move(*file));
     }
     return Ok{};

@@ -365,7 +365,7 @@ std::span<const OptionRow> drive_options() {
          "an image for -device: driver=raw|qcow2|file|nbd,node-name=ID,filename=FILE or file=NODE",
          set_blockdev},
         {"pflash", "FILE",
-         "the same as -drive if=pflash,format=raw,file=FILE: firmware, and behind it a flash",
+         "the same as -drive if=pflash,format=raw,file=FILE: firmware in a flash; a second one lies under it",
          [](Options& o, const std::string& v) -> Complaint {
              if (const Complaint bad = file_name(v)) return bad;
              o.drives.push_back({.file = v, .format = "raw", .interface = Interface::Flash});

@@ -46,6 +46,7 @@ struct PhysicalMap::Region {
     IoHandler* io = nullptr;
     u8* host = nullptr;
     bool read_only = false;
+    IoHandler* writes = nullptr;       // who gets what is written to read-only memory
     std::unique_ptr<u64[], Free> code; // a word of lines per page, for memory
     std::unique_ptr<u8[], Free> dirty; // a byte per page once somebody asked for it
 
@@ -110,6 +111,12 @@ MemoryMap::Handle PhysicalMap::map_memory(u64 gpa, u64 bytes, u8* host, bool rea
     // calloc: pages of the bitmap that are never touched cost nothing
     region->code.reset(static_cast<u64*>(std::calloc(bytes / page_size, sizeof(u64))));
     return add(std::move(region));
+}
+
+MemoryMap::Handle PhysicalMap::map_flash(u64 gpa, u64 bytes, u8* host, IoHandler& writes, int priority) {
+    const Handle handle = map_memory(gpa, bytes, host, true, priority);
+    region_named(handle)->writes = &writes;
+    return handle;
 }
 
 void PhysicalMap::unmap(Handle handle) {
@@ -179,7 +186,10 @@ void PhysicalMap::store(u64 gpa, unsigned size, u64 value) {
         if (region->holds(gpa, size)) region->io->write(offset, size, value & size_mask(size));
         return;
     }
-    if (region->read_only) return;
+    if (region->read_only) {
+        if (region->writes) region->writes->write(offset, size, value & size_mask(size));
+        return;
+    }
     if (watcher_ && hits_code(gpa, size)) watcher_->written(gpa, size);
     store_bytes(region->host + offset, size, value);
     if (region->dirty) region->dirty[offset / page_size] = 1;
@@ -294,6 +304,7 @@ std::string PhysicalMap::describe() const {
         std::snprintf(line, sizeof line, "%016llx-%016llx  prio %5d  %s\n", (unsigned long long)region->gpa,
                       (unsigned long long)(region->gpa + region->bytes - 1), region->priority,
                       region->io          ? "i/o"
+                      : region->writes    ? "flash"
                       : region->read_only ? "rom"
                                           : "ram");
         text += line;

@@ -60,6 +60,7 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
     // MemoryMap
     Handle map_io(u64 gpa, u64 bytes, IoHandler& handler, int priority) override;
     Handle map_memory(u64 gpa, u64 bytes, u8* host, bool read_only, int priority) override;
+    Handle map_flash(u64 gpa, u64 bytes, u8* host, IoHandler& writes, int priority) override;
     void unmap(Handle handle) override;
     bool take_dirty(Handle handle, u64 offset) override;
 
@@ -73,7 +74,7 @@ class PhysicalMap final : public MemoryMap, public DmaBus {
 
     // What is at a page (after A20).
     struct Page {
-        u8* host = nullptr;        // RAM or ROM; null for I/O or nothing
+        u8* host = nullptr;        // RAM, ROM or flash; null for I/O or nothing
         bool writable = false;     // RAM
         bool has_code = false;     // some of it was translated: writes take the slow path
         bool dirty_logged = false; // writes take the slow path until the next one sets the dirty bit

@@ -10,6 +10,7 @@ enum MapPriority : int {
     kMapVideoHole = 10, // 0xa0000-0xbffff belongs to PCI, not to the RAM there
     kMapLegacyVga = 20, // and what answers in it
     kMapSegment = 30,   // PAM and SMRAM (shadow RAM), the firmware below 4 GiB
+    kMapFlash = 35,     // a flash, also in the firmware's place
     kMapApic = 40,      // local APIC, IO-APIC, HPET
 };
 

@@ -118,12 +118,8 @@ Pc::Pc(PcConfig config, PcPins pins, MemoryMap& memory, DmaBus& dma, Scheduler& 
         vga_->map_legacy(ports_, memory);
     }
 
-    u64 below = 4 * GiB - config_.bios.size();
-    for (const PcConfig::Flash& flash : config_.flashes) {
-        flashes_.push_back(std::make_unique<NorFlash>(flash.cells, flash.read_only));
-        below -= flash.cells.size();
-        memory_.map_io(below, flash.cells.size(), *flashes_.back(), kMapSegment);
-    }
+    for (const PcConfig::Flash& flash : config_.flashes)
+        flashes_.push_back(std::make_unique<NorFlash>(memory, flash.gpa, flash.cells, flash.read_only));
 
     attach_cards();
 

@@ -53,8 +53,9 @@ struct PcConfig {
     std::span<u8> ram; // guest memory in one piece; what lies over `ram_below_4g` is mapped from 4 GiB on
     u64 ram_below_4g = 0;
     std::vector<u8> bios; // firmware image, a multiple of 4 KiB, up to 16 MiB
-    // Flashes below it, each under the one before; multiples of NorFlash::block_bytes.
+    // Flashes in its place (of which `bios` is a copy then) or below it; multiples of NorFlash::block_bytes.
     struct Flash {
+        u64 gpa = 0;
         std::span<u8> cells;
         bool read_only = false;
     };

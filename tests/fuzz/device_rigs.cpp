@@ -357,10 +357,7 @@ class UhciRig final : public DeviceRig {
 
 class NorFlashRig final : public DeviceRig {
   public:
-    NorFlashRig() {
-        map_.map_io(base, cells_.size(), flash_, 0);
-        devices_.push_back(&flash_);
-    }
+    NorFlashRig() { devices_.push_back(&flash_); }
     void drive(FuzzInput& input) override {
         static constexpr u8 commands[] = {0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0x90, 0x98, 0xe8, 0xff};
         const u8 how = input.byte();
@@ -378,7 +375,7 @@ class NorFlashRig final : public DeviceRig {
   private:
     static constexpr u64 base = 0xfe000000;
     std::vector<u8> cells_ = std::vector<u8>(64 * KiB, 0xff);
-    NorFlash flash_{cells_, false};
+    NorFlash flash_{map_, base, cells_, false};
 };
 
 template <class Rig> std::unique_ptr<DeviceRig> make() {

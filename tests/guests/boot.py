@@ -19,6 +19,7 @@ import time
 import debian
 import devices
 import display
+import firmware
 import hotplug
 import installer
 import memtest
@@ -360,6 +361,7 @@ SCENARIOS = {
                                "ide-cd,drive=c0,bus=ahci.2"),
     "devices": devices.run,
     "hotplug": hotplug.run,
+    "firmware": firmware.run,
     "network": network.user,
     "queues": network.queues,
     "cable": network.cable,

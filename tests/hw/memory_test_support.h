@@ -32,6 +32,11 @@ class FakeMemoryMap final : public MemoryMap {
         regions[++last_] = {gpa, bytes, nullptr, host, read_only, priority};
         return last_;
     }
+    Handle map_flash(u64 gpa, u64 bytes, u8* host, IoHandler& writes, int priority) override {
+        EXPECT_EQ((gpa | bytes) & 0xfff, 0u) << "memory must be mapped by pages";
+        regions[++last_] = {gpa, bytes, &writes, host, true, priority};
+        return last_;
+    }
     void unmap(Handle handle) override {
         EXPECT_EQ(regions.erase(handle), 1u) << "unmapped what is not mapped";
     }
@@ -47,7 +52,7 @@ class FakeMemoryMap final : public MemoryMap {
     u8 load(u64 gpa) const {
         const Region* region = at(gpa);
         if (!region) return 0xff;
-        return region->io ? u8(region->io->read(gpa - region->gpa, 1)) : region->host[gpa - region->gpa];
+        return region->host ? region->host[gpa - region->gpa] : u8(region->io->read(gpa - region->gpa, 1));
     }
     void store(u64 gpa, u8 value) {
         const Region* region = at(gpa);

@@ -2,6 +2,7 @@
 #include "hw/nor_flash.h"
 
 #include "chip_test_support.h"
+#include "memory_test_support.h"
 
 namespace dragoman::hw::test {
 namespace {
@@ -13,7 +14,9 @@ class NorFlashTest : public ::testing::Test {
             flash.write(offset, 1, byte);
     }
     std::vector<u8> cells = std::vector<u8>(64 * KiB, 0xff);
-    NorFlash flash{cells, false};
+    static constexpr u64 base = 0xffff0000;
+    FakeMemoryMap memory;
+    NorFlash flash{memory, base, cells, false};
 };
 
 TEST_F(NorFlashTest, IsFoundByItsAnswers) {
@@ -64,16 +67,46 @@ TEST_F(NorFlashTest, Refusals) {
     EXPECT_EQ(flash.read(0, 1), 0u);
     say(64 * KiB, {0x10, 0x00});
     EXPECT_EQ(flash.read(0, 1) & 0x10, 0x10u) << "behind the end";
-    NorFlash locked(cells, true);
+    NorFlash locked(memory, 0xfffe0000, cells, true);
     for (const u8 byte : {0x10, 0x00})
         locked.write(5, 1, byte);
     EXPECT_EQ(cells[5], 0xff);
     EXPECT_EQ(locked.read(0, 1), 0x92u);
 }
 
+// Firmware runs from the flash that it programs.
+TEST_F(NorFlashTest, IsMemoryWhileItShowsItsArray) {
+    const auto is_memory = [&] { return memory.at(base)->host == cells.data(); };
+    ASSERT_EQ(memory.regions.size(), 1u);
+    EXPECT_EQ(memory.at(base)->bytes, cells.size());
+    EXPECT_TRUE(is_memory());
+    memory.store(base + 7, 0x10);
+    EXPECT_FALSE(is_memory());
+    EXPECT_EQ(memory.load(base + 7), 0x80) << "its status";
+    memory.store(base + 7, 0x5a);
+    EXPECT_FALSE(is_memory());
+    memory.store(base + 7, 0xff);
+    EXPECT_TRUE(is_memory());
+    EXPECT_EQ(memory.load(base + 7), 0x5a);
+    memory.store(base, 0x98);
+    EXPECT_EQ(memory.load(base + 0x10), 'Q');
+    flash.reset();
+    EXPECT_TRUE(is_memory());
+    memory.store(base, 0x50);
+    EXPECT_TRUE(is_memory()) << "the status is cleared, and not shown";
+    EXPECT_EQ(memory.regions.size(), 1u);
+}
+
 TEST_F(NorFlashTest, StateComesBack) {
     say(0, {0xe8, 7, 1, 2});
+    StateImage status;
+    StateImage::Saver saver(status);
+    flash.visit(saver);
     check_round_trip(flash, [&] { say(0, {3, 4, 5}); });
+    flash.reset();
+    StateImage::Loader loader(status);
+    flash.visit(loader);
+    EXPECT_EQ(memory.at(base)->host, nullptr) << "shows its status, as it did";
 }
 
 } // namespace

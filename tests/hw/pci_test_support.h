@@ -48,6 +48,10 @@ class FakeMap final : public MemoryMap {
         mappings[++last] = {gpa, bytes, nullptr, host, read_only};
         return last;
     }
+    Handle map_flash(u64 gpa, u64 bytes, u8* host, IoHandler& writes, int) override {
+        mappings[++last] = {gpa, bytes, &writes, host, true};
+        return last;
+    }
     void unmap(Handle handle) override { mappings.erase(handle); }
     bool take_dirty(Handle, u64 offset) override { return dirty.erase(offset) != 0; }
 

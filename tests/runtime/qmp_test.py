@@ -298,6 +298,39 @@ class Qmp(unittest.TestCase):
             with open(kept, "rb") as f:
                 self.assertEqual(f.read(), b"\xff" * 16 + bytes([after]) + b"\xff" * 4079, how)
 
+    def flash_that_programs_itself(self):
+        """Firmware in one flash says a byte of its own, programs it from RAM, and says it again."""
+        image = bytearray(firmware(
+            b"\x2e\x66\x0f\x01\x16\x00\xf1"  # lgdt cs:[0xf100]
+            b"\x0f\x20\xc0\x0c\x01\x0f\x22\xc0"  # CR0.PE
+            b"\xb8\x08\x00\x8e\xd8\x8e\xc0"  # ds, es: flat
+            b"\xe8\xe7\x08"  # call 0xf900
+            b"\xbe\x00\xf2\xbf\x00\x10\xb9\x00\x01\x2e\xf3\xa4"  # 0xf200 to 0x1000
+            b"\xea\x00\x10\x10\x00"))  # jmp 0x10:0x1000
+        image[0x100:0x106] = b"\x1f\x00\x08\xf1\xff\xff"
+        image[0x108:0x128] = bytes.fromhex("0000000000000000 ffff00000093cf00 ffff0000009b0000 ffff0000ff9b00ff")
+        at = b"\x01\xf9\xff\xff"  # 0xfffff901
+        image[0x200:0x227] = (b"\x67\xc6\x05" + at + b"\x10" b"\x67\xc6\x05" + at + b"\x41"  # program
+                              b"\x67\xf6\x05" + at + b"\x80" b"\x74\xf6"  # until it is ready
+                              b"\x67\xc6\x05" + at + b"\xff" b"\xea\x00\xf3\x18\x00")  # array; jmp 0x18:0xf300
+        image[0x300:0x307] = b"\xe8\xfd\x05\xfa\xf4\xeb\xfd"  # call 0xf900; CLI; HLT
+        image[0x900:0x905] = b"\xb0\xff\xe6\xe9\xc3"  # mov al, 0xff; out 0xe9, al; ret
+        return bytes(image)
+
+    def test_firmware_programs_its_own_flash(self):
+        before = self.flash_that_programs_itself()
+        after = before[:0x901] + b"\x41" + before[0x902:]
+        for how, said, kept in (("", b"\xffA", after), (",snapshot=on", b"\xffA", before), (",readonly=on", b"\xff\xff", before)):
+            flash, heard = self.path("flash", before), self.path("heard")
+            client = self.start("-drive", f"if=pflash,format=raw,file={flash}{how}", "-debugcon", f"file:{heard}")
+            end = time.monotonic() + 30
+            while "halted" not in client.ask("human-monitor-command", **{"command-line": "info status"})["return"]:
+                self.assertLess(time.monotonic(), end)
+            client.ask("quit")
+            self.emulator.wait(60)
+            with open(flash, "rb") as f, open(heard, "rb") as h:
+                self.assertEqual((h.read(), f.read()), (said, kept), how)
+
     def test_panic_and_watchdog_actions(self):
         panic = firmware(b"\xba\x05\x05\xb0\x01\xee\xfa\xf4\xeb\xfd")  # port 0x505: 1
         for action, word, status in (("pause", "pause", None), ("none", "run", None), ("shutdown", "poweroff", 0), ("exit-failure", "poweroff", 1)):

@@ -122,6 +122,21 @@ TEST_F(Map, ReadOnlyMemoryIgnoresWrites) {
     EXPECT_FALSE(map->lookup(0xc0000).writable);
 }
 
+TEST_F(Map, FlashIsReadDirectlyAndWrittenThroughItsChip) {
+    alignas(4096) static u8 cells[4096] = {0x55, 0xaa};
+    Chip chip;
+    map->map_flash(0xfffff000, 4096, cells, chip, 5);
+    EXPECT_EQ(map->lookup(0xfffff000).host, cells);
+    EXPECT_FALSE(map->lookup(0xfffff000).writable);
+    EXPECT_EQ(map->load(0xfffff000, 2), 0xaa55u);
+    map->store(0xfffff010, 2, 0x12345);
+    EXPECT_EQ(chip.writes, (std::vector<Chip::Access>{{0x10, 2, 0x2345}}));
+    EXPECT_FALSE(map->write(0xfffff000, "x", 1)) << "bus masters do not program it";
+    EXPECT_EQ(chip.writes.size(), 1u);
+    EXPECT_TRUE(chip.reads.empty());
+    EXPECT_EQ(cells[0], 0x55);
+}
+
 TEST_F(Map, A20) {
     EXPECT_EQ(map->a20_mask(), ~u64{0});
     const unsigned before = listener.mappings;
