@@ -109,6 +109,8 @@ constexpr struct {
     {Feature::LahfLm, Feature::LongMode},
     {Feature::Fsgsbase, Feature::LongMode},
     {Feature::Cx16, Feature::Cx8},
+    {Feature::Mmxext, Feature::Sse},
+    {Feature::Xsaveerptr, Feature::Fxsr},
     {Feature::X2apic, Feature::Apic},
     {Feature::TscDeadline, Feature::Apic},
     {Feature::TscDeadline, Feature::Tsc},

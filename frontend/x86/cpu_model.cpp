@@ -37,6 +37,36 @@ constexpr Feature kIceLake[] = {Avx512ifma, Sha,          Avx512vbmi,      Umip,
 constexpr Feature kSapphireRapids[] = {AvxVnni,   Avx512bf16, Avx512fp16,   Serialize, TsxLdtrk,
                                        AmxBf16,   AmxTile,    AmxInt8,      Cldemote,  Movdiri,
                                        Movdir64b, Waitpkg,    BusLockDetect};
+// ---- Intel's small processors
+constexpr Feature kBonnell[] = {Clflush, Sse2, Ss, Sse3, Nx, Acpi, ThermalMonitor, Pbe, Ssse3, Movbe};
+constexpr Feature kGoldmont[] = {Prefetchw, Rdrand,   Fsgsbase,  Smep,       Erms,       Smap,
+                                 Rdseed,    Sha,      Mpx,       Clflushopt, Xsavec,     Xgetbv1,
+                                 Xsaves,    Page1G,   Xsave,     Movbe,      Xsaveopt,   X2apic,
+                                 Aes,       SpecCtrl, Pclmulqdq, Arat,       TscDeadline};
+constexpr Feature kTremont[] = {Clwb, Gfni, Umip, Rdpid, Cldemote, Movdiri, Movdir64b, CoreCapability};
+constexpr Feature kKnightsMill[] = {Adx, Rdseed, Prefetchw, Avx512f, Avx512cd, Avx512vpopcntdq};
+// ---- AMD's, from the manuals of their families (BIOS and Kernel Developer's Guides, Processor Programming
+// References)
+constexpr Feature kAthlon[] = {Sse2, Mmxext};
+constexpr Feature k3dnow[] = {Amd3dnow, Amd3dnowExt}; // up to family 10H
+constexpr Feature kK8[] = {Clflush, Sse3, LongMode, Syscall, Nx, FxsrOpt};
+constexpr Feature kK8RevisionF[] = {Cx16, LahfLm, Svm, Rdtscp, ExtApic, Cr8Legacy};
+constexpr Feature kFamily10[] = {Monitor, Popcnt,       Lzcnt, Sse4a, MisalignSse,  Prefetchw,
+                                 Page1G,  InvariantTsc, Osvw,  Ibs,   NestedPaging, NripSave};
+constexpr Feature kBulldozer[] = {Ssse3, Sse41, Sse42, Xsave, Avx, TopoExt, PerfctrCore};
+constexpr Feature kAmdAes[] = {Aes, Pclmulqdq};         // Hygon has other ciphers
+constexpr Feature kBulldozerAlone[] = {Xop, Fma4, Lwp}; // Zen has them no more
+constexpr Feature kPiledriver[] = {Fma, F16c, Bmi1};
+constexpr Feature kPiledriverAlone[] = {Tbm};
+constexpr Feature kDhyana[] = {Fsgsbase,   Avx2,     Smep,   Bmi2,    Movbe,  Rdrand,     Rdseed,  Adx, Smap,
+                               Clflushopt, Xsaveopt, Xsavec, Xgetbv1, Xsaves, Xsaveerptr, AmdIbpb, Arat};
+constexpr Feature kZen[] = {Aes, Pclmulqdq, Sha, Clzero};
+constexpr Feature kZen2[] = {Clwb, Rdpid, Umip, Wbnoinvd, AmdIbrs, AmdStibp, AmdSsbd};
+constexpr Feature kZen3[] = {Erms, Fsrm,       Invpcid,     Pcid,         Pku,
+                             Vaes, Vpclmulqdq, ShadowStack, LfenceSerial, NullClearsBase};
+constexpr Feature kZen4[] = {Avx512f,      Avx512dq,        Avx512ifma, Avx512cd, Avx512bw,   Avx512vl,
+                             Avx512vbmi,   Avx512vbmi2,     Gfni,       La57,     Avx512vnni, X2apic,
+                             Avx512bitalg, Avx512vpopcntdq, Avx512bf16};
 // ---- the levels of the psABI; they begin with what 64-bit operating systems take for granted
 constexpr Feature kV1[] = {Clflush, Sse2, LongMode, Syscall, Nx};
 constexpr Feature kV2[] = {Sse3, Ssse3, Cx16, Sse41, Sse42, Popcnt, LahfLm};
@@ -63,10 +93,12 @@ struct Row {
     u32 basic_leaves, extended_leaves;
     Kind kind;
     std::initializer_list<Group> features;
-    std::string_view what;
+    std::string_view what, vendor = "GenuineIntel";
 };
 
-constexpr u32 kExtended = 0x80000000, kExt8 = 0x80000008, kExt4 = 0x80000004;
+constexpr std::string_view kAmd = "AuthenticAMD", kHygon = "HygonGenuine"; // whose Dhyana is a Zen
+constexpr u32 kExtended = 0x80000000, kExt8 = 0x80000008, kExt4 = 0x80000004, kExtA = 0x8000000a,
+              kExt1A = 0x8000001a, kExt1E = 0x8000001e, kExt21 = 0x80000021;
 
 // The generic models bear the number of an in-order processor (Atom, 0x36): as with it, nothing runs ahead of
 // a fault here, and systems that know the number leave out the countermeasures.
@@ -76,6 +108,11 @@ constexpr u32 kExtended = 0x80000000, kExt8 = 0x80000008, kExt4 = 0x80000004;
 #define DRAGOMAN_HASWELL      DRAGOMAN_WESTMERE, kSandyBridge, kIvyBridge, kHaswell
 #define DRAGOMAN_SKYLAKE      DRAGOMAN_HASWELL, kBroadwell, kSkylake
 #define DRAGOMAN_CASCADE_LAKE DRAGOMAN_SKYLAKE, kSkylakeServer, kCascadeLake
+#define DRAGOMAN_GOLDMONT     DRAGOMAN_CORE2, kPenryn, kNehalem, kGoldmont
+#define DRAGOMAN_K8           DRAGOMAN_P6, kAthlon, kK8
+#define DRAGOMAN_FAMILY_10    DRAGOMAN_K8, kK8RevisionF, kFamily10
+#define DRAGOMAN_DHYANA       DRAGOMAN_FAMILY_10, kBulldozer, kPiledriver, kDhyana
+#define DRAGOMAN_ZEN3         DRAGOMAN_DHYANA, kZen, kZen2, kZen3
 const Row kModels[] = {
     {"max",
      6,
@@ -195,6 +232,75 @@ const Row kModels[] = {
      Kind::Real,
      {DRAGOMAN_CASCADE_LAKE, kIceLake, kSapphireRapids},
      "Xeon Scalable, 2023"},
+    {"KnightsMill",
+     6,
+     133,
+     0,
+     0xd,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_HASWELL, kKnightsMill},
+     "Xeon Phi 72x5, 2017"},
+    {"n270", 6, 28, 2, 0xa, kExt8, Kind::Real, {DRAGOMAN_P6, kBonnell}, "Atom N270, 2008"},
+    {"Denverton", 6, 95, 1, 0x15, kExt8, Kind::Real, {DRAGOMAN_GOLDMONT}, "Atom C3xxx, 2017"},
+    {"Snowridge", 6, 134, 1, 0x1b, kExt8, Kind::Real, {DRAGOMAN_GOLDMONT, kTremont}, "Atom P5xxx, 2020"},
+    {"athlon",
+     6,
+     2,
+     3,
+     2,
+     kExt8,
+     Kind::Real,
+     {DRAGOMAN_P6, kAthlon, k3dnow},
+     "Athlon, 1999, with SSE2",
+     kAmd},
+    {"phenom", 16, 2, 3, 5, kExt1A, Kind::Real, {DRAGOMAN_FAMILY_10, k3dnow}, "Phenom 9xxx, 2007", kAmd},
+    {"Opteron_G1", 15, 6, 1, 5, kExt8, Kind::Real, {DRAGOMAN_K8, k3dnow}, "Opteron 240, 2003", kAmd},
+    {"Opteron_G2",
+     15,
+     6,
+     1,
+     5,
+     kExtA,
+     Kind::Real,
+     {DRAGOMAN_K8, kK8RevisionF, k3dnow},
+     "Opteron 22xx, 2006",
+     kAmd},
+    {"Opteron_G3", 16, 2, 3, 5, kExtA, Kind::Real, {DRAGOMAN_FAMILY_10, k3dnow}, "Opteron 23xx, 2007", kAmd},
+    {"Opteron_G4",
+     21,
+     1,
+     2,
+     0xd,
+     kExt1A,
+     Kind::Real,
+     {DRAGOMAN_FAMILY_10, kBulldozer, kAmdAes, kBulldozerAlone},
+     "Opteron 62xx, 2011",
+     kAmd},
+    {"Opteron_G5",
+     21,
+     2,
+     0,
+     0xd,
+     kExt1A,
+     Kind::Real,
+     {DRAGOMAN_FAMILY_10, kBulldozer, kAmdAes, kBulldozerAlone, kPiledriver, kPiledriverAlone},
+     "Opteron 63xx, 2012",
+     kAmd},
+    {"EPYC", 23, 1, 2, 0xd, kExt1E, Kind::Real, {DRAGOMAN_DHYANA, kZen}, "EPYC 7xx1, 2017", kAmd},
+    {"EPYC-Rome",
+     23,
+     49,
+     0,
+     0xd,
+     kExt1E,
+     Kind::Real,
+     {DRAGOMAN_DHYANA, kZen, kZen2},
+     "EPYC 7xx2, 2019",
+     kAmd},
+    {"EPYC-Milan", 25, 1, 1, 0xd, kExt21, Kind::Real, {DRAGOMAN_ZEN3}, "EPYC 7xx3, 2021", kAmd},
+    {"EPYC-Genoa", 25, 17, 0, 0xd, kExt21, Kind::Real, {DRAGOMAN_ZEN3, kZen4}, "EPYC 9xx4, 2022", kAmd},
+    {"Dhyana", 24, 0, 1, 0xd, kExt1E, Kind::Real, {DRAGOMAN_DHYANA}, "Hygon Dhyana, 2018", kHygon},
 };
 #undef DRAGOMAN_P6
 #undef DRAGOMAN_CORE2
@@ -202,6 +308,11 @@ const Row kModels[] = {
 #undef DRAGOMAN_HASWELL
 #undef DRAGOMAN_SKYLAKE
 #undef DRAGOMAN_CASCADE_LAKE
+#undef DRAGOMAN_GOLDMONT
+#undef DRAGOMAN_K8
+#undef DRAGOMAN_FAMILY_10
+#undef DRAGOMAN_DHYANA
+#undef DRAGOMAN_ZEN3
 
 // Names that people know from elsewhere. Of the variants of a model those that lack TSX, or have what works
 // against leaks between processes, are no different here, nor are versions (-v1, -v2 ...).
@@ -240,10 +351,15 @@ const Row* find_row(std::string_view name) {
     }
 }
 
-// MAXPHYADDR: 36 from the Pentium Pro on; what there is here from Nehalem on, and for virtual models.
-u8 physical_bits(const FeatureSet& features) {
+bool is_amd(std::string_view vendor) {
+    return vendor == kAmd || vendor == kHygon;
+}
+
+// MAXPHYADDR: 36 from the Pentium Pro on; what there is here from Nehalem and K8 on, and for virtual models.
+u8 physical_bits(const FeatureSet& features, bool amd) {
     const auto has = [&](Feature f) { return features.test(std::size_t(f)); };
-    return has(Sse42) || has(Hypervisor) ? softmmu::PhysicalMap::address_bits : has(Pae) ? 36 : 32;
+    const bool all = has(Sse42) || has(Hypervisor) || (amd && has(LongMode));
+    return all ? softmmu::PhysicalMap::address_bits : has(Pae) ? 36 : 32;
 }
 
 Error problem(std::initializer_list<std::string_view> parts) {
@@ -266,6 +382,7 @@ std::string list_missing(const FeatureSet& missing, FeatureState state, std::str
 Result<CpuModel> build(const Row& row) {
     CpuModel m;
     m.name = row.name;
+    m.vendor = row.vendor;
     m.family = row.family;
     m.model = row.model;
     m.stepping = row.stepping;
@@ -277,7 +394,7 @@ Result<CpuModel> build(const Row& row) {
         for (const Feature f : group)
             m.features.set(std::size_t(f));
     if (row.kind == Kind::Everything) m.features = available_features();
-    m.physical_bits = physical_bits(m.features);
+    m.physical_bits = physical_bits(m.features, is_amd(row.vendor));
     if (const FeatureSet missing = m.features & ~available_features();
         row.kind == Kind::Level && missing.any())
         return problem({"model ", row.name, " needs",
@@ -312,9 +429,9 @@ struct Property {
     bool (*set)(CpuModel& m, std::string_view text, u32 number, bool is_number);
 };
 constexpr Property kProperties[] = {
-    {"family", "a number from 4 to 15",
+    {"family", "a number from 4 to 255",
      [](CpuModel& m, std::string_view, u32 n, bool ok) {
-         return ok && n >= 4 && n <= 15 && (m.family = u8(n), true);
+         return ok && n >= 4 && n <= 255 && (m.family = u8(n), true);
      }},
     {"model", "a number from 0 to 255",
      [](CpuModel& m, std::string_view, u32 n, bool ok) { return ok && n <= 255 && (m.model = u8(n), true); }},
@@ -396,7 +513,21 @@ Result<CpuModel> make_model(std::string_view spec) {
         if (f.leaf > (f.leaf >= kExtended ? m->extended_leaves : m->basic_leaves))
             m->features.reset(std::size_t(f.feature));
     drop_dependents(m->features);
+    m->follow_vendor();
     return m;
+}
+
+void CpuModel::follow_vendor() {
+    const bool amd = is_amd(vendor);
+    // Zen 2 was the first to clear them, the bit came with Zen 3.
+    const bool clears = !amd || has(NullClearsBase) || family > 0x18 || (family == 0x17 && model >= 0x30);
+    const std::pair<Feature, bool> rules[] = {{LegacySyscall, amd},
+                                              {LongSysenter, !amd},
+                                              {SysretStack, !amd},
+                                              {NullKeepsBase, !clears},
+                                              {AmdRegisters, amd}};
+    for (const auto& [feature, on] : rules)
+        features.set(std::size_t(feature), on);
 }
 
 std::string cpu_help_text() {

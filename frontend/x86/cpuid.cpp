@@ -82,10 +82,12 @@ CpuidRegisters basic(const Cpu& cpu, u32 leaf, u32 subleaf) {
         if (cpu.cr4 & kCr4OSXSAVE) r.ecx |= 1u << 27;
         return r;
     }
-    case 2:
+    case 2: // this and leaf 4 are reserved in AMD's processors, which have 80000005H
+        if (m.has(Feature::AmdRegisters)) return {};
         return m.basic_leaves >= 4 ? CpuidRegisters{.eax = 0xff01} // see leaf 4
                                    : CpuidRegisters{.eax = 0x03020101, .edx = 0x0c040841};
     case 4:
+        if (m.has(Feature::AmdRegisters)) return {};
         switch (subleaf) {
         case 0: return cache(1, 1, 8, 64);    // 32 KiB
         case 1: return cache(2, 1, 8, 64);    // 32 KiB
@@ -120,8 +122,25 @@ CpuidRegisters basic(const Cpu& cpu, u32 leaf, u32 subleaf) {
     }
 }
 
+// Those that AMD's processors have besides (APM vol. 3, E.4); caches as in leaf 4.
+CpuidRegisters extended_amd(const CpuModel& m, u32 leaf) {
+    constexpr u32 kLines = 1 << 8 | kLineBytes, kTlb = 0xff << 8 | 64; // 64 entries, fully associative
+    switch (leaf) {
+    case kExtendedBase:
+        return {m.extended_leaves, four(&m.vendor[0]), four(&m.vendor[8]), four(&m.vendor[4])};
+    case 0x80000001: return {.eax = signature(m)};
+    case 0x80000005:
+        return {kTlb << 16 | kTlb, kTlb << 16 | kTlb, 32u << 24 | 8 << 16 | kLines,
+                32u << 24 | 8 << 16 | kLines};
+    case 0x80000006: return {.ecx = 2048u << 16 | 8u << 12 | kLines};
+    default: return {};
+    }
+}
+
 CpuidRegisters extended(const Cpu& cpu, u32 leaf) {
     const CpuModel& m = *cpu.model;
+    if (m.has(Feature::AmdRegisters) && (leaf <= 0x80000001 || leaf == 0x80000005 || leaf == 0x80000006))
+        return extended_amd(m, leaf);
     switch (leaf) {
     case kExtendedBase: return {.eax = m.extended_leaves};
     case 0x80000002:
@@ -152,8 +171,7 @@ CpuidRegisters hypervisor(const Cpu& cpu, u32 leaf) {
 u64 state_components(const CpuModel& m) {
     if (!m.has(Feature::Xsave)) return 0;
     return u64{kX87State | kSseState} | (m.has(Feature::Avx) ? u64{kAvxState} : 0) |
-           (m.has(Feature::Avx512f) ? u64{kAvx512States} : 0) |
-           (m.has(Feature::Pku) ? u64{kPkruState} : 0);
+           (m.has(Feature::Avx512f) ? u64{kAvx512States} : 0) | (m.has(Feature::Pku) ? u64{kPkruState} : 0);
 }
 
 CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {
@@ -174,6 +192,10 @@ CpuidRegisters cpuid(const Cpu& cpu, u32 leaf, u32 subleaf) {
             *registers[f.reg] |= 1u << f.bit;
     if (leaf == 0) r.eax = last_basic;
     if (leaf == 7 && subleaf == 0 && (cpu.cr4 & kCr4PKE)) r.ecx |= 1u << 4; // OSPKE
+    if (leaf == 0x80000001 && m.has(Feature::AmdRegisters)) {               // repeats bits of leaf 1
+        constexpr u32 kRepeated = 0x183f3ff;
+        r.edx |= cpuid(cpu, 1, 0).edx & kRepeated;
+    }
     if (leaf == 0x80000001 && (cpu.misc_enable & kMiscDisableNx)) r.edx &= ~(1u << 20);
     if (leaf == 1 && m.has(Feature::Apic) && cpu.platform) {
         // The APIC is reported only while IA32_APIC_BASE enables it.

@@ -32,7 +32,7 @@ struct FeatureInfo {
     FeatureState state;
 };
 std::span<const FeatureInfo> feature_table();
-const FeatureInfo& feature_info(Feature f); // not for Base, I486, Nopl
+const FeatureInfo& feature_info(Feature f); // not for those up to Nopl
 // By any of the names that people type; null: unknown.
 const FeatureInfo* find_feature(std::string_view typed);
 // Everything that works on this host.
@@ -49,16 +49,18 @@ struct CpuModel {
     std::string name;
     FeatureSet features;
     u8 family = 6, model = 0, stepping = 0;
-    std::string vendor = "GenuineIntel"; // 12 characters
-    std::string brand;                   // up to 47 characters
+    std::string vendor = "GenuineIntel";                   // 12 characters
+    std::string brand;                                     // up to 47 characters
     u8 physical_bits = softmmu::PhysicalMap::address_bits; // MAXPHYADDR
-    u32 basic_leaves = 1;                // highest basic leaf
-    u32 extended_leaves = 0;             // highest extended leaf, or 0
-    u64 tsc_hz = 1'000'000'000;          // reported in leaf 0x15/0x16 where the model has it
+    u32 basic_leaves = 1;                                  // highest basic leaf
+    u32 extended_leaves = 0;                               // highest extended leaf, or 0
+    u64 tsc_hz = 1'000'000'000; // reported in leaf 0x15/0x16 where the model has it
 
     // Width of the linear addresses that its registers can hold.
     unsigned linear_bits() const { return has(Feature::La57) ? 57 : has(Feature::LongMode) ? 48 : 32; }
     bool has(Feature f) const { return features.test(static_cast<std::size_t>(f)); }
+    // Sets what goes with `vendor` and the number.
+    void follow_vendor();
 };
 
 // The state components that XCR0 may enable (StateComponent).

@@ -29,12 +29,18 @@ struct Instruction {
     bool repne() const { return zydis.attributes & ZYDIS_ATTRIB_HAS_REPNE; }
 };
 
-// What an instruction or a register bit needs of the processor's model. Base is on every model, I486 came with that
-// processor, Nopl (NOP with an operand, and the other hints of 0F 18 to 0F 1F) with the Pentium Pro; the others are
-// CPUID's (frontend/x86/features.inc).
+// What an instruction or a register bit needs of the processor's model. Base is on every model, I486 came
+// with that processor, Nopl (NOP with an operand, and the other hints of 0F 18 to 0F 1F) with the Pentium
+// Pro. Some come with the vendor, where the manuals differ (CpuModel::follow_vendor). The others are CPUID's
+// (frontend/x86/features.inc).
 enum class Feature : u8 {
     Base,
     I486,
+    LegacySyscall, // AMD: SYSCALL and SYSRET outside 64-bit mode
+    LongSysenter,  // Intel: SYSENTER and SYSEXIT in long mode
+    SysretStack,   // Intel: SYSRET loads all of SS, and faults itself when RCX is not canonical
+    NullKeepsBase, // AMD: a null selector leaves base and limit of the segment as they are
+    AmdRegisters,  // AMD: its CPUID leaves and MSRs
     Nopl,
 #define FEATURE(name, ...) name,
 #include "frontend/x86/features.inc"

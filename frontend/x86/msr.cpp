@@ -8,6 +8,8 @@
 #include "frontend/x86/platform.h"
 #include "frontend/x86/system_registers.h"
 
+#include <algorithm>
+
 namespace dragoman::x86 {
 
 namespace {
@@ -95,6 +97,29 @@ bool write_pkrs(Cpu& cpu, u32, u64 value) {
     return true;
 }
 
+// ---- AMD's own (APM vol. 2, 3.2). What they switch is not here, so writes change nothing.
+constexpr struct {
+    u32 msr;
+    u64 value;
+} kAmdMsrs[] = {
+    {0xc0010010, 0},       // SYSCFG
+    {0xc0010015, 1 << 24}, // HWCR: the time stamp does not follow the clock (TscFreqSel)
+    {0xc001001f, 0},       // NB_CFG
+    {0xc0010055, 0},       // Interrupt Pending
+    {0xc0011029, 1 << 1},  // DE_CFG: LFENCE waits for what was before it
+};
+
+bool read_amd(Cpu& cpu, u32 msr, u64& value) {
+    const auto* row =
+        std::find_if(std::begin(kAmdMsrs), std::end(kAmdMsrs), [&](const auto& r) { return r.msr == msr; });
+    if (!cpu.model->has(Feature::AmdRegisters) || row == std::end(kAmdMsrs)) return false;
+    return value = row->value, true;
+}
+bool write_amd(Cpu& cpu, u32 msr, u64) {
+    u64 there;
+    return read_amd(cpu, msr, there);
+}
+
 // ---- local APIC
 bool read_apic(Cpu& cpu, u32 msr, u64& value) {
     return cpu.platform->apic_read_msr(msr, value);
@@ -176,7 +201,7 @@ constexpr MsrRow kMsrs[] = {
     {0x3f8, 0x3ff, "MSR_PKG_Cn_RESIDENCY, MSR_CORE_Cn_RESIDENCY", Base, nullptr, nullptr, 0},
     {0x606, 0x64f, "power and performance by model", Base, nullptr, nullptr, 0},
     {0x660, 0x66f, "power and performance of Atom processors", Base, nullptr, nullptr, 0},
-    {0xc0010000, 0xc001ffff, "those of AMD's processors", Base, nullptr, nullptr, 0},
+    {0xc0010000, 0xc001ffff, "those of AMD's processors", Base, read_amd, write_amd, kAll},
 };
 
 const MsrRow* find(const Cpu& cpu, u32 msr) {

@@ -1,4 +1,5 @@
 // Segment registers, LDTR and TR from selectors (SDM vol. 2, MOV, LLDT, LTR; vol. 3, 5.4 to 5.7).
+#include "frontend/x86/cpuid.h"
 #include "frontend/x86/descriptor.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/system_memory.h"
@@ -39,7 +40,8 @@ bool load_stack_segment(Cpu& cpu, u16 selector, Vector vector) {
 bool inside_limit(const ir::Segment& s, u64 offset, u64 size) {
     const u64 last = offset + size - 1;
     const bool expand_down = (s.attributes & (kSegS | kSegCode | kSegExpandDown)) == (kSegS | kSegExpandDown);
-    if (!expand_down) return last <= s.limit || (s.base == 0 && s.limit == 0xffffffff); // flat: wraps unchecked
+    if (!expand_down)
+        return last <= s.limit || (s.base == 0 && s.limit == 0xffffffff); // flat: wraps unchecked
     const u64 top = s.attributes & kSegDB ? 0xffffffff : 0xffff;
     return offset > s.limit && last <= top;
 }
@@ -98,7 +100,13 @@ bool load_segment(Cpu& cpu, ir::Seg which, u16 selector, Vector vector) {
     if (which == ir::Seg::SS) return load_stack_segment(cpu, selector, vector);
     ir::Segment& s = cpu.seg[unsigned(which)];
     if (is_null(selector)) {
+        const ir::Segment before = s;
         s = null_segment(selector);
+        if (cpu.model->has(
+                Feature::NullKeepsBase)) { // APM vol. 3, CPUID Fn8000_0021_EAX, NullSelectorClearsBase
+            s.base = before.base;
+            s.limit = before.limit;
+        }
         return true;
     }
     Descriptor d;

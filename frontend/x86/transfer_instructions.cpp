@@ -193,13 +193,13 @@ bool has_rex_w(const Instruction& insn) {
 
 } // namespace
 
-// Outside 64-bit mode #UD, as Intel's processors do (SDM vol. 2, SYSCALL).
+// Outside 64-bit mode #UD on Intel's processors (SDM vol. 2, SYSCALL).
 bool SYSCALL(Translation& t, const Instruction& insn) {
-    if (!t.mode.long64()) return t.raise(kUD);
+    if (!t.mode.long64() && !t.model.has(Feature::LegacySyscall)) return t.raise(kUD);
     return call_with_next_rip(t, insn, syscall_info);
 }
 bool SYSRET(Translation& t, const Instruction& insn) {
-    if (!t.mode.long64()) return t.raise(kUD);
+    if (!t.mode.long64() && !t.model.has(Feature::LegacySyscall)) return t.raise(kUD);
     return call_and_leave(t, sysret_info, {}, {}, has_rex_w(insn) ? 8 : 4);
 }
 bool SYSENTER(Translation& t, const Instruction&) {

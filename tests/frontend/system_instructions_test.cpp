@@ -402,6 +402,12 @@ TEST(SystemInstructions, TimeStampDisable) {
 }
 
 // ---- CPUID and models
+u32 vendor_start(const CpuModel& model) {
+    u32 four;
+    std::memcpy(&four, model.vendor.data(), 4);
+    return four;
+}
+
 TEST(SystemCpuid, EveryModelReportsItsFeaturesOnly) {
     for (const std::string& name : model_names()) {
         if (!make_model(name)) {
@@ -411,8 +417,9 @@ TEST(SystemCpuid, EveryModelReportsItsFeaturesOnly) {
         SystemMachine m(name.c_str());
         SCOPED_TRACE(name);
         EXPECT_EQ(cpuid(m.cpu, 0, 0).eax, m.model.basic_leaves);
-        EXPECT_EQ(cpuid(m.cpu, 0, 0).ebx, 0x756e6547u);
-        EXPECT_EQ(cpuid(m.cpu, 1, 0).eax >> 8 & 15, m.model.family);
+        EXPECT_EQ(cpuid(m.cpu, 0, 0).ebx, vendor_start(m.model));
+        const u32 signature = cpuid(m.cpu, 1, 0).eax, family = signature >> 8 & 15;
+        EXPECT_EQ(family + (family == 15 ? signature >> 20 & 0xff : 0), m.model.family);
         for (const FeatureInfo& f : feature_table()) {
             EXPECT_TRUE(f.state != FeatureState::Absent || !m.model.has(f.feature)) << f.name;
             const bool extended = f.leaf >= 0x80000000;
@@ -459,7 +466,7 @@ TEST(SystemCpuid, NamesPropertiesAndLevels) {
     auto cut = make_model("max,level=1");
     ASSERT_TRUE(cut);
     EXPECT_FALSE(cut->has(Feature::Bmi1)) << "its leaf is not there";
-    EXPECT_FALSE(make_model("max,family=99"));
+    EXPECT_FALSE(make_model("max,family=999"));
     EXPECT_FALSE(make_model("max,level=many"));
     EXPECT_TRUE(make_model("x86-64-v1")->has(Feature::LongMode));
     for (const char* level : {"x86-64-v3", "x86-64-v4"}) // all of it, or an error that says what is missing
@@ -531,6 +538,56 @@ TEST(SystemCpuid, InstructionsOfOtherModelsAreUndefined) {
         EXPECT_EQ(!undefined, c.exists)
             << c.model << " " << std::hex << unsigned(c.code[0]) << ' ' << unsigned(c.code[1]) << ' '
             << (c.code.size() > 2 ? unsigned(c.code[2]) : 0);
+    }
+}
+
+// APM vol. 3, E.3 and E.4: AMD's processors have leaves of their own, and leave Intel's 2 and 4 alone.
+TEST(SystemCpuid, LeavesOfAmd) {
+    for (const char* name : {"EPYC", "phenom", "Opteron_G1", "Dhyana", "max,vendor=AuthenticAMD"}) {
+        SystemMachine m(name);
+        SCOPED_TRACE(name);
+        for (const u32 leaf : {2u, 4u}) {
+            const CpuidRegisters r = cpuid(m.cpu, leaf, 0);
+            EXPECT_EQ(r.eax | r.ebx | r.ecx | r.edx, 0u) << leaf;
+        }
+        const CpuidRegisters first = cpuid(m.cpu, 0, 0), extended = cpuid(m.cpu, 0x80000000, 0);
+        EXPECT_EQ(extended.ebx, first.ebx);
+        EXPECT_EQ(extended.ecx, first.ecx);
+        EXPECT_EQ(extended.edx, first.edx);
+        const CpuidRegisters one = cpuid(m.cpu, 1, 0), repeated = cpuid(m.cpu, 0x80000001, 0);
+        EXPECT_EQ(repeated.eax, one.eax);
+        EXPECT_EQ(repeated.edx & 0x183f3ff, one.edx & 0x183f3ff);
+        EXPECT_EQ(cpuid(m.cpu, 0x80000005, 0).ecx >> 24, 32u) << "KiB of the data cache";
+        u64 value = 0;
+        EXPECT_TRUE(read_msr(m.cpu, 0xc0010015, value));
+        EXPECT_EQ(value, 1u << 24) << "HWCR";
+    }
+    SystemMachine intel;
+    EXPECT_EQ(cpuid(intel.cpu, 0x80000000, 0).ebx | cpuid(intel.cpu, 0x80000005, 0).ecx, 0u);
+    EXPECT_EQ(cpuid(intel.cpu, 0x80000001, 0).edx & 0x3ff, 0u);
+    u64 value = 0;
+    EXPECT_FALSE(read_msr(intel.cpu, 0xc0010015, value));
+}
+
+// APM vol. 3, CPUID Fn8000_0021_EAX, NullSelectorClearsBase; Intel's clear it.
+TEST(SystemCpuid, NullSelectorsAndBases) {
+    const std::pair<const char*, bool> models[] = {{"EPYC", true},
+                                                   {"Opteron_G5", true},
+                                                   {"Dhyana", true},
+                                                   {"EPYC-Rome", false},
+                                                   {"EPYC-Milan", false},
+                                                   {"max", false},
+                                                   {"Skylake-Server", false},
+                                                   {"EPYC,+null-sel-clr-base", false}};
+    for (const auto& [name, kept] : models) {
+        SystemMachine m(name);
+        m.long64();
+        ir::Segment& fs = m.cpu.seg[unsigned(ir::Seg::FS)];
+        fs.base = 0x12345000;
+        ASSERT_TRUE(load_segment(m.cpu, ir::Seg::FS, 0));
+        EXPECT_EQ(fs.base, kept ? 0x12345000u : 0u) << name;
+        EXPECT_EQ(fs.selector, 0);
+        EXPECT_EQ(fs.attributes & kSegP, 0);
     }
 }
 

@@ -346,5 +346,162 @@ TEST(SystemCall, SysenterAndSysexit) {
     EXPECT_EQ(m.cpu.gpr[4], kStack3);
 }
 
+// ---- the same on AMD's processors (APM vol. 3, SYSCALL, SYSRET, SYSENTER, SYSEXIT; vol. 2, 6.1)
+constexpr const char* kAmdModels[] = {"EPYC", "phenom", "Dhyana", "max,vendor=AuthenticAMD"};
+
+// From 32-bit code of long mode to CSTAR, and back by a 32-bit SYSRET.
+TEST(SystemCallAmd, SyscallInCompatibilityMode) {
+    for (const char* model : kAmdModels) {
+        SCOPED_TRACE(model);
+        SystemMachine m(model);
+        m.long64_user();
+        ASSERT_TRUE(load_segment(m.cpu, ir::Seg::SS, kData3));
+        m.descriptor(0x50, SystemMachine::segment(0, 0xfffff, 0xb, 3, 0xc));
+        m.cpu.seg[1] = m.cpu.seg[2];
+        m.cpu.seg[1].selector = 0x53;
+        m.cpu.seg[1].attributes =
+            u16(kSegG | kSegP | 3 << 5 | kSegS | kSegAccessed | kSegCode | kSegReadable | kSegDB);
+        m.cpu.star = u64{0x53} << 48 | u64{kCode64} << 32 | 0x1111;
+        m.cpu.lstar = 0x1111;
+        m.cpu.cstar = kHandler;
+        m.cpu.sfmask = kIF;
+        m.cpu.set_eflags(2 | kIF | ir::kCF);
+        const u64 stack = m.cpu.gpr[4];
+        m.code(kCode, {0x0f, 0x05, 0x54, 0xf4});    // syscall; push esp; hlt (#GP)
+        m.code(kHandler, {0x9c, 0x58, 0x0f, 0x07}); // pushfq; pop rax; sysretl
+        m.idt_gate64(kGP, kInterruptGate32, kHandler + 0x100);
+        m.code(kHandler + 0x100, {0xf4});
+        ASSERT_EQ(m.run(), ir::Exit::Halt);
+        EXPECT_EQ(m.cpu.gpr[0], 2u | ir::kCF) << "RFLAGS masked by SFMASK, in 64-bit code";
+        EXPECT_EQ(m.cpu.gpr[1], kCode + 2u);
+        EXPECT_EQ(m.get<u32>(stack - 4), u32(stack)) << "32-bit code again";
+        EXPECT_EQ(m.get<u64>(kStack0 - 40), kCode + 3u);
+        EXPECT_EQ(m.get<u64>(kStack0 - 32), 0x53u);
+        EXPECT_EQ(m.get<u64>(kStack0 - 8), 0x5bu);
+        EXPECT_TRUE(m.get<u64>(kStack0 - 24) & kIF) << "from R11";
+    }
+}
+
+// In legacy mode the target is STAR[31:0]; IF is cleared on the way in and set on the way out, R11 is not
+// there.
+TEST(SystemCallAmd, SyscallInLegacyMode) {
+    for (const char* model : kAmdModels) {
+        SCOPED_TRACE(model);
+        SystemMachine m(model);
+        m.flat_user();
+        m.cpu.efer |= kEferSCE;
+        m.cpu.star = u64{0x13} << 48 | u64{kCode0} << 32 | kHandler; // SYSRET: 0x13 and 0x1b
+        m.cpu.sfmask = ir::kCF;
+        m.cpu.lstar = m.cpu.cstar = 0x1111;
+        m.cpu.gpr[11] = 0x1234;
+        m.cpu.set_eflags(2 | kIF | ir::kCF);
+        m.code(kCode, {0x0f, 0x05, 0xf4}); // syscall
+        m.run(1);
+        EXPECT_EQ(m.cpu.rip, kHandler);
+        EXPECT_EQ(m.cpu.cpl, 0);
+        EXPECT_EQ(m.cpu.gpr[1], kCode + 2u);
+        EXPECT_EQ(m.cpu.gpr[11], 0x1234u);
+        EXPECT_EQ(m.cpu.eflags(), 2u | ir::kCF);
+        EXPECT_EQ(m.cpu.seg[1].selector, kCode0);
+        EXPECT_EQ(m.cpu.seg[2].selector, kData0);
+        m.code(kHandler, {0x0f, 0x07}); // sysret
+        m.run(1);
+        EXPECT_EQ(m.cpu.rip, kCode + 2u);
+        EXPECT_EQ(m.cpu.cpl, 3);
+        EXPECT_EQ(m.cpu.seg[1].selector, 0x13);
+        EXPECT_EQ(m.cpu.eflags(), 2u | ir::kCF | kIF);
+        EXPECT_FALSE(sysret(m.cpu, 4));
+        EXPECT_TRUE(faulted(m.cpu, kGP, 0)) << "above CPL 0";
+        m.cpu.efer &= ~u64{kEferSCE};
+        EXPECT_FALSE(syscall(m.cpu, 0));
+        EXPECT_TRUE(faulted(m.cpu, kUD, 0));
+    }
+}
+
+// SYSCALL asks for no protected mode, SYSRET does.
+TEST(SystemCallAmd, SyscallInOtherModes) {
+    for (const bool v86 : {true, false}) {
+        SystemMachine m("EPYC");
+        if (v86) m.v86(3);
+        m.cpu.efer |= kEferSCE;
+        m.cpu.star = u64{kCode0} << 32 | kHandler;
+        EXPECT_FALSE(sysret(m.cpu, 4));
+        EXPECT_TRUE(faulted(m.cpu, kGP, 0)) << v86;
+        m.cpu.exit = ir::Exit::None;
+        ASSERT_TRUE(syscall(m.cpu, 0x1234)) << v86;
+        EXPECT_EQ(m.cpu.rip, kHandler);
+        EXPECT_EQ(m.cpu.gpr[1], 0x1234u);
+        EXPECT_EQ(m.cpu.cpl, 0);
+        EXPECT_FALSE(m.cpu.v86());
+        EXPECT_EQ(m.cpu.seg[1].selector, kCode0);
+    }
+}
+
+// "SS base, limit, attributes unchanged", its selector as STAR has it; an RCX that is not canonical faults
+// where it leads.
+TEST(SystemCallAmd, SysretLeavesTheStackSegment) {
+    for (const bool amd : {true, false}) {
+        SystemMachine m(amd ? "EPYC" : "max");
+        m.long64();
+        m.cpu.star = u64{0x50} << 48;
+        m.cpu.seg[2] = null_segment(0);
+        m.cpu.gpr[1] = kCode;
+        ASSERT_TRUE(sysret(m.cpu, 4));
+        EXPECT_EQ(m.cpu.cpl, 3);
+        EXPECT_EQ(m.cpu.seg[1].selector, 0x53);
+        EXPECT_EQ(m.cpu.seg[2].selector, amd ? 0x58 : 0x5b);
+        EXPECT_EQ(bool(m.cpu.seg[2].attributes & kSegP), !amd);
+        EXPECT_EQ(m.cpu.seg[2].limit, amd ? 0u : 0xffffffffu);
+        SystemMachine far(amd ? "EPYC" : "max");
+        far.long64();
+        far.cpu.gpr[1] = u64{1} << 47;
+        EXPECT_EQ(sysret(far.cpu, 8), amd);
+        EXPECT_EQ(far.cpu.cpl, amd ? 3 : 0);
+    }
+}
+
+// SYSENTER and SYSEXIT: not in long mode, neither in 64-bit nor in 32-bit code.
+TEST(SystemCallAmd, SysenterIsOfLegacyModeAlone) {
+    for (const char* model : kAmdModels) {
+        SCOPED_TRACE(model);
+        SystemMachine m(model);
+        m.long64();
+        m.cpu.sysenter_cs = kCode0;
+        m.cpu.sysenter_eip = kHandler;
+        EXPECT_FALSE(sysenter(m.cpu));
+        EXPECT_TRUE(faulted(m.cpu, kUD, 0));
+        EXPECT_FALSE(sysexit(m.cpu, 8));
+        EXPECT_TRUE(faulted(m.cpu, kUD, 0));
+        m.cpu.seg[1].attributes = u16((m.cpu.seg[1].attributes & ~kSegL) | kSegDB);
+        EXPECT_FALSE(sysenter(m.cpu));
+        EXPECT_TRUE(faulted(m.cpu, kUD, 0));
+        SystemMachine legacy(model);
+        legacy.flat_user();
+        legacy.cpu.sysenter_cs = kCode0;
+        legacy.cpu.sysenter_eip = kHandler;
+        EXPECT_TRUE(sysenter(legacy.cpu));
+        EXPECT_EQ(legacy.cpu.rip, kHandler);
+    }
+    SystemMachine intel;
+    intel.long64_user();
+    intel.cpu.sysenter_cs = kCode64;
+    intel.cpu.sysenter_eip = kHandler;
+    EXPECT_TRUE(sysenter(intel.cpu));
+}
+
+// SYSCALL outside 64-bit mode is AMD's alone (SDM vol. 2, SYSCALL).
+TEST(SystemCallAmd, IntelHasNoLegacySyscall) {
+    SystemMachine m;
+    m.flat();
+    m.cpu.efer |= kEferSCE;
+    for (const int opcode : {0x05, 0x07}) {
+        m.cpu.rip = kCode;
+        m.code(kCode, {0x0f, opcode});
+        m.run(1, false);
+        EXPECT_TRUE(faulted(m.cpu, kUD, 0)) << opcode;
+        m.cpu.exit = ir::Exit::None;
+    }
+}
+
 } // namespace
 } // namespace dragoman::test

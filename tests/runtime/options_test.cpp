@@ -206,6 +206,10 @@ TEST(Options, Processors) {
     const Options without = good({"-cpu", "qemu64,+vmx,+popcnt,+sgx1"});
     EXPECT_EQ(without.cpu, "qemu64,+popcnt");
     EXPECT_EQ(without.warnings.size(), 2u);
+    const Options amd =
+        good({"-cpu", "EPYC-Rome-v2,x2apic=on,+topoext,svme-addr-chk=on,rdctl-no=on,mds-no=on,-svm"});
+    EXPECT_EQ(amd.cpu, "EPYC-Rome-v2,x2apic=on,-svm");
+    EXPECT_EQ(amd.warnings.size(), 2u);
     EXPECT_EQ(good({"-cpu", "qemu64,+vmx,enforce"}).cpu, "qemu64,+vmx") << "refused when it is made";
     EXPECT_EQ(cpu("qemu64,+nosuch"), "qemu64,+nosuch");
 }
