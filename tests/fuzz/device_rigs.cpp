@@ -333,14 +333,12 @@ class UhciRig final : public DeviceRig {
                                          (kind & 8 ? 1u << 15 : 0) |
                                          (kind & 0x10 ? input.take<u16>() & 0x7ffu : 7u) << 21);
             memory_.put<u32>(at + 12, kind & 0x40 ? u32(place(input)) : 0x4000 + 64 * n);
-            const u8 setup[8] = {input.byte(),
-                                 u8(input.byte() & 15),
-                                 input.byte(),
-                                 u8(input.byte() & 0x27),
-                                 0,
-                                 0,
-                                 input.byte(),
-                                 0};
+            u8 setup[8] = {}; // bmRequestType, bRequest, wValue, wIndex (0), wLength: USB 2.0, 9.3
+            setup[0] = input.byte();
+            setup[1] = input.byte() & 15;
+            setup[2] = input.byte();
+            setup[3] = input.byte() & 0x27;
+            setup[6] = input.byte();
             memory_.write(0x4000 + 64 * n, setup, sizeof setup);
         }
         ports_.out(base + 8, 4, 0x1000);
@@ -359,17 +357,20 @@ class NorFlashRig final : public DeviceRig {
   public:
     NorFlashRig() { devices_.push_back(&flash_); }
     void drive(FuzzInput& input) override {
+        // Program, erase, program (40h), clear the status, lock, read the status, the identifier, the query,
+        // write to the buffer, read the array: hw/nor_flash.h.
         static constexpr u8 commands[] = {0x10, 0x20, 0x40, 0x50, 0x60, 0x70, 0x90, 0x98, 0xe8, 0xff};
+        static constexpr u8 confirm = 0xd0;
         const u8 how = input.byte();
         const u64 at = base + input.take<u16>();
         store(at, 1, commands[how % std::size(commands)]);
-        if (how & 0x80) { // the write buffer, filled to its end or nearly
+        if (how & 0x80) { // the write buffer: as many as its count says, or 64 fewer
             const u8 last = input.byte();
             store(at, 1, last);
             for (unsigned n = how & 0x40; n <= last; n += 4)
                 store(at + n, 4, input.take<u32>());
         }
-        store(at, 1, how & 0x20 ? 0xd0 : input.byte());
+        store(at, 1, how & 0x20 ? confirm : input.byte());
     }
 
   private:
