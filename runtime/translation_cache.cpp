@@ -1,23 +1,22 @@
 #include "runtime/translation_cache.h"
 
-#include "base/bits.h"
+#include "base/huge_page.h"
 
 #include <algorithm>
 #include <memory>
 #include <new>
-#include <sys/mman.h>
 
 namespace dragoman::runtime {
 
 namespace {
 
-// Looked into at random by nearly every jump to another page: in huge pages where the host has them.
+// Looked into at random by nearly every jump to another page.
 Zeros<ir::Context::JumpCacheEntry> make_jump_cache() {
     using Entry = ir::Context::JumpCacheEntry;
-    constexpr u64 huge_page = 2 * MiB, entries = ir::Context::jump_cache_entries;
-    static_assert(entries * sizeof(Entry) % huge_page == 0);
-    Zeros<Entry> cache(entries, huge_page);
-    madvise(cache.data(), entries * sizeof(Entry), MADV_HUGEPAGE);
+    constexpr u64 entries = ir::Context::jump_cache_entries;
+    static_assert(entries * sizeof(Entry) % kHugePage == 0);
+    Zeros<Entry> cache(entries, kHugePage);
+    ask_for_huge_pages(cache.data(), entries * sizeof(Entry));
     return cache;
 }
 

@@ -1,6 +1,7 @@
 #include "runtime/vcpu.h"
 
 #include "base/bits.h"
+#include "base/huge_page.h"
 #include "frontend/x86/debug.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/listing.h"
@@ -13,6 +14,8 @@
 #include "runtime/tb_cache.h"
 
 #include <chrono>
+#include <cstdlib>
+#include <new>
 
 namespace dragoman::runtime {
 
@@ -28,6 +31,18 @@ u64 linear_rip(const x86::Cpu& cpu) {
 }
 
 } // namespace
+
+void* Vcpu::Memory::operator new(std::size_t bytes) {
+    const std::size_t whole = align_up(bytes, kHugePage);
+    void* const memory = std::aligned_alloc(kHugePage, whole);
+    if (!memory) throw std::bad_alloc();
+    ask_for_huge_pages(memory, whole);
+    return memory;
+}
+
+void Vcpu::Memory::operator delete(void* memory) {
+    std::free(memory);
+}
 
 Vcpu::Vcpu(softmmu::PhysicalMap& map, Log& log)
     : memory_(std::make_unique<Memory>()), log_(log), mmu_(map, memory_->tlb, log), guest_memory_(mmu_),

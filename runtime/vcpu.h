@@ -92,9 +92,13 @@ class Vcpu {
 
   private:
     // State and TLB lie in one piece, so that generated code reaches both off one base.
+    // In a huge page: nearly every access looks into the TLB's tags.
     struct Memory {
         x86::Cpu cpu;
         softmmu::Tlb tlb;
+
+        static void* operator new(std::size_t bytes);
+        static void operator delete(void* memory);
     };
 
     Vcpu(softmmu::PhysicalMap& map, Log& log);

@@ -1,5 +1,7 @@
 #include "backend/x64/code_buffer.h"
 
+#include "base/huge_page.h"
+
 #include <cerrno>
 #include <cstring>
 #include <sys/mman.h>
@@ -9,20 +11,21 @@ namespace dragoman::backend {
 
 namespace {
 
-constexpr u64 kHugePage = 2 * MiB;
 #ifndef MADV_COLLAPSE
 constexpr int MADV_COLLAPSE = 25; // Linux 6.1; of its ABI, newer than some C libraries
 #endif
 
-// Address space of `bytes` that begins with a huge page.
-void* reserve_aligned(u64 bytes) {
+// Maps the file where a huge page can begin.
+void* map_aligned(int fd, u64 bytes, int protection) {
     void* const got =
         mmap(nullptr, bytes + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (got == MAP_FAILED) return got;
     const u64 from = reinterpret_cast<u64>(got), at = (from + kHugePage - 1) & ~(kHugePage - 1);
     if (at > from) munmap(got, at - from);
     munmap(reinterpret_cast<void*>(at + bytes), from + kHugePage - at);
-    return reinterpret_cast<void*>(at);
+    void* const mapped = mmap(reinterpret_cast<void*>(at), bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
+    if (mapped == MAP_FAILED) munmap(reinterpret_cast<void*>(at), bytes);
+    return mapped;
 }
 
 Error failed(const char* what, u64 bytes) {
@@ -39,9 +42,8 @@ Result<std::unique_ptr<CodeBuffer>> CodeBuffer::create(u64 bytes) {
         close(fd);
         return error;
     }
-    void* rw = mmap(nullptr, bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    void* rx = rw == MAP_FAILED ? MAP_FAILED : reserve_aligned(bytes);
-    if (rx != MAP_FAILED) rx = mmap(rx, bytes, PROT_READ | PROT_EXEC, MAP_SHARED | MAP_FIXED, fd, 0);
+    void* const rw = map_aligned(fd, bytes, PROT_READ | PROT_WRITE);
+    void* const rx = rw == MAP_FAILED ? MAP_FAILED : map_aligned(fd, bytes, PROT_READ | PROT_EXEC);
     if (rx == MAP_FAILED) {
         const Error error = failed("mmap", bytes);
         if (rw != MAP_FAILED) munmap(rw, bytes);
@@ -49,16 +51,23 @@ Result<std::unique_ptr<CodeBuffer>> CodeBuffer::create(u64 bytes) {
         return error;
     }
     close(fd); // the mappings keep the memory
-    return std::unique_ptr<CodeBuffer>(new CodeBuffer(static_cast<u8*>(rw), static_cast<u8*>(rx), bytes));
+    std::unique_ptr<CodeBuffer> made(new CodeBuffer(static_cast<u8*>(rw), static_cast<u8*>(rx), bytes));
+    made->open_piece(0);
+    return made;
+}
+
+// Before anything is written there: the host then clears a huge page, where it would otherwise take a page fault
+// for each 4 KiB and copy them all later.
+void CodeBuffer::open_piece(u64 offset) {
+    if (offset + kHugePage <= bytes_) madvise(rx_ + offset, kHugePage, MADV_COLLAPSE);
+    piece_ = offset;
 }
 
 void CodeBuffer::written(const u8* rx_end) {
-    const u64 end = u64(rx_end - rx_) & ~(kHugePage - 1);
-    if (end < done_) done_ = 0; // the buffer is filled anew
-    if (end == done_) return;
-    madvise(rw_, bytes_, MADV_DONTNEED);              // a shared mapping: the file keeps the code
-    madvise(rx_ + done_, end - done_, MADV_COLLAPSE); // where it can be: fewer misses of the host's TLB
-    done_ = end;
+    const u64 piece = u64(rx_end - rx_) & ~(kHugePage - 1);
+    if (piece == piece_) return;
+    madvise(rw_, bytes_, MADV_DONTNEED); // a shared mapping: the file keeps the code
+    open_piece(piece);
 }
 
 CodeBuffer::~CodeBuffer() {

@@ -18,9 +18,9 @@ class CodeBuffer {
     u8* writable() { return rw_; } // of offset 0
     const u8* executable() const { return rx_; }
     u8* writable_of(const u8* rx) { return rw_ + (rx - rx_); }
-    // Code up to there has been written. When that has filled a huge page, it becomes one in the executable
-    // mapping, where the host can do that, and leaves the writable one, so that it does not count twice in
-    // the process's resident set; a page that is patched comes back.
+    // Code up to there has been written. It lies in huge pages, where the host has them. A full one leaves the
+    // writable mapping, so that it does not count twice in the process's resident set; it comes back when it
+    // is patched.
     void written(const u8* rx_end);
     bool contains(const void* rx) const {
         const u8* p = static_cast<const u8*>(rx);
@@ -29,9 +29,11 @@ class CodeBuffer {
 
   private:
     CodeBuffer(u8* rw, u8* rx, u64 bytes) : rw_(rw), rx_(rx), bytes_(bytes) {}
+    void open_piece(u64 offset);
+
     u8 *rw_, *rx_;
     u64 bytes_;
-    u64 done_ = 0; // offset up to which that was done
+    u64 piece_ = 0; // offset of the huge page that is being filled
 };
 
 } // namespace dragoman::backend
