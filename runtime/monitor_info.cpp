@@ -82,7 +82,8 @@ std::string info_jit(const MonitorCall& call) {
     text += format("translation      %.2f us a block, %.0f ns a guest instruction, %.3f s in all\n",
                    ratio(v.translation_ns, v.translations) / 1e3,
                    ratio(v.translation_ns, v.translated_instructions), double(v.translation_ns) / 1e9);
-    text += format("interpreted first %llu blocks, %llu of them compiled then\n", ull(c.cold), ull(c.warmed));
+    text += format("interpreted first %llu blocks, %llu of them compiled then, %llu by another thread\n",
+                   ull(c.cold), ull(c.warmed), ull(v.compiled_beside));
     if (const TbCache* kept = vcpu.tb_cache()) {
         const TbCache::Counters& k = kept->counters();
         if (kept->has_file())

@@ -65,6 +65,7 @@ constexpr struct {
     {"edge-loops", &VcpuOptions::edge_loops},
     {"reuse", &VcpuOptions::reuse},
     {"cold", &VcpuOptions::cold},
+    {"compiler-thread", &VcpuOptions::compiler_thread},
     {"inline-time", &VcpuOptions::inline_time},
 };
 

@@ -59,14 +59,13 @@ bool TbCache::wants(u64 gpa) {
     return !again;
 }
 
-void TbCache::keep(const TbRecord& header, const u8* const parts[], const backend::PortableCode& code) {
+void TbCache::keep(const std::vector<u64>& made) {
     if (!has_file() && made_.bytes() >= kMostInMemory) made_.clear(); // what is in use comes again
-    const u64 hash = hash_value(header.key);
+    const u64 hash = hash_value(reinterpret_cast<const TbRecord*>(made.data())->key);
     unsigned versions = 0;
     made_.find(hash, [&](const TbRecord&) { return ++versions == kMostVersions; });
     if (made_.bytes() >= TbCacheFile::most_bytes || versions == kMostVersions) return;
-    make_record(record_, header, parts, code);
-    TbRecord* const record = made_.add(hash, record_);
+    TbRecord* const record = made_.add(hash, made);
     if (has_file()) {
         seal(*record);
         order_.push_back(record);

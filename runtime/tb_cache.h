@@ -74,8 +74,8 @@ class TbCache {
     // is being rewritten: without a file that is not worth its copy.
     bool wants(u64 gpa);
     bool is_rewritten(u64 gpa) const; // so far; with a file nothing is
-    // Remembers a block that was compiled now. `header`: what is known of it besides the code.
-    void keep(const TbRecord& header, const u8* const parts[], const backend::PortableCode& code);
+    // Remembers a block that was compiled now: what make_record() made. Copies it.
+    void keep(const std::vector<u64>& record);
 
     // Writes what this run has used or made, and of the rest what there is room for. `aside`: what is to
     // become the file; null: made now.
@@ -120,7 +120,6 @@ class TbCache {
     std::unique_ptr<TbCacheFile> file_;
     std::unordered_set<const TbRecord*> used_; // of the file
     MadeRecords made_;
-    std::vector<u64> record_; // being made
     std::vector<const TbRecord*>
         order_; // both, as they were first asked for: the next run asks in the same order
     Counters counters_;

@@ -221,10 +221,13 @@ void TranslationCache::drop_cold(CachedBlockPtr& place) {
     spare_.push_back(block); // among the old: given back to the arena it would only be a hole
 }
 
-CachedBlock* TranslationCache::warm(CachedBlock& cold) {
-    CachedBlockPtr& place = cold_[cold.position % kColdBlocks];
-    if (!compile(cold, *cold.ir, nullptr)) {
-        drop_cold(place);
+CachedBlock* TranslationCache::warm(CachedBlock& cold, const backend::PortableCode* code) {
+    const u64 position = cold.position;
+    CachedBlockPtr& place = cold_[position % kColdBlocks];
+    if (!compile(cold, *cold.ir, code)) {
+        cold.entry = nullptr;
+        cold.position = position;
+        if (!code) drop_cold(place);
         return nullptr;
     }
     ++counters_.warmed;

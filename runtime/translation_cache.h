@@ -120,8 +120,14 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     // another. Only the last so many are kept: they stay in the host's caches.
     static constexpr u32 kColdBlocks = 256;
     CachedBlock& insert_cold(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block);
-    // Compiles it, after passes were run over its IR. Null as from insert(): it is gone then.
-    CachedBlock* warm(CachedBlock& cold);
+    // The block without code at this position; null: it is gone, or has some.
+    CachedBlock* cold(u64 position) const {
+        CachedBlock* const block = cold_.empty() ? nullptr : cold_[position % kColdBlocks].get();
+        return block && block->position == position && block->alive ? block : nullptr;
+    }
+    // Compiles it, after passes were run over its IR. Null as from insert(): it is gone then; with `code` it
+    // stays as it was.
+    CachedBlock* warm(CachedBlock& cold, const backend::PortableCode* code = nullptr);
     // The block, alive or not, whose host code made the call that returns to this address; null if none.
     CachedBlock* by_host(const u8* host_return);
 

@@ -61,7 +61,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
         auto buffer = backend::CodeBuffer::create(options.cache_bytes);
         if (!buffer) return buffer.error();
         vcpu->buffer_ = std::move(*buffer);
-        backend::Options emit = options.backend;
+        backend::Options& emit = vcpu->options_.backend;
         emit.tlb_offset = reinterpret_cast<const u8*>(&vcpu->memory_->tlb.tables()) -
                           reinterpret_cast<const u8*>(static_cast<ir::Context*>(&vcpu->memory_->cpu));
         emit.loop_checks &= !options.verify; // which compares round by round
@@ -86,6 +86,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
     cpu.log = &log;
     vcpu->cache_->set_context(&cpu);
     if (vcpu->backend_) vcpu->open_tb_cache(model);
+    if (vcpu->executor_->may_link()) vcpu->start_compiler();
     vcpu->reset();
     return vcpu;
 }
@@ -217,12 +218,12 @@ CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host, CachedBlock* c
     using Clock = std::chrono::steady_clock;
     const Clock::time_point begin = Clock::now();
     CachedBlock* block = cold ? warm(*cold, host) : nullptr;
-    if (!block) block = make_block(key, host);
+    if (!block) block = make_block(key, host, x86::Translator::max_instructions / (cold ? 2 : 1));
     counters_.translation_ns += u64(std::chrono::nanoseconds(Clock::now() - begin).count());
     return block;
 }
 
-CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host) {
+CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host, unsigned most) {
     x86::Cpu& c = cpu();
     const TbRecord* const record = find_kept(key, host);
     ++counters_.translations;
@@ -231,7 +232,7 @@ CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host) {
             counters_.translated_instructions += cached->guest_instructions;
             return cached;
         }
-    for (unsigned limit = x86::Translator::max_instructions;; limit /= 2) {
+    for (unsigned limit = most;; limit /= 2) {
         ir::Block& block = block_;
         x86::Translator::Source source;
         if (!translator_.translate(c, block, source, limit)) return nullptr;
@@ -246,14 +247,26 @@ CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host) {
         counters_.translated_instructions += block.guest_instructions;
         BlockKey actual = key;
         actual.gpa = source.gpa[0];
-        if (!record && is_new(actual, host)) return &cache_->insert_cold(actual, source, block);
-        if (CachedBlock* cached = compile(actual, source, block, record, host)) return cached;
+        const bool whole = limit == x86::Translator::max_instructions; // not cut for its code's room
+        const Begin begin = whole && !record ? how_to_begin(actual, host) : Begin::Compiled;
+        if (begin != Begin::Compiled) {
+            CachedBlock& cold = cache_->insert_cold(actual, source, block);
+            if (begin == Begin::Interpreted || ask_for_code(cold, host)) return &cold;
+            if (CachedBlock* cached = compile_cold(cold, host)) return cached;
+        } else if (CachedBlock* cached = compile(actual, source, block, record, host)) {
+            return cached;
+        }
         DRAGOMAN_ASSERT(limit > 1);
     }
 }
 
-// Null: its code takes too much room, and nothing is left of it.
+// With code, or as it is while another thread makes that. Null: its code takes too much room, and nothing is
+// left of it.
 CachedBlock* Vcpu::warm(CachedBlock& cold, const u8* host) {
+    return code_asked_for(cold, host) == Asked::Here ? compile_cold(cold, host) : &cold;
+}
+
+CachedBlock* Vcpu::compile_cold(CachedBlock& cold, const u8* host) {
     run_passes(*cold.ir);
     CachedBlock* const cached = cache_->warm(cold);
     if (cached) compiled(*cached, host);

@@ -6,6 +6,7 @@
 #include "frontend/x86/guest_memory.h"
 #include "frontend/x86/platform.h"
 #include "frontend/x86/translator.h"
+#include "runtime/compiler_thread.h"
 #include "runtime/executor.h"
 #include "runtime/seen_code.h"
 #include "runtime/translation_cache.h"
@@ -19,7 +20,6 @@
 namespace dragoman::runtime {
 
 class TbCache;
-struct TbRecord;
 
 enum class StopReason {
     Requested,
@@ -80,13 +80,15 @@ class Vcpu {
     bool counts_instructions() const {
         return !options_.backend.uncounted || options_.interpret || options_.verify;
     }
+    bool has_compiler_thread() const { return compiler_ != nullptr; }
     // What led here: exceptions, registers, last blocks. For the report of a triple fault.
     std::string describe_shutdown();
 
     struct Counters { // exits by kind, for `info jit`
         u64 lookups = 0, translations = 0, translated_instructions = 0, events = 0, faults = 0, restarts = 0,
             halts = 0, interrupts = 0;
-        u64 translation_ns = 0; // from guest bytes to host code
+        u64 translation_ns = 0;  // of the vCPU's thread, from guest bytes to host code
+        u64 compiled_beside = 0; // blocks, by the other thread
     };
     const Counters& counters() const { return counters_; }
 
@@ -114,13 +116,25 @@ class Vcpu {
     // `host`: where the block's first byte is; null: not in memory. `cold`: the block without code that there
     // is already; null: none.
     CachedBlock* translate(const BlockKey& key, const u8* host, CachedBlock* cold);
-    CachedBlock* make_block(const BlockKey& key, const u8* host);
+    CachedBlock* make_block(const BlockKey& key, const u8* host, unsigned most); // guest instructions
     CachedBlock* warm(CachedBlock& cold, const u8* host);
+    CachedBlock* compile_cold(CachedBlock& cold, const u8* host);
+    // ---- code made by another thread (vcpu_compiler.cpp)
+    void start_compiler();
+    bool may_wait_for_code() const; // there is such a thread, and nobody looks at what is compiled
+    bool ask_for_code(const CachedBlock& cold, const u8* host); // false: not now
+    enum class Asked { Here, Waits, Made };
+    // What became of that. Made: the block has its code. Here: it is to be compiled by this thread.
+    Asked code_asked_for(CachedBlock& cold, const u8* host);
+    CachedBlock* collect(CompilerThread::Job& job);
     CachedBlock* compile(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block,
                          const TbRecord* record, const u8* host);
     void run_passes(ir::Block& block);
     void compiled(const CachedBlock& block, const u8* host);
-    bool is_new(const BlockKey& key, const u8* host); // and is to be interpreted
+    // A block that was not in the cache: has code at once, or is interpreted until it is asked for again, or
+    // until another thread has made its code.
+    enum class Begin { Compiled, Interpreted, Asked };
+    Begin how_to_begin(const BlockKey& key, const u8* host);
     // ---- translations of earlier runs (vcpu_tb_cache.cpp)
     void open_tb_cache(const x86::CpuModel& model);
     bool may_be_kept(const u8* host) const;
@@ -132,6 +146,9 @@ class Vcpu {
     const TbRecord* find_kept(const BlockKey& key, const u8* host);
     CachedBlock* from_kept(const BlockKey& key, const TbRecord& record);
     void keep(const CachedBlock& block, const u8* host);
+    // All of a record but the code; `parts`: where the guest's bytes are. False: some are not in memory.
+    bool describe(const CachedBlock& block, const u8* host, TbRecord& header,
+                  const u8* (&parts)[x86::Translator::Source::Parts]);
     std::string guest_text(const ir::Block& block, const x86::Translator::Source& source);
     void run_block(CachedBlock& block);
     // The instruction at rip, in a block of its own that is not kept.
@@ -154,6 +171,8 @@ class Vcpu {
     std::unique_ptr<backend::Backend> backend_;
     std::unique_ptr<TranslationCache> cache_;
     std::unique_ptr<TbCache> tb_cache_;
+    std::vector<u64> record_;                  // being made, for tb_cache_
+    std::unique_ptr<CompilerThread> compiler_; // null: none
     std::unique_ptr<Executor> executor_;
     ir::Block block_; // the one being translated: keeps its room
     SeenCode seen_;

@@ -19,6 +19,7 @@ struct VcpuOptions {
     bool edge_loops = true;   // loops over the end of a page are one block
     bool reuse = true;        // code of this run is used again for the same bytes at another address
     bool cold = true;         // code is interpreted when it is met first
+    bool compiler_thread = true; // and compiled by another thread; not where instructions are counted
     bool inline_time = true;  // RDTSC works from a line of the host's TSC: whether the platform offers one
     backend::Options backend; // Vcpu fills in tlb_offset and window_base
     // Accesses through the TLB after which a page is mapped in the host window.

@@ -70,11 +70,13 @@ bool Vcpu::may_be_kept(const u8* host) const {
     return tb_cache_->has_file() || (memory_->cpu.cpl == 3 && memory_->cpu.code64());
 }
 
-// What is kept is worth compiling at once: programs are started again, and a file is to have all.
-bool Vcpu::is_new(const BlockKey& key, const u8* host) {
-    if (!options_.cold || !executor_->may_link() || !host) return false;
-    if (may_be_kept(host) && !tb_cache_->is_rewritten(key.gpa)) return false;
-    return !seen_.before(hash_value(tb_key(cpu(), key, host)));
+// What was met before is worth compiling, and so is what is kept: programs are started again, and a file is
+// to have all.
+Vcpu::Begin Vcpu::how_to_begin(const BlockKey& key, const u8* host) {
+    if (!options_.cold || !executor_->may_link() || !host) return Begin::Compiled;
+    const bool kept = may_be_kept(host) && !tb_cache_->is_rewritten(key.gpa);
+    if (!kept && !seen_.before(hash_value(tb_key(cpu(), key, host)))) return Begin::Interpreted;
+    return may_wait_for_code() ? Begin::Asked : Begin::Compiled;
 }
 
 const TbRecord* Vcpu::find_kept(const BlockKey& key, const u8* host) {
@@ -112,28 +114,39 @@ CachedBlock* Vcpu::from_kept(const BlockKey& key, const TbRecord& record) {
 }
 
 void Vcpu::keep(const CachedBlock& block, const u8* host) {
-    if (!may_be_kept(host) || !block.has_numbers() || !(tb_cache_->has_file() || cache_->made().movable)) return;
+    if (!may_be_kept(host) || !block.has_numbers() || !(tb_cache_->has_file() || cache_->made().movable))
+        return;
     if (!tb_cache_->wants(block.key.gpa)) return;
     backend::PortableCode code;
-    if (!backend_->portable(block.entry, cache_->made(), block.kept, code)) return;
+    TbRecord header;
+    const u8* parts[Source::Parts];
+    if (!backend_->portable(block.entry, cache_->made(), block.kept, code) ||
+        !describe(block, host, header, parts))
+        return;
+    make_record(record_, header, parts, code);
+    tb_cache_->keep(record_);
+}
+
+bool Vcpu::describe(const CachedBlock& block, const u8* host, TbRecord& header,
+                    const u8* (&parts)[Source::Parts]) {
     const Source& source = block.source;
     const u8* const page = host - block.key.gpa % softmmu::kPageSize;
     const u64 followed = source.gpa[Source::Followed] % softmmu::kPageSize;
-    const u8* const parts[] = {
-        host, source.bytes[Source::Second] ? mmu_.map().lookup(source.gpa[Source::Second]).host : host,
-        page + followed};
-    if (!parts[Source::Second]) return;
-    TbRecord header{.key = tb_key(cpu(), block.key, host),
-                    .pc = block.key.rip,
-                    .followed = u16(followed),
-                    .end = source.end,
-                    .branch_stack = source.near_branch.stack,
-                    .branch_bytes = source.near_branch.bytes,
-                    .branch = u8(source.branch),
-                    .guest_instructions = u16(block.guest_instructions)};
+    parts[Source::First] = host;
+    parts[Source::Second] =
+        source.bytes[Source::Second] ? mmu_.map().lookup(source.gpa[Source::Second]).host : host;
+    parts[Source::Followed] = page + followed;
+    header = {.key = tb_key(memory_->cpu, block.key, host),
+              .pc = block.key.rip,
+              .followed = u16(followed),
+              .end = source.end,
+              .branch_stack = source.near_branch.stack,
+              .branch_bytes = source.near_branch.bytes,
+              .branch = u8(source.branch),
+              .guest_instructions = u16(block.guest_instructions)};
     for (unsigned part = 0; part < Source::Parts; ++part)
         header.guest[part] = u16(source.bytes[part]);
-    tb_cache_->keep(header, parts, code);
+    return parts[Source::Second] != nullptr;
 }
 
 } // namespace dragoman::runtime

@@ -56,7 +56,7 @@ struct Way {
     ir::PassSwitches passes = {};
     bool inline_tlb = true, inline_lookup = true, share_checks = true, side_exits = true, inline_x87 = true,
          window = true, follow_calls = true, lazy_vectors = true, far_links = true, edge_loops = true,
-         cold = false;
+         cold = false, compiler_thread = false;
     const char* cpu = "max";
     std::string tb_cache = {}; // file
 };
@@ -76,6 +76,7 @@ inline const Way kWays[] = {
      .far_links = false,
      .edge_loops = false},
     {.name = "Cold", .cold = true},
+    {.name = "CompilerThread", .cold = true, .compiler_thread = true},
     {.name = "NoFarLinks", .far_links = false},
     {.name = "NoSideExits", .side_exits = false},
     {.name = "NoFollowedCalls", .follow_calls = false},
@@ -107,6 +108,8 @@ class VcpuMachine {
         options.backend.lazy_vectors = way.lazy_vectors;
         options.tb_cache = way.tb_cache;
         options.cold = way.cold;
+        options.compiler_thread = way.compiler_thread;
+        options.backend.uncounted = way.compiler_thread; // else there is none
         options.backend.far_links = way.far_links;
         vcpu = std::move(*runtime::Vcpu::create(*map, model, platform, log, options));
         platform.line = &cpu().interrupt_line;
@@ -125,6 +128,11 @@ class VcpuMachine {
     }
 
     x86::Cpu& cpu() { return vcpu->cpu(); }
+    void expect_retired(u64 instructions) { // if anybody counts
+        if (vcpu->counts_instructions()) {
+            EXPECT_EQ(vcpu->instructions_retired(), instructions);
+        }
+    }
     u64& reg(unsigned n) { return cpu().gpr[n]; }
     template <class T> T get(u64 at) {
         T v;

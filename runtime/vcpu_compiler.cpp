@@ -1,0 +1,69 @@
+// The vCPU's use of a second host thread (compiler_thread.h). A block that was met for the first time lies
+// among the cold ones, without code, and is interpreted each time it is asked for until its code is there.
+#include "runtime/compiler_thread.h"
+#include "runtime/tb_cache.h"
+#include "runtime/vcpu.h"
+
+namespace dragoman::runtime {
+
+static_assert(CompilerThread::kJobs == TranslationCache::kColdBlocks, "each cold block has a job");
+
+namespace {
+
+// So often a block is interpreted while its code is being made: that takes a few times as long as making it
+// here would.
+constexpr u32 kPatience = 64;
+
+} // namespace
+
+// What is counted is to be the same in every run, whatever another thread does.
+void Vcpu::start_compiler() {
+    if (options_.compiler_thread && options_.cold && !counts_instructions())
+        compiler_ = CompilerThread::start(*backend_, options_.backend, options_.passes, log_);
+}
+
+bool Vcpu::may_wait_for_code() const {
+    return compiler_ && !wants_ir() && !log_.enabled(LogItem::OutAsm);
+}
+
+bool Vcpu::ask_for_code(const CachedBlock& cold, const u8* host) {
+    CompilerThread::Job& job = compiler_->job(cold.position);
+    while (CompilerThread::Job* const done = compiler_->next_done())
+        collect(*done);
+    if (compiler_->underway(job)) return false; // for a block that was in its place before
+    const u8* parts[x86::Translator::Source::Parts];
+    if (!describe(cold, host, job.header, parts)) return false;
+    job.guest.clear();
+    for (unsigned part = 0; part < std::size(parts); ++part)
+        job.guest.insert(job.guest.end(), parts[part], parts[part] + job.header.guest[part]);
+    job.keep = may_be_kept(host) && cold.has_numbers() && tb_cache_->wants(cold.key.gpa);
+    job.block = *cold.ir;
+    job.asked = 0;
+    if (!compiler_->submit(job)) return false;
+    job.ticket = cold.position;
+    return true;
+}
+
+// Null: it could not be made, or the block is gone.
+CachedBlock* Vcpu::collect(CompilerThread::Job& job) {
+    const std::vector<u64>* const made = CompilerThread::take(job);
+    if (!made) return nullptr;
+    const auto* const record = reinterpret_cast<const TbRecord*>(made->data());
+    if (job.keep && (tb_cache_->has_file() || record->movable)) tb_cache_->keep(*made);
+    CachedBlock* const cold = cache_->cold(job.ticket);
+    if (!cold) return nullptr;
+    const backend::PortableCode code = record->portable(cold->key.rip);
+    CachedBlock* const block = cache_->warm(*cold, &code);
+    if (block) ++counters_.compiled_beside;
+    return block;
+}
+
+Vcpu::Asked Vcpu::code_asked_for(CachedBlock& cold, const u8* host) {
+    if (!may_wait_for_code()) return Asked::Here;
+    CompilerThread::Job& job = compiler_->job(cold.position);
+    if (job.ticket != cold.position) return ask_for_code(cold, host) ? Asked::Waits : Asked::Here;
+    if (compiler_->underway(job)) return job.asked++ < kPatience ? Asked::Waits : Asked::Here;
+    return collect(job) ? Asked::Made : Asked::Here;
+}
+
+} // namespace dragoman::runtime
