@@ -456,7 +456,7 @@ TEST(Pcnet, AnyAccess) {
     const u64 seed = std::random_device{}();
     SCOPED_TRACE(seed);
     std::mt19937_64 random(seed);
-    for (unsigned round = 0; round < 60; ++round) {
+    for (unsigned round = 0; round < 20; ++round) {
         Card t(unsigned(random() % 4), random() % 2);
         t.start(u16(random() & random()), random());
         for (unsigned n = 0; n < 200; ++n) {
