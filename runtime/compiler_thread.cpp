@@ -1,10 +1,12 @@
 #include "runtime/compiler_thread.h"
 
+#include "base/assert.h"
 #include "base/bits.h"
 
 #include <csignal>
 #include <pthread.h>
 #include <sched.h>
+#include <system_error>
 
 namespace dragoman::runtime {
 
@@ -35,9 +37,13 @@ std::unique_ptr<CompilerThread> CompilerThread::start(const backend::Backend& li
     sigset_t all, before;
     sigfillset(&all);
     pthread_sigmask(SIG_SETMASK, &all, &before);
-    made->thread_ = std::thread([&thread = *made] { thread.run(); });
+    try {
+        made->thread_ = std::thread([&thread = *made] { thread.run(); });
+        pthread_setname_np(made->thread_.native_handle(), "compiler");
+    } catch (const std::system_error&) { // the host has no more of them
+        made.reset();
+    }
     pthread_sigmask(SIG_SETMASK, &before, nullptr);
-    pthread_setname_np(made->thread_.native_handle(), "compiler");
     return made;
 }
 
@@ -52,14 +58,13 @@ CompilerThread::~CompilerThread() {
     if (thread_.joinable()) thread_.join();
 }
 
-bool CompilerThread::submit(Job& job) {
+void CompilerThread::submit(Job& job) {
     const u32 number = submitted_.load(std::memory_order_relaxed);
-    if (number - seen_done_ >= kMostUnderway) return false;
+    DRAGOMAN_ASSERT(has_room() && !underway(job));
     job.state.store(Job::State::Underway, std::memory_order_relaxed);
     queue_[number % kJobs] = &job;
     submitted_.store(number + 1, std::memory_order_release);
     submitted_.notify_one();
-    return true;
 }
 
 CompilerThread::Job* CompilerThread::next_done() {

@@ -40,7 +40,7 @@ class CompilerThread {
     static constexpr u32 kJobs = 256, kMostUnderway = 32;
 
     // With a backend of its own that makes the same code as `like`, which has these options. Null: there is
-    // no such thread, as the process has one processor only, and that is the vCPU's.
+    // no such thread, as the process has one processor only, which is the vCPU's, or the host gives none.
     static std::unique_ptr<CompilerThread>
     start(const backend::Backend& like, const backend::Options& options, ir::PassSwitches passes, Log& log);
     ~CompilerThread(); // what was not begun is dropped
@@ -52,8 +52,9 @@ class CompilerThread {
     static bool underway(const Job& job) {
         return job.state.load(std::memory_order_acquire) == Job::State::Underway;
     }
-    // One that is not underway. False: the thread is behind, perhaps as it gets no processor.
-    bool submit(Job& job);
+    // False: the thread is behind, perhaps as it gets no processor.
+    bool has_room() const { return submitted_.load(std::memory_order_relaxed) - seen_done_ < kMostUnderway; }
+    void submit(Job& job); // one that is not underway; there is room
     // Of those submitted the next one, in their order, if it is done. Null: it is not, or there is none.
     Job* next_done();
     // Of a job that is not underway: the record that was made, for the first who asks, as long as nothing

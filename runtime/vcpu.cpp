@@ -218,6 +218,7 @@ CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host, CachedBlock* c
     using Clock = std::chrono::steady_clock;
     const Clock::time_point begin = Clock::now();
     CachedBlock* block = cold ? warm(*cold, host) : nullptr;
+    // A cold block of which nothing has come was too long.
     if (!block) block = make_block(key, host, x86::Translator::max_instructions / (cold ? 2 : 1));
     counters_.translation_ns += u64(std::chrono::nanoseconds(Clock::now() - begin).count());
     return block;
@@ -263,7 +264,7 @@ CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host, unsigned most
 // With code, or as it is while another thread makes that. Null: its code takes too much room, and nothing is
 // left of it.
 CachedBlock* Vcpu::warm(CachedBlock& cold, const u8* host) {
-    return code_asked_for(cold, host) == Asked::Here ? compile_cold(cold, host) : &cold;
+    return code_asked_for(cold, host) ? &cold : compile_cold(cold, host);
 }
 
 CachedBlock* Vcpu::compile_cold(CachedBlock& cold, const u8* host) {

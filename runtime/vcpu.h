@@ -123,10 +123,9 @@ class Vcpu {
     void start_compiler();
     bool may_wait_for_code() const; // there is such a thread, and nobody looks at what is compiled
     bool ask_for_code(const CachedBlock& cold, const u8* host); // false: not now
-    enum class Asked { Here, Waits, Made };
-    // What became of that. Made: the block has its code. Here: it is to be compiled by this thread.
-    Asked code_asked_for(CachedBlock& cold, const u8* host);
-    CachedBlock* collect(CompilerThread::Job& job);
+    // What became of that. True: the block has its code, or waits for it. False: this thread is to make it.
+    bool code_asked_for(CachedBlock& cold, const u8* host);
+    bool collect(CompilerThread::Job& job); // true: the block has its code
     CachedBlock* compile(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block,
                          const TbRecord* record, const u8* host);
     void run_passes(ir::Block& block);

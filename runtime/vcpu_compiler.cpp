@@ -30,7 +30,8 @@ bool Vcpu::ask_for_code(const CachedBlock& cold, const u8* host) {
     CompilerThread::Job& job = compiler_->job(cold.position);
     while (CompilerThread::Job* const done = compiler_->next_done())
         collect(*done);
-    if (compiler_->underway(job)) return false; // for a block that was in its place before
+    // The job may be that of a block that was in its place before.
+    if (compiler_->underway(job) || !compiler_->has_room()) return false;
     const u8* parts[x86::Translator::Source::Parts];
     if (!describe(cold, host, job.header, parts)) return false;
     job.guest.clear();
@@ -38,32 +39,32 @@ bool Vcpu::ask_for_code(const CachedBlock& cold, const u8* host) {
         job.guest.insert(job.guest.end(), parts[part], parts[part] + job.header.guest[part]);
     job.keep = may_be_kept(host) && cold.has_numbers() && tb_cache_->wants(cold.key.gpa);
     job.block = *cold.ir;
-    job.asked = 0;
-    if (!compiler_->submit(job)) return false;
     job.ticket = cold.position;
+    job.asked = 0;
+    compiler_->submit(job);
     return true;
 }
 
-// Null: it could not be made, or the block is gone.
-CachedBlock* Vcpu::collect(CompilerThread::Job& job) {
+// False also where the block is gone.
+bool Vcpu::collect(CompilerThread::Job& job) {
     const std::vector<u64>* const made = CompilerThread::take(job);
-    if (!made) return nullptr;
+    if (!made) return false;
     const auto* const record = reinterpret_cast<const TbRecord*>(made->data());
     if (job.keep && (tb_cache_->has_file() || record->movable)) tb_cache_->keep(*made);
     CachedBlock* const cold = cache_->cold(job.ticket);
-    if (!cold) return nullptr;
+    if (!cold) return false;
     const backend::PortableCode code = record->portable(cold->key.rip);
-    CachedBlock* const block = cache_->warm(*cold, &code);
-    if (block) ++counters_.compiled_beside;
-    return block;
+    if (!cache_->warm(*cold, &code)) return false;
+    ++counters_.compiled_beside;
+    return true;
 }
 
-Vcpu::Asked Vcpu::code_asked_for(CachedBlock& cold, const u8* host) {
-    if (!may_wait_for_code()) return Asked::Here;
+bool Vcpu::code_asked_for(CachedBlock& cold, const u8* host) {
+    if (!may_wait_for_code()) return false;
     CompilerThread::Job& job = compiler_->job(cold.position);
-    if (job.ticket != cold.position) return ask_for_code(cold, host) ? Asked::Waits : Asked::Here;
-    if (compiler_->underway(job)) return job.asked++ < kPatience ? Asked::Waits : Asked::Here;
-    return collect(job) ? Asked::Made : Asked::Here;
+    if (job.ticket != cold.position) return ask_for_code(cold, host);
+    if (compiler_->underway(job)) return job.asked++ < kPatience;
+    return collect(job);
 }
 
 } // namespace dragoman::runtime

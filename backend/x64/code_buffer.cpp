@@ -20,7 +20,7 @@ void* map_aligned(int fd, u64 bytes, int protection) {
     void* const got =
         mmap(nullptr, bytes + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
     if (got == MAP_FAILED) return got;
-    const u64 from = reinterpret_cast<u64>(got), at = (from + kHugePage - 1) & ~(kHugePage - 1);
+    const u64 from = reinterpret_cast<u64>(got), at = align_up(from, kHugePage);
     if (at > from) munmap(got, at - from);
     munmap(reinterpret_cast<void*>(at + bytes), from + kHugePage - at);
     void* const mapped = mmap(reinterpret_cast<void*>(at), bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
@@ -56,15 +56,15 @@ Result<std::unique_ptr<CodeBuffer>> CodeBuffer::create(u64 bytes) {
     return made;
 }
 
-// Before anything is written there: the host then clears a huge page, where it would otherwise take a page fault
-// for each 4 KiB and copy them all later.
+// Before more than the end of a block is written there: the host then clears a huge page, where it would
+// otherwise take a page fault for each 4 KiB and copy them all later.
 void CodeBuffer::open_piece(u64 offset) {
     if (offset + kHugePage <= bytes_) madvise(rx_ + offset, kHugePage, MADV_COLLAPSE);
     piece_ = offset;
 }
 
 void CodeBuffer::written(const u8* rx_end) {
-    const u64 piece = u64(rx_end - rx_) & ~(kHugePage - 1);
+    const u64 piece = align_down(u64(rx_end - rx_), kHugePage);
     if (piece == piece_) return;
     madvise(rw_, bytes_, MADV_DONTNEED); // a shared mapping: the file keeps the code
     open_piece(piece);
