@@ -36,7 +36,7 @@ enum class View : u8 {
 };
 inline constexpr unsigned kViews = static_cast<unsigned>(View::Count);
 
-inline constexpr unsigned kTlbBits = 12;
+inline constexpr unsigned kTlbBits = 14;
 inline constexpr u64 kTlbEntries = u64{1} << kTlbBits;
 
 struct TlbEntry {
