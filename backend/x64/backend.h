@@ -99,6 +99,7 @@ struct Options {
     bool uncounted = false;
     bool count_exact = false;  // polls also test Context::budget (count clock, single-stepping)
     bool use_bmi2 = true;      // if the host has it
+    bool use_pext = true;      // if the host has BMI2, and does it fast
     bool inline_tlb = true;    // off: every access goes through the slow path
     bool inline_lookup = true; // off: indirect jumps leave to the run loop
     bool far_links = true;     // off: jumps to other pages ask the jump cache
@@ -121,6 +122,7 @@ struct Switch {
 };
 inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
                                        {"bmi2", &Options::use_bmi2},
+                                       {"pext", &Options::use_pext},
                                        {"inline-tlb", &Options::inline_tlb},
                                        {"inline-lookup", &Options::inline_lookup},
                                        {"far-links", &Options::far_links},

@@ -17,15 +17,8 @@ using softmmu::TlbEntry;
 
 namespace {
 
-constexpr unsigned kEntryBits = 5; // log2 sizeof(TlbEntry)
+constexpr unsigned kEntryBits = 5, kTagBits = 3; // log2 of the bytes of a TlbEntry, a window tag
 static_assert(sizeof(TlbEntry) == 1u << kEntryBits);
-
-// A field of the TLB entry whose index is in RCX.
-x86::Mem indexed(i64 offset) {
-    x86::Mem m = x86::ptr(x86::rcx, i32(offset), 8);
-    m.setSegment(x86::gs);
-    return m;
-}
 
 } // namespace
 
@@ -97,7 +90,11 @@ void Emitter::constant_address(const ir::Address& m, unsigned bytes) {
         movable_ = false;
 }
 
-void Emitter::host_index(unsigned entry_bits) {
+// RCX as tlb_tag and tlb_addend take it: for window tags the index, where PEXT is fast; else times the bytes.
+void Emitter::tlb_index() {
+    if (window() && options_.use_pext)
+        return (void)a.pext(x86::ecx, x86::r14d, x86::ptr(x86::rsp, frame::page_mask, 4));
+    const unsigned entry_bits = window() ? kTagBits : kEntryBits;
     if (bmi2()) {
         a.rorx(x86::ecx, x86::r14d, softmmu::kPageBits - entry_bits);
     } else {
@@ -111,12 +108,13 @@ void Emitter::host_index(unsigned entry_bits) {
 Emitter::Mem Emitter::tlb_tag(Access access) const {
     using softmmu::TlbTables;
     const bool write = access != Access::Read;
-    if (window()) return indexed(tlb_field(TlbTables::window_tags_of(block_->view, write)));
+    if (window()) return window_tag(options_, block_->view, access, tag_scale(options_));
     return indexed(tlb_field(TlbTables::entries_of(block_->view) +
-                             (write ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag))));
+                             (write ? offsetof(TlbEntry, write_tag) : offsetof(TlbEntry, read_tag))),
+                   8);
 }
 Emitter::Mem Emitter::tlb_addend() const {
-    return indexed(tlb_field(softmmu::TlbTables::entries_of(block_->view) + offsetof(TlbEntry, addend)));
+    return indexed(tlb_field(softmmu::TlbTables::entries_of(block_->view) + offsetof(TlbEntry, addend)), 8);
 }
 
 // In R14 is what acquire or find leads to: relative to the window, if there is one.
@@ -159,7 +157,7 @@ bool Emitter::is_simple(const ir::Address& m) const {
 void Emitter::tlb_check(unsigned size, Access access, bool keep_address, const Label& miss) {
     const Mem tag = tlb_tag(access);
     const u64 base = window() ? 1 : 0; // a window tag is one less than the page
-    host_index(window() ? 3 : kEntryBits);
+    tlb_index();
     if (keep_address && window()) {
         a.mov(x86::rcx, tag);
         a.sub(x86::rcx, x86::r14);

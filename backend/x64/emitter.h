@@ -151,7 +151,7 @@ class Emitter final : private asmjit::ErrorHandler {
     // To R14, or its low `bytes` bytes only, zero-extended; RCX is lost.
     Shape address(const ir::Address& mem, bool linear, unsigned bytes = 8);
     void constant_address(const ir::Address& mem, unsigned bytes);
-    void host_index(unsigned entry_bits); // RCX = the byte offset of R14's entry in a table; EFLAGS lost
+    void tlb_index(); // RCX = where R14's page has its entry or tag; EFLAGS lost
     // The address, the TLB check and the op, which is emitted here and once more out of line. Saves flags.
     void access_memory(const Inst& inst, unsigned size, ir::Access access, AccessFn op);
     void access_by_call(const Inst& inst, unsigned size, ir::Access access, AccessFn op);
@@ -177,7 +177,7 @@ class Emitter final : private asmjit::ErrorHandler {
     bool window() const {
         return options_.window_base != 0;
     }
-    Mem tlb_tag(Access access) const; // of the TLB entry whose index is in RCX
+    Mem tlb_tag(Access access) const; // of where RCX leads
     Mem tlb_addend() const;
 
     // ---- accesses that share a check (emit_shared.cpp)

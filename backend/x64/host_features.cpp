@@ -29,15 +29,24 @@ constexpr Row rows[] = {
     {HostFeature::Avx512, "avx512", CpuFeatures::X86::kAVX512_BW},
     {HostFeature::Lahf64, "lahf64", CpuFeatures::X86::kLAHFSAHF},
     {HostFeature::FsGsBase, "fsgsbase", CpuFeatures::X86::kFSGSBASE},
+    {HostFeature::FastPext, "fast-pext", CpuFeatures::X86::kBMI2},
 };
+
+// Up to Zen 2 (family 17h; Hygon's 18h is Zen 1) PEXT is microcode, with a cycle or more for each bit of the
+// mask; from Zen 3 (19h) on and in all of Intel's it takes three (Agner Fog, Instruction tables).
+bool has_slow_pext(const asmjit::CpuInfo& cpu) {
+    constexpr unsigned zen3 = 0x19;
+    return (cpu.isVendor("AMD") || cpu.isVendor("HygonGenuine")) && cpu.familyId() < zen3;
+}
 
 } // namespace
 
 HostFeatures HostFeatures::detect() {
     HostFeatures found;
-    const CpuFeatures& cpu = asmjit::CpuInfo::host().features();
+    const asmjit::CpuInfo& cpu = asmjit::CpuInfo::host();
     for (const Row& row : rows)
-        if (cpu.has(row.id)) found.bits_ |= static_cast<u32>(row.feature);
+        if (cpu.features().has(row.id)) found.bits_ |= static_cast<u32>(row.feature);
+    if (has_slow_pext(cpu)) found.force_off(HostFeature::FastPext);
     constexpr unsigned long kernel_allows = 2; // HWCAP2_FSGSBASE
     if (!(getauxval(AT_HWCAP2) & kernel_allows)) found.force_off(HostFeature::FsGsBase);
     return found;

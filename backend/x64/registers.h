@@ -37,7 +37,8 @@ inline constexpr int addend = 24;  // of accesses that share a TLB check (shared
 inline constexpr int addends = 4;
 inline constexpr int round = 56;     // SharedLoop::counter when the last round that is checked ahead is over
 inline constexpr int to_commit = 64; // not 0: the access in progress ends with Memory::commit
-inline constexpr int bytes = 72;     // keeps RSP aligned to 16
+inline constexpr int page_mask = 72; // what PEXT takes of an address to make it a page's index in the TLB
+inline constexpr int bytes = 88;     // keeps RSP aligned to 16
 } // namespace frame
 
 // A general register by number and size in bytes.
@@ -55,6 +56,15 @@ inline asmjit::x86::Mem in_context(i64 offset, unsigned bytes) {
     asmjit::x86::Mem m(u64(offset), bytes);
     m.setSegment(asmjit::x86::gs);
     m.setAddrType(asmjit::x86::Mem::AddrType::kAbs);
+    return m;
+}
+
+// The same at RCX << `scale` behind it.
+inline asmjit::x86::Mem indexed(i64 offset, unsigned bytes, unsigned scale = 0) {
+    namespace x86 = asmjit::x86;
+    x86::Mem m =
+        scale ? x86::ptr(u64(offset), x86::rcx, scale, bytes) : x86::ptr(x86::rcx, i32(offset), bytes);
+    m.setSegment(x86::gs);
     return m;
 }
 

@@ -98,18 +98,13 @@ void StubWriter::jump_to(const u8* stub) {
     a.jmp(imm(reinterpret_cast<u64>(stub)));
 }
 
-StubWriter::Mem StubWriter::window_tag(unsigned view, ir::Access access) const {
-    using softmmu::TlbTables;
-    return indexed(options_.tlb_offset + i64(TlbTables::window_tags_of(view, access != ir::Access::Read)), 8);
-}
-
 void StubWriter::find_size(const u8* find, unsigned size) {
     a.mov(x86::ecx, size);
     jump_to(find);
 }
 
 void StubWriter::find_beyond_tag(const u8* find_size, unsigned view, ir::Access access) {
-    a.add(x86::r14, window_tag(view, access));
+    a.add(x86::r14, backend::window_tag(options_, view, access, tag_scale(options_)));
     jump_to(find_size);
 }
 

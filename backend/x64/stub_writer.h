@@ -53,15 +53,12 @@ class StubWriter {
     using Mem = asmjit::x86::Mem;
     using Label = asmjit::Label;
 
-    static Mem indexed(i64 offset, unsigned bytes) { // gs:[rcx + offset]
-        Mem m = asmjit::x86::ptr(asmjit::x86::rcx, i32(offset), bytes);
-        m.setSegment(asmjit::x86::gs);
-        return m;
-    }
     static Mem stack(int offset) { return asmjit::x86::ptr(asmjit::x86::rsp, offset, 8); }
 
     void jump_to(const u8* stub);
-    Mem window_tag(unsigned view, ir::Access access) const; // whose index is in RCX
+    Mem window_tag(unsigned view, ir::Access access) const { // of the page whose index is RCX / 8
+        return backend::window_tag(options_, view, access, 0);
+    }
     void exit_with(ir::Exit why);
     void leave_live();
     void to_cpp();   // all of the guest to Context; RAX, RCX, R12 and EFLAGS are lost

@@ -4,6 +4,7 @@
 #include "backend/x64/backend.h"
 #include "backend/x64/registers.h"
 #include "base/result.h"
+#include "ir/memory.h"
 #include "softmmu/tlb.h"
 
 namespace dragoman::backend {
@@ -16,6 +17,16 @@ struct CallRecord {
 };
 // A function of a CallRecord: the interpreter's meaning of the ir::Inst at `inst`.
 u64 run_interpreter(ir::Context& ctx, u64, u64, u64 inst);
+
+// The window tag of a page whose index in the TLB is RCX << `scale`.
+inline asmjit::x86::Mem window_tag(const Options& options, unsigned view, ir::Access access, unsigned scale) {
+    const bool write = access != ir::Access::Read;
+    return indexed(options.tlb_offset + i64(softmmu::TlbTables::window_tags_of(view, write)), 8, scale);
+}
+// How generated code has the index in RCX; stubs have 8 times that.
+inline unsigned tag_scale(const Options& options) {
+    return options.use_pext ? 3 : 0;
+}
 
 // Addresses in the code buffer. "Saved" flags: in RAX, see registers.h.
 struct Stubs {

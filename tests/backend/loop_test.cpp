@@ -243,6 +243,9 @@ TEST(Loops, BehindAWindow) {
 TEST(Loops, BehindAWindowIn32BitMode) {
     run_loops({}, true, 32);
 }
+TEST(Loops, BehindAWindowWithoutPext) {
+    run_loops({.use_pext = false}, true, 64);
+}
 TEST(Loops, FlagsInEflagsAtEveryEnd) {
     run_loops({.use_bmi2 = false, .saved_flags = false}, true, 64);
 }
