@@ -375,18 +375,19 @@ void Emitter::emit_JumpInd(const Inst& inst) {
         return call_to(stubs_.exit_jump);
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
-    if (bmi2()) {
-        a.rorx(x86::ecx, x86::r13d, 32 - entry_bits);
-    } else {
-        a.mov(x86::ecx, x86::r13d);
-        a.shl(x86::ecx, entry_bits);
-    }
-    a.and_(x86::ecx, ((1 << Context::jump_cache_bits) - 1) << entry_bits);
+    static_assert(Context::jump_cache_bits == 16);
+    a.movzx(x86::ecx, x86::r13w);
+    a.shl(x86::ecx, entry_bits);
     a.add(x86::rcx, in_context(offsetof(Context, jump_cache), 8));
     a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, pc)));
     a.jne(miss);
-    a.mov(x86::r14, in_context(offsetof(Context, key), 8));
-    a.cmp(x86::r14, x86::ptr(x86::rcx, offsetof(Entry, key)));
+    const Mem key = x86::ptr(x86::rcx, offsetof(Entry, key), 8);
+    if (const i32 known = i32(block_->key); known && u64(i64(known)) == block_->key) {
+        a.cmp(key, imm(known));
+    } else {
+        a.mov(x86::r14, in_context(offsetof(Context, key), 8));
+        a.cmp(x86::r14, key);
+    }
     a.jne(miss);
     a.jmp(x86::ptr(x86::rcx, offsetof(Entry, host)));
 }

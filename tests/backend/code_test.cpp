@@ -414,6 +414,30 @@ TEST(IndirectJump, GoesThroughTheCache) {
     EXPECT_EQ(m.ctx().flags, Flags(0)) << "of the addition";
 }
 
+// A block that knows its key compares with a constant, if that fits.
+TEST(IndirectJump, IsForOneKeyWhetherTheBlockKnowsItOrNot) {
+    Machine m;
+    const u64 target = 0x2000;
+    const auto to = m.compile(adding(target, 3, 7, 0x3000));
+    for (const u64 key : {u64{1}, u64{0x7fffffff}, u64{0xffffffff}, u64{3} << 32 | 1})
+        for (const bool known : {true, false}) {
+            Block b = block_at(0x1000);
+            b.key = known ? key : 0;
+            Builder j(b);
+            j.insn(0);
+            j.jump_ind(kRax);
+            const auto from = m.compile(b);
+            for (const u64 found_under : {key, key ^ 2, key ^ u64{1} << 32}) {
+                m.jump_cache[jump_cache_index(target)] = {
+                    .pc = target, .key = found_under, .host = to.entry + to.compiled.saved_entry};
+                m.ctx().key = key;
+                m.ctx().gpr[0] = target;
+                m.backend->run(m.ctx(), from.start());
+                EXPECT_EQ(m.ctx().rip, found_under == key ? 0x3000 : target) << m.list(from);
+            }
+        }
+}
+
 // ---- calls
 
 u64 spy(Context& ctx, u64 a, u64 b, u64 imm) {
