@@ -9,6 +9,7 @@
 #include "base/types.h"
 #include "ir/flags.h"
 
+#include <atomic>
 #include <cstddef>
 
 namespace dragoman::ir {
@@ -76,7 +77,15 @@ struct alignas(64) Context {
     Flags flags =
         0; // arithmetic flags only; the rest of EFLAGS is in the fields below and in the frontend's state
 
-    u32 poll = 0; // not 0: leave at the next poll. Also set by other threads (std::atomic_ref, relaxed)
+    u32 poll = 0; // not 0: leave at the next poll. Also set by other threads: ask_for_poll()
+    struct JumpCacheEntry {
+        u64 pc = 0;                 // rip of a block
+        u64 key = 0;                // the key under which it was found; 0 matches no key
+        const void* host = nullptr; // its Compiled::far_entry
+        u64 unused = 0;             // 32 bytes, so that the index is a shift
+    };
+    // What indirect jumps look into: `jumps`; or, so that they need not look at `poll`, `no_jumps` if that is set.
+    JumpCacheEntry* jump_cache = nullptr;
     u8 interrupt_flag = 0; // EFLAGS.IF, the *virtual* interrupt flag: the host's is never touched
     u8 direction_flag = 0; // EFLAGS.DF
     u8 interrupt_line =
@@ -112,17 +121,17 @@ struct alignas(64) Context {
     Segment seg[6];
     TimeLine time; // of the op TimeStamp
 
-    struct JumpCacheEntry {
-        u64 pc = 0;                 // rip of a block
-        u64 key = 0;                // the key under which it was found; 0 matches no key
-        const void* host = nullptr; // its Compiled::far_entry
-        u64 unused = 0;             // 32 bytes, so that the index is a shift
-    };
-    // Two levels, one behind the other: what generated code looks into in line, and what has more room.
+    // The jump cache: two levels, one behind the other, which are what generated code looks into in line, and what
+    // has more room; and behind them as much as the first, which stays empty.
     static constexpr unsigned jump_cache_bits = 16, jump_cache_second_bits = 16;
     static constexpr u64 jump_cache_second = u64{1} << jump_cache_bits; // index of the first entry of the second level
-    static constexpr u64 jump_cache_entries = jump_cache_second + (u64{1} << jump_cache_second_bits);
-    JumpCacheEntry* jump_cache = nullptr; // [jump_cache_entries]
+    static constexpr u64 jump_cache_none = jump_cache_second + (u64{1} << jump_cache_second_bits); // of the empty ones
+    static constexpr u64 jump_cache_entries = jump_cache_none + (u64{1} << jump_cache_bits);
+    JumpCacheEntry *jumps = nullptr, *no_jumps = nullptr;
+    void use_jump_cache(JumpCacheEntry* entries) { // [jump_cache_entries]
+        jump_cache = jumps = entries;
+        no_jumps = entries + jump_cache_none;
+    }
 
     class Memory* memory = nullptr;
 
@@ -132,6 +141,22 @@ struct alignas(64) Context {
     u64 opmask[8] = {}; // K0..7
     Fpu fpu{};
 };
+
+// From any thread: generated code is left at its next poll. What was asked for before that is seen by whoever
+// takes it back after that. A request in between may leave `jump_cache` behind without `poll`: that counts as well.
+inline void ask_for_poll(Context& ctx) {
+    std::atomic_ref(ctx.poll).store(1, std::memory_order_release);
+    std::atomic_ref(ctx.jump_cache).store(ctx.no_jumps, std::memory_order_release);
+}
+inline bool poll_asked_for(Context& ctx) {
+    return std::atomic_ref(ctx.poll).load(std::memory_order_acquire) ||
+           std::atomic_ref(ctx.jump_cache).load(std::memory_order_acquire) != ctx.jumps;
+}
+// In the opposite order, so that of a request that comes meanwhile the last part stays.
+inline void take_back_poll(Context& ctx) {
+    std::atomic_ref(ctx.jump_cache).exchange(ctx.jumps, std::memory_order_acq_rel);
+    std::atomic_ref(ctx.poll).exchange(0, std::memory_order_acq_rel);
+}
 
 // Index of a rip in the jump cache: the same functions are emitted by the backend.
 constexpr u64 jump_cache_index(u64 pc) {

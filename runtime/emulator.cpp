@@ -420,7 +420,7 @@ int Emulator::run() {
         }
         if (!running_) {
             wait();
-            std::atomic_ref<u32>(vcpu_->cpu().poll).store(0, std::memory_order_release);
+            ir::take_back_poll(vcpu_->cpu());
             service();
             continue;
         }

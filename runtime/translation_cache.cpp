@@ -282,7 +282,7 @@ void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block)
 }
 
 void TranslationCache::clear_jump_cache() {
-    std::fill_n(jump_cache_.data(), ir::Context::jump_cache_entries, ir::Context::JumpCacheEntry{});
+    std::fill_n(jump_cache_.data(), ir::Context::jump_cache_none, ir::Context::JumpCacheEntry{});
 }
 
 void TranslationCache::detach(CachedBlock& block) {

@@ -95,16 +95,15 @@ void Vcpu::reset() {
     x86::Cpu& c = cpu();
     c.mmu = &mmu_;
     c.memory = &guest_memory_;
-    c.jump_cache = cache_->jump_cache();
+    c.use_jump_cache(cache_->jump_cache());
     x86::reset(c);
     mmu_.flush(false);
     previous_site_ = nullptr;
 }
 
 void Vcpu::kick() {
-    std::atomic_ref<u32> poll(cpu().poll);
-    poll.store(1, std::memory_order_release);
-    poll.notify_all();
+    ir::ask_for_poll(cpu());
+    std::atomic_ref(cpu().poll).notify_all();
 }
 
 void Vcpu::request_stop() {
@@ -121,12 +120,12 @@ u64 Vcpu::instructions_retired() const {
 }
 
 bool Vcpu::polled() {
-    return std::atomic_ref(cpu().poll).load(std::memory_order_acquire) != 0;
+    return ir::poll_asked_for(cpu());
 }
 
 void Vcpu::service() {
     ++counters_.events;
-    std::atomic_ref(cpu().poll).exchange(0, std::memory_order_acq_rel);
+    ir::take_back_poll(cpu());
     if (service_) service_();
     x86::Cpu& c = cpu();
     if (c.monitor.waiting) x86::wake(c); // it may have been what MWAIT waits for

@@ -153,10 +153,12 @@ class Snapshot {
     const ir::Context& state() const { return state_; }
 
   private:
-    // Not Context::poll: other threads set it at any time, and a copy put back would lose that.
+    // Not what ask_for_poll sets: other threads do so at any time, and a copy put back would lose that.
     static void copy(ir::Context& to, const ir::Context& from, bool vectors) {
         static_assert(std::is_trivially_copyable_v<ir::Context>);
-        constexpr size_t poll = offsetof(ir::Context, poll), after_poll = poll + sizeof to.poll;
+        constexpr size_t poll = offsetof(ir::Context, poll),
+                         after_poll = poll + sizeof to.poll + sizeof to.jump_cache;
+        static_assert(offsetof(ir::Context, jump_cache) == poll + sizeof to.poll);
         const size_t end = vectors ? sizeof(ir::Context) : offsetof(ir::Context, vec);
         u8* const t = reinterpret_cast<u8*>(&to);
         const u8* const f = reinterpret_cast<const u8*>(&from);

@@ -362,17 +362,22 @@ void Emitter::emit_BranchNz(const Inst& inst) {
     link_jump(inst, u64(inst.imm2));
 }
 
-// ir::jump_cache_index, inline. Flags stay saved, as the cache's entries want them.
+// ir::jump_cache_index, inline. Flags stay saved, as the cache's entries want them. When a poll is asked for
+// nothing is found, and Stubs::jump_missed leaves.
 void Emitter::emit_JumpInd(const Inst& inst) {
     if (inst.a.id() != home_) load_value(host::temp, inst.a, 8, inst.imm);
     using Entry = Context::JumpCacheEntry;
     static_assert(sizeof(Entry) == 32);
     constexpr unsigned entry_bits = 5;
     clobber(needed_before_);
-    poll(inst, &Emitter::event_of_register);
     if (!options_.inline_lookup) {
+        poll(inst, &Emitter::event_of_register);
         a.mov(x86::rcx, x86::r13);
         return call_to(stubs_.exit_jump);
+    }
+    if (options_.count_exact) {
+        a.test(x86::r15, x86::r15);
+        a.js(out_of_line(&Emitter::event_of_register, inst).entry);
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
     static_assert(Context::jump_cache_bits == 16);

@@ -113,20 +113,23 @@ void StubWriter::look_up() {
     exit_lookup();
 }
 
-// Moves the entry to the first level, for the next time.
+// Moves the entry to the first level, for the next time. Or a poll was asked for.
 void StubWriter::jump_missed() {
     using Entry = Context::JumpCacheEntry;
     static_assert(sizeof(Entry) == 1 << 5);
-    const Label miss = a.newLabel();
+    const Label miss = a.newLabel(), event = a.newLabel();
     const auto second = [&](size_t field) {
         return x86::ptr(x86::r14, i32(Context::jump_cache_second * sizeof(Entry) + field), 8);
     };
+    a.mov(x86::r14, FIELD(jumps, 8));
+    a.cmp(x86::r14, FIELD(jump_cache, 8));
+    a.jne(event);
     a.mov(x86::r14, x86::rcx);
     a.shr(x86::r14, Context::jump_cache_second_bits);
     a.xor_(x86::r14d, x86::ecx);
     a.and_(x86::r14d, (1 << Context::jump_cache_second_bits) - 1);
     a.shl(x86::r14d, 5);
-    a.add(x86::r14, FIELD(jump_cache, 8));
+    a.add(x86::r14, FIELD(jumps, 8));
     a.cmp(x86::rcx, second(offsetof(Entry, pc)));
     a.jne(miss);
     a.mov(x86::r13, FIELD(key, 8));
@@ -136,7 +139,7 @@ void StubWriter::jump_missed() {
     a.mov(x86::r13d, x86::ecx);
     a.and_(x86::r13d, (1 << Context::jump_cache_bits) - 1);
     a.shl(x86::r13d, 5);
-    a.add(x86::r13, FIELD(jump_cache, 8));
+    a.add(x86::r13, FIELD(jumps, 8));
     a.mov(x86::ptr(x86::r13, offsetof(Entry, pc), 8), x86::rcx);
     a.mov(x86::rcx, FIELD(key, 8));
     a.mov(x86::ptr(x86::r13, offsetof(Entry, key), 8), x86::rcx);
@@ -145,6 +148,8 @@ void StubWriter::jump_missed() {
     a.jmp(x86::r14);
     a.bind(miss);
     exit_jump();
+    a.bind(event);
+    exit_side(); // the run loop must know which block branched: take_back_branch
 }
 
 void StubWriter::exit_lookup() {

@@ -34,7 +34,7 @@ void Cpu::set_eflags(u32 value) {
 }
 
 void request_poll(ir::Context& ctx) {
-    std::atomic_ref<u32>(ctx.poll).store(1, std::memory_order_relaxed);
+    ir::ask_for_poll(ctx);
 }
 
 softmmu::View access_view(const Cpu& cpu) {
@@ -73,6 +73,8 @@ void reset(Cpu& cpu) {
     fresh.log = cpu.log;
     fresh.memory = cpu.memory;
     fresh.jump_cache = cpu.jump_cache;
+    fresh.jumps = cpu.jumps;
+    fresh.no_jumps = cpu.no_jumps;
     fresh.interrupt_line = cpu.interrupt_line;
     fresh.poll = cpu.poll;
     fresh.budget = cpu.budget;

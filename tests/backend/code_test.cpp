@@ -414,6 +414,52 @@ TEST(IndirectJump, GoesThroughTheCache) {
     EXPECT_EQ(m.ctx().flags, Flags(0)) << "of the addition";
 }
 
+// Where it would find its target, and where not. Nothing that was asked for may be lost, and the cache must
+// be used again when it has been seen to.
+TEST(IndirectJump, IsLeftWhenAPollIsAskedFor) {
+    for (const bool lookup : {true, false}) {
+        Machine m({.inline_lookup = lookup});
+        Block b = block_at(0x1000);
+        Builder j(b);
+        j.insn(0);
+        j.jump_ind(kRax);
+        const auto from = m.compile(b);
+        const u64 target = 0x2000;
+        const auto to = m.compile(adding(target, 3, 7, 0x3000));
+        const auto run = [&] {
+            m.ctx().gpr[0] = target;
+            m.ctx().flags = kCF;
+            m.backend->run(m.ctx(), from.start());
+            return m.ctx().exit;
+        };
+        const u64 found = lookup ? 0x3000 : target;
+        for (const u64 index : {jump_cache_index(target), jump_cache_second_index(target)}) {
+            std::fill(m.jump_cache.begin(), m.jump_cache.end(), Context::JumpCacheEntry{});
+            m.jump_cache[index] = {.pc = target, .key = 1, .host = to.entry + to.compiled.saved_entry};
+            ask_for_poll(m.ctx());
+            EXPECT_EQ(run(), Exit::Event);
+            EXPECT_EQ(m.ctx().rip, target);
+            EXPECT_EQ(m.ctx().flags, kCF);
+            EXPECT_EQ(run(), Exit::Event) << "until it is taken back";
+            EXPECT_TRUE(poll_asked_for(m.ctx()));
+            take_back_poll(m.ctx());
+            EXPECT_FALSE(poll_asked_for(m.ctx()));
+            EXPECT_EQ(run(), Exit::Lookup);
+            EXPECT_EQ(m.ctx().rip, found);
+        }
+    }
+}
+
+// One thread asks while the other takes back: whatever of it is left counts as asked for.
+TEST(IndirectJump, SeesHalfARequest) {
+    Machine m;
+    ask_for_poll(m.ctx());
+    m.ctx().poll = 0;
+    EXPECT_TRUE(poll_asked_for(m.ctx()));
+    take_back_poll(m.ctx());
+    EXPECT_EQ(m.ctx().jump_cache, m.ctx().jumps);
+}
+
 // A block that knows its key compares with a constant, if that fits.
 TEST(IndirectJump, IsForOneKeyWhetherTheBlockKnowsItOrNot) {
     Machine m;

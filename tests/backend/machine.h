@@ -133,7 +133,7 @@ class Machine {
         backend = std::move(*made);
         next = (backend->stub_bytes() + 15) & ~u64{15};
         ctx().memory = memory.get();
-        ctx().jump_cache = jump_cache.data();
+        ctx().use_jump_cache(jump_cache.data());
         ctx().key = 1;
         for (ir::Segment& seg : ctx().seg)
             seg = {.base = 0, .limit = 0xffffffff, .selector = 8, .attributes = 0xc093};

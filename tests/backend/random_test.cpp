@@ -459,7 +459,8 @@ void randomize(Machine& m, u64 seed) {
     c.seg[1].base = 0;
     c.flags = Flags(g.bits(12)) & kAllFlags;
     c.budget = 1000;
-    c.poll = g.chance(20);
+    ir::take_back_poll(c);
+    if (g.chance(20)) ir::ask_for_poll(c);
     c.interrupt_line = g.chance(50), c.interrupt_flag = g.chance(50);
     c.key = 1;
     c.mxcsr = 0x1f80;

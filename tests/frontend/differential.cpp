@@ -35,7 +35,7 @@ Machine::Machine(Executor executor) : executor_(std::move(executor)) {
     cpu_.mmu = mmu_.get();
     cpu_.log = &log_;
     cpu_.memory = memory_.get();
-    cpu_.jump_cache = jump_cache_.data();
+    cpu_.use_jump_cache(jump_cache_.data());
     translator_ = std::make_unique<Translator>(*mmu_, log_);
     set_mode64();
 }

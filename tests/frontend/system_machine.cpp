@@ -22,7 +22,7 @@ SystemMachine::SystemMachine(const char* cpu_spec) : cpu_storage(std::make_uniqu
     cpu.mmu = mmu.get();
     cpu.log = &log;
     cpu.memory = memory.get();
-    cpu.jump_cache = jump_cache.data();
+    cpu.use_jump_cache(jump_cache.data());
     cpu.budget = i64{1} << 40;
     reset(cpu);
 }

@@ -249,6 +249,29 @@ TEST_P(Run, EveryKickFromAnotherThreadIsServed) {
     EXPECT_GE(served, 300u);
 }
 
+// Their kicks meet each other and the run loop's taking them back.
+TEST_P(Run, WhatTwoThreadsAskForIsServed) {
+    m.code(0x7c00, {0xb8, 0x00, 0x7c, 0xff, 0xe0}); // L: mov ax,L; jmp ax
+    std::atomic<unsigned> asked[2] = {}, asking = 2;
+    m.vcpu->on_service([&] {
+        for (std::atomic<unsigned>& a : asked)
+            if (a.exchange(0)) a.notify_one();
+    });
+    const auto ask = [&](std::atomic<unsigned>& mine) {
+        for (unsigned i = 0; i < 300; ++i) {
+            mine = 1;
+            m.vcpu->kick();
+            mine.wait(1);
+        }
+        if (--asking == 0) m.vcpu->request_stop();
+    };
+    std::thread first(ask, std::ref(asked[0])), second(ask, std::ref(asked[1]));
+    EXPECT_EQ(m.run(), StopReason::Requested);
+    first.join();
+    second.join();
+    EXPECT_EQ(m.vcpu->linear_pc(), 0x7c00u);
+}
+
 TEST_P(Run, SwapgsSwapsOnce) {
     m.long64();
     m.cpu().seg[unsigned(ir::Seg::GS)].base = 0x1000;
