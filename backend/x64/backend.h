@@ -107,6 +107,7 @@ struct Options {
     bool compare_again = true; // off: flags are always saved when EFLAGS is wanted for something else
     bool early_polls = true;   // off: a branch backward polls between its flags and the jump
     bool share_checks = true;  // off: each access has a TLB check of its own
+    bool load_operands = true; // off: what is loaded goes through a register
     bool loop_checks = true;   // off: no check is made for several rounds of a loop
     bool window = true;        // off: no host window (softmmu/host_window.h)
     u64 window_base = 0;       // its host address, less than 2 GiB; 0: there is none
@@ -130,6 +131,7 @@ inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
                                        {"compare-again", &Options::compare_again},
                                        {"early-polls", &Options::early_polls},
                                        {"share-checks", &Options::share_checks},
+                                       {"load-operands", &Options::load_operands},
                                        {"loop-checks", &Options::loop_checks},
                                        {"window", &Options::window},
                                        {"inline-x87", &Options::inline_x87},

@@ -38,14 +38,60 @@ void Emitter::load_to(const Inst& inst, const Mem& m) {
         define(d, size2, host::scratch);
 }
 
+// What is loaded only to be an operand of the next op is one there, as the guest's instruction has it. The op
+// must need no scratch register before it, nor be the interpreter's; and nothing may come between the two.
+bool Emitter::is_operand_of_next(size_t at) const {
+    const std::vector<Inst>& insts = block_->insts;
+    const Inst& load = insts[at];
+    if (!options_.load_operands || !window() || load.op != Op::Load || !load.d.is_temp()) return false;
+    const Inst& next = insts[at + 1];
+    const Ref loaded = load.d;
+    if (at + 1 == early_poll_ || next.size != load.size || next.from_pc) return false;
+    for (size_t i = at + 2; i < insts.size() && insts[i].op != Op::Insn; ++i)
+        for (Ref r : {insts[i].d, insts[i].a, insts[i].b, insts[i].c, insts[i].mem.base, insts[i].mem.index})
+            if (r == loaded) return false;
+    const bool small = next.size < 4, right = next.b == loaded && next.a.is_gpr();
+    switch (next.op) {
+    case Op::Add:
+    case Op::Or:
+    case Op::Adc:
+    case Op::Sbb:
+    case Op::And:
+    case Op::Sub:
+    case Op::Xor: return right && next.d == next.a && (in_register(next.d) || !small);
+    case Op::Imul: return right && next.d == next.a && !small;
+    case Op::Adcx:
+    case Op::Adox: return right && next.d == next.a && features_.has(HostFeature::Adx);
+    case Op::Mulx: return next.a == loaded && bmi2();
+    case Op::Cmp:
+    case Op::Test:
+        if (right) return true;
+        if (next.a != loaded) return false;
+        return next.b.is_gpr() ? in_register(next.b)
+                               : next.b.is_imm() && (next.size < 8 || next.imm == i32(next.imm));
+    default: return false;
+    }
+}
+
+void Emitter::use_operand(const Inst& load, const Mem& m) {
+    const Inst& next = block_->insts[++position_];
+    needed_before_ = (*needed_now_)[position_] & live_[position_];
+    needed_after_ = (*needed_now_)[position_ + 1] & live_[position_ + 1];
+    operand_ = load.d;
+    operand_at_ = m;
+    (this->*table_[u8(next.op)])(next);
+    operand_ = Ref::none();
+}
+
 void Emitter::emit_Load(const Inst& inst) {
-    access_memory(inst, inst.size, Access::Read, &Emitter::load_to);
+    access_memory(inst, inst.size, Access::Read,
+                  is_operand_of_next(position_) ? &Emitter::use_operand : &Emitter::load_to);
 }
 void Emitter::emit_LoadZx(const Inst& inst) {
-    emit_Load(inst);
+    access_memory(inst, inst.size, Access::Read, &Emitter::load_to);
 }
 void Emitter::emit_LoadSx(const Inst& inst) {
-    emit_Load(inst);
+    emit_LoadZx(inst);
 }
 
 void Emitter::store_op(const Inst& inst, const Mem& m) {

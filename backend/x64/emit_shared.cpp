@@ -83,8 +83,8 @@ void Emitter::begin_shared_region() {
     if (share_ && !keeps_scratch(block_->insts[position_])) loaded_ = kNoSlot;
 }
 
-void Emitter::end_shared_region() {
-    if (!share_ || position_ != shared_.regions()[region_].last) return;
+void Emitter::end_shared_region(size_t at) {
+    if (!share_ || at != shared_.regions()[region_].last) return;
     share_ = false;
     ends_[region_++] = at_;
     if (!shared_.loop()) a.bind(back_of_region_);

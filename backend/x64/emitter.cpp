@@ -147,17 +147,18 @@ void Emitter::take_vectors() {
 
 void Emitter::emit_range(size_t first, size_t end, bool in_line) {
     for (position_ = first; position_ < end; ++position_) {
-        const Inst& inst = block_->insts[position_];
-        const std::vector<Flags>& needed = in_line && shared_.loop() ? needed_in_rounds_ : needed_;
-        needed_before_ = needed[position_] & live_[position_];
-        needed_after_ = needed[position_ + 1] & live_[position_ + 1];
+        const size_t at = position_; // an op may be emitted with the one before it
+        const Inst& inst = block_->insts[at];
+        needed_now_ = in_line && shared_.loop() ? &needed_in_rounds_ : &needed_;
+        needed_before_ = (*needed_now_)[at] & live_[at];
+        needed_after_ = (*needed_now_)[at + 1] & live_[at + 1];
         if (in_line && position_ == early_poll_) shared_.loop() ? end_round() : emit_early_poll();
         if (inst.op == ir::Op::Insn) begin_instruction(position_);
         imm_from_pc_ = inst.from_pc;
         if (in_line) begin_shared_region();
         (this->*table_[u8(inst.op)])(inst);
         if (!needed_after_) at_ = FlagsAt::Nowhere;
-        if (in_line) end_shared_region();
+        if (in_line) end_shared_region(at);
     }
 }
 
@@ -265,6 +266,7 @@ Emitter::OutOfLine& Emitter::out_of_line(OutOfLineFn emit, const Inst& inst) {
     o.entry = a.newLabel();
     o.inst = &inst;
     o.flags_at = at_;
+    o.needed_now = needed_now_;
     o.needed_before = needed_before_;
     o.needed_after = needed_after_;
     o.home = home_;
@@ -279,6 +281,7 @@ void Emitter::emit_out_of_line() {
         const OutOfLine o = out_of_line_[i];
         at_ = o.flags_at;
         position_ = size_t(o.inst - block_->insts.data());
+        needed_now_ = o.needed_now;
         needed_before_ = o.needed_before;
         needed_after_ = o.needed_after;
         home_ = o.home;
@@ -351,6 +354,7 @@ i64 cut(i64 imm, unsigned size) {
 } // namespace
 
 Operand Emitter::source(Ref r, unsigned size, i64 value, unsigned scratch) {
+    if (r == operand_) return operand_at_;
     if (r.is_imm()) {
         const i64 v = cut(value, size);
         if (imm_from_pc_) {
@@ -384,7 +388,9 @@ void Emitter::load_value(unsigned to, Ref r, unsigned size, i64 imm) {
     else if (r.is_imm()) {
         movable_ &= !imm_from_pc_;
         move_imm(to, u64(imm) & (size == 8 ? ~u64{0} : (u64{1} << size * 8) - 1));
-    } else if (in_register(r))
+    } else if (r == operand_)
+        a.mov(gp(to, wide), operand_at_); // is as wide: see is_operand_of_next
+    else if (in_register(r))
         a.mov(gp(to, wide), gp(host_of(r), wide));
     else
         a.mov(gp(to, wide), slot(r, wide));

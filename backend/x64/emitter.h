@@ -82,6 +82,7 @@ class Emitter final : private asmjit::ErrorHandler {
         AddressAt address_at = AddressAt::R14; // when the check fails
 
         FlagsAt flags_at = FlagsAt::Nowhere;
+        const std::vector<Flags>* needed_now = nullptr;
         Flags needed_before = 0, needed_after = 0;
         u8 home = 0;
         bool x87_there = false;
@@ -191,7 +192,7 @@ class Emitter final : private asmjit::ErrorHandler {
     Mem shared_access(const Inst& inst, unsigned size, bool one_register);
     bool keeps_scratch(const Inst& inst) const;
     void begin_shared_region();
-    void end_shared_region();
+    void end_shared_region(size_t at); // behind the op there
     void region_alone(const OutOfLine& o);
     void bind_alone();
     bool checked_before(const SharedGroup& group) const {
@@ -211,6 +212,8 @@ class Emitter final : private asmjit::ErrorHandler {
 
     // ---- the accesses themselves, on a host operand (emit_load.cpp, emit_rmw.cpp, emit_vector.cpp)
     void load_to(const Inst& inst, const Mem& m);
+    bool is_operand_of_next(size_t at) const; // the load there, of the op behind it
+    void use_operand(const Inst& load, const Mem& m);
     void store_op(const Inst& inst, const Mem& m);
     void vload_op(const Inst& inst, const Mem& m);
     void vstore_op(const Inst& inst, const Mem& m);
@@ -326,6 +329,8 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<Record> records_;
     bool movable_ = false;
     bool imm_from_pc_ = false; // Inst::from_pc of the present instruction
+    Ref operand_;              // a temporary that is in memory at operand_at_ instead; none: there is none
+    Mem operand_at_;
     std::vector<u32> stub_jumps_;
     std::vector<Flags> needed_; // by instruction: flags that somebody later may look at
     FlagsAt at_ = FlagsAt::Eflags;
@@ -335,6 +340,7 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<u32> again_; // by instruction: the comparison that made the flags before it and could be done
                              // again at any place where they are needed; kNoComparison: there is none
     SharedChecks shared_;
+    const std::vector<Flags>* needed_now_ = nullptr; // that of the next two that holds for the present code
     std::vector<Flags> needed_in_rounds_; // needed_ where the checks were made ahead
     Label round_, pause_;                 // in line; between rounds, with a poll and the checks to come again
     bool share_ = false;                  // in line, between the ends of a region
