@@ -16,7 +16,7 @@ Zeros<ir::Context::JumpCacheEntry> make_jump_cache() {
     constexpr u64 entries = ir::Context::jump_cache_entries;
     static_assert(entries * sizeof(Entry) % kHugePage == 0);
     Zeros<Entry> cache(entries, kHugePage);
-    ask_for_huge_pages(cache.data(), entries * sizeof(Entry));
+    ask_for_huge_pages(cache.data(), ir::Context::jump_cache_none * sizeof(Entry)); // the others are only read
     return cache;
 }
 
