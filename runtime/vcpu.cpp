@@ -97,6 +97,7 @@ void Vcpu::reset() {
     c.memory = &guest_memory_;
     c.use_jump_cache(cache_->jump_cache());
     x86::reset(c);
+    kick(); // one that came just now may have been lost with the old state
     mmu_.flush(false);
     previous_site_ = nullptr;
 }
