@@ -61,7 +61,7 @@ TEST(SystemManagement, ShadowedInterruptStateIsKept) {
 // Whatever the area holds, RSM ends in a state or in shutdown.
 TEST(SystemManagement, AnyAreaIsSurvived) {
     u64 state = 12345;
-    for (unsigned i = 0; i < 2000; ++i) {
+    for (unsigned i = 0; i < 700; ++i) {
         SystemMachine m;
         m.flat();
         enter_smm(m.cpu);

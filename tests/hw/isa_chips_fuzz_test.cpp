@@ -128,7 +128,7 @@ TEST(IsaChipsFuzz, RandomSnapshotsAreHarmless) {
       private:
         std::mt19937& random_;
     };
-    for (unsigned seed = 1; seed <= 300; seed++) {
+    for (unsigned seed = 1; seed <= 120; seed++) {
         SCOPED_TRACE(::testing::Message() << "seed " << seed);
         std::mt19937 random(seed);
         IsaBoard board;
