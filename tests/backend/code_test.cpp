@@ -681,6 +681,52 @@ TEST(MemoryAccess, KeepsAPartOfTheFlagsOfAComparison) {
     }
 }
 
+// Loaded for the next op alone, it is that op's operand: in the window, out of line, on a device and where it
+// faults.
+TEST(MemoryAccess, IsTheOperandOfTheOpThatItIsLoadedFor) {
+    const Ref r10 = Ref::gpr(10), loaded = Ref::temp(0); // R10 is in memory
+    unsigned fused = 0;
+    for (const Op op :
+         {Op::Add, Op::Or, Op::Adc, Op::Sbb, Op::And, Op::Sub, Op::Xor, Op::Imul, Op::Cmp, Op::Test})
+        for (const u8 size : {1, 2, 4, 8})
+            for (const Ref d : {kRbx, r10})
+                for (const bool loaded_first : {false, true}) {
+                    const bool compares = op == Op::Cmp || op == Op::Test;
+                    if (loaded_first && !compares) continue;
+                    Machine made({.uncounted = true}, true), expected({.uncounted = true}, true);
+                    Block b = block_at(0x1000, 2);
+                    Builder l(b);
+                    l.insn(0);
+                    l.load(size, loaded, {.base = kRsi});
+                    l.alu(op, size, compares ? Ref::none() : d, loaded_first ? loaded : d,
+                          loaded_first ? d : loaded);
+                    l.insn(4);
+                    l.add({.op = Op::Setcc, .size = 1, .cond = Cond::B, .d = kRdx});
+                    l.exit_to(0x1008);
+                    const auto code = made.compile(b);
+                    fused += made.list(code).find("mov r13") == std::string::npos;
+                    // Twice in the window, over two pages, a device, and what is not there.
+                    for (const u64 at : {0x12008, 0x12008, 0x12ffd, 0x19010, 0x1d000}) {
+                        for (Machine* m : {&made, &expected}) {
+                            m->ctx().flags = kCF | kOF;
+                            m->ctx().exit = Exit::None;
+                            m->ctx().gpr[6] = at;
+                            m->ctx().gpr[3] = m->ctx().gpr[10] = 0xfedc'ba98'7654'3201;
+                            std::memset(m->memory->byte(at), 0x83, 8);
+                        }
+                        made.run(b, code);
+                        expected.interpret(b);
+                        const auto what = [&] { return print(b) + made.list(code); };
+                        for (unsigned n : {2, 3, 10})
+                            ASSERT_EQ(made.ctx().gpr[n], expected.ctx().gpr[n]) << n << " at " << at << "\n"
+                                                                                << what();
+                        ASSERT_EQ(made.ctx().flags, expected.ctx().flags) << at << "\n" << what();
+                        ASSERT_EQ(made.ctx().exit, expected.ctx().exit) << at << "\n" << what();
+                    }
+                }
+    EXPECT_GT(fused, 50u) << "blocks without a register for what they load";
+}
+
 TEST(MemoryAccess, IsPreciseWhereItFaults) {
     Machine m;
     Block b = block_at(0x1000, 3);
