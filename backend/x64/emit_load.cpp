@@ -1,6 +1,8 @@
 // Loads and stores, and the checks that precede some accesses.
 #include "backend/x64/emitter.h"
 
+#include "ir/passes/passes.h"
+
 namespace dragoman::backend {
 
 using namespace asmjit;
@@ -48,8 +50,7 @@ bool Emitter::is_operand_of_next(size_t at) const {
     const Ref loaded = load.d;
     if (at + 1 == early_poll_ || next.size != load.size || next.from_pc) return false;
     for (size_t i = at + 2; i < insts.size() && insts[i].op != Op::Insn; ++i)
-        for (Ref r : {insts[i].d, insts[i].a, insts[i].b, insts[i].c, insts[i].mem.base, insts[i].mem.index})
-            if (r == loaded) return false;
+        if (ir::registers_read(insts[i]) & ir::reg_set(loaded)) return false;
     const bool small = next.size < 4, right = next.b == loaded && next.a.is_gpr();
     switch (next.op) {
     case Op::Add:
@@ -75,8 +76,7 @@ bool Emitter::is_operand_of_next(size_t at) const {
 
 void Emitter::use_operand(const Inst& load, const Mem& m) {
     const Inst& next = block_->insts[++position_];
-    needed_before_ = (*needed_now_)[position_] & live_[position_];
-    needed_after_ = (*needed_now_)[position_ + 1] & live_[position_ + 1];
+    find_needed();
     operand_ = load.d;
     operand_at_ = m;
     (this->*table_[u8(next.op)])(next);

@@ -150,8 +150,7 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         const size_t at = position_; // an op may be emitted with the one before it
         const Inst& inst = block_->insts[at];
         needed_now_ = in_line && shared_.loop() ? &needed_in_rounds_ : &needed_;
-        needed_before_ = (*needed_now_)[at] & live_[at];
-        needed_after_ = (*needed_now_)[at + 1] & live_[at + 1];
+        find_needed();
         if (in_line && position_ == early_poll_) shared_.loop() ? end_round() : emit_early_poll();
         if (inst.op == ir::Op::Insn) begin_instruction(position_);
         imm_from_pc_ = inst.from_pc;
@@ -160,6 +159,11 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         if (!needed_after_) at_ = FlagsAt::Nowhere;
         if (in_line) end_shared_region(at);
     }
+}
+
+void Emitter::find_needed() {
+    needed_before_ = (*needed_now_)[position_] & live_[position_];
+    needed_after_ = (*needed_now_)[position_ + 1] & live_[position_ + 1];
 }
 
 // What is needed of the flags, from the end to the start: everything where the block may be left.

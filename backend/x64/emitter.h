@@ -97,6 +97,7 @@ class Emitter final : private asmjit::ErrorHandler {
     u32 emit_entries(const ir::Block& block);
     void take_vectors(); // at the beginning, if there may be none
     void emit_range(size_t first, size_t end, bool in_line);
+    void find_needed(); // the flags around the op at position_
     void begin_instruction(size_t at);
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
     u64 rip_of(i32 guest_offset) const;
