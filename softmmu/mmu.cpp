@@ -133,6 +133,9 @@ void Mmu::set_window(HostWindow* window, u32 heat) {
     tlb_.set_window(window, heat);
 }
 
+// In accesses that find no window tag: the bounce buffer and the call of C++ code.
+constexpr u32 kCrossingCosts = 16;
+
 void Mmu::promote(u64 linear, View view) {
     constexpr u8 kMostBits = 21; // pages of larger mappings are mapped this many bytes at a time
     tlb_.cool(linear);
@@ -156,6 +159,15 @@ void Mmu::promote(u64 linear, View view) {
         tlb_.settle_window(at + n * kPageSize);
 }
 
+Mmu::Acquired Mmu::open_crossing(u8* const (&host)[2], const u32 (&bytes)[2], AccessKind kind) {
+    if (kind != AccessKind::Read) open_ = {.active = true, .host = {host[0], host[1]}, .bytes = {bytes[0], bytes[1]}};
+    if (kind != AccessKind::Write) {
+        std::memcpy(bounce_, host[0], bytes[0]);
+        std::memcpy(bounce_ + bytes[0], host[1], bytes[1]);
+    }
+    return {.host = bounce_};
+}
+
 Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     DRAGOMAN_ASSERT(size >= 1 && size <= sizeof bounce_);
     const bool write = kind != AccessKind::Read;
@@ -165,40 +177,39 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
 
     // In legacy modes the second page of an access at the top wraps to address 0.
     const u64 second = paging_.long_mode ? linear + first : (linear + first) & 0xffffffff;
+    const u64 at[2] = {linear, second};
     const u32 bytes[2] = {first, size - first};
     const unsigned parts = bytes[1] ? 2 : 1;
     // The usual case: interpreter and helpers find the page in the TLB, or both pages.
-    if (u8* const host = in_tlb(linear, write, view)) {
-        if (parts == 1) return {.host = host};
-        if (u8* const host2 = in_tlb(second, write, view)) {
-            if (write) open_ = {.active = true, .host = {host, host2}, .bytes = {bytes[0], bytes[1]}};
-            if (kind != AccessKind::Write) {
-                std::memcpy(bounce_, host, bytes[0]);
-                std::memcpy(bounce_ + bytes[0], host2, bytes[1]);
-            }
-            return {.host = bounce_};
+    u8* host[2] = {in_tlb(linear, write, view), nullptr};
+    if (host[0]) {
+        if (parts == 1) return {.host = host[0]};
+        host[1] = in_tlb(second, write, view);
+        if (host[1]) {
+            for (const u64 page : at)
+                accessed_cold(page, write, view, kCrossingCosts);
+            return open_crossing(host, bytes, kind);
         }
     }
 
-    u64 gpa[2] = {};
     Walk walks[2];
-    Translation t;
+    Translation t[2];
     for (unsigned part = 0; part < parts; ++part) {
-        const u64 at = part == 0 ? linear : second;
-        walks[part] = find(at);
-        t = judge(at, walks[part], kind, view);
-        if (!t.ok) {
-            report(t);
-            return {.fault = t.fault};
+        walks[part] = find(at[part]);
+        t[part] = judge(at[part], walks[part], kind, view);
+        if (!t[part].ok) {
+            report(t[part]);
+            return {.fault = t[part].fault};
         }
-        gpa[part] = t.gpa;
     }
-    for (unsigned part = 0; part < parts; ++part)
+    for (unsigned part = 0; part < parts; ++part) {
         mark(walks[part], write);
-    if (parts == 1) {
-        t.writable |= write;
-        if (u8* host = direct(linear, size, kind, view, t)) return {.host = host};
+        t[part].writable |= write;
+        host[part] = direct(at[part], bytes[part], kind, view, t[part]);
     }
+    if (host[0] && parts == 1) return {.host = host[0]};
+    if (host[0] && host[1]) return open_crossing(host, bytes, kind);
+    const u64 gpa[2] = {t[0].gpa, t[1].gpa};
     if (write) {
         for (unsigned part = 0; part < 2 && bytes[part]; ++part)
             if (code_forbids(gpa[part], bytes[part])) return {.restart = true};

@@ -154,6 +154,8 @@ class Mmu final : public MapListener {
     // Host pointer to memory that may be accessed directly, after filling the TLB; null: I/O, or code would
     // be hit.
     u8* direct(u64 linear, u32 size, AccessKind kind, View view, const Translation& t);
+    // The bounce buffer of an access over two pages of memory.
+    Acquired open_crossing(u8* const (&host)[2], const u32 (&bytes)[2], AccessKind kind);
     bool code_forbids(u64 gpa, u32 size) const;
     u8* in_tlb(u64 linear, bool write, View view) const; // null: not there
     void load_bounce(u8* to, u64 gpa, u32 bytes);

@@ -90,6 +90,14 @@ TEST_F(Window, WhatHelpersAccessOftenBecomesHot) {
     EXPECT_EQ(window->counters().calls, 1u);
 }
 
+TEST_F(Window, WhatIsOnlyAccessedWithThePageBesideItBecomesHot) {
+    page(kHere, 0x200007), page(kHere + kPageSize, 0x204007);
+    for (unsigned n = 0; n < kHeat + 2; ++n)
+        ASSERT_TRUE(mmu.acquire(kHere + kPageSize - 2, 4, R, U).host);
+    EXPECT_TRUE(hit(kHere, false));
+    EXPECT_TRUE(hit(kHere + kPageSize, false));
+}
+
 TEST_F(Window, WriteTagsWaitForD) {
     page(kHere, 0x200007);
     heat(kHere);

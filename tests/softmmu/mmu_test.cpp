@@ -136,6 +136,25 @@ TEST_F(SlowPath, CrossingFindsBothPagesInTheTlb) {
     EXPECT_NE(mmu.acquire(0x6ffd, 8, R, U).host, nullptr);
 }
 
+TEST_F(SlowPath, CrossingFillsTheTlbForBothPages) {
+    ASSERT_NE(mmu.acquire(0x6ffe, 4, R, U).host, nullptr);
+    for (const u64 linear : {0x6000, 0x7000})
+        EXPECT_EQ(entry(linear).read_tag, linear) << "or every access over them would walk";
+    ASSERT_NE(mmu.acquire(0x6ffe, 4, W, U).host, nullptr);
+    mmu.commit();
+    for (const u64 linear : {0x6000, 0x7000})
+        EXPECT_EQ(entry(linear).write_tag, linear);
+}
+
+TEST_F(SlowPath, CrossingIntoAChipTouchesNoTlbEntryOfIt) {
+    ASSERT_NE(mmu.acquire(0x7fffe, 4, W, U).host, nullptr);
+    mmu.commit();
+    EXPECT_EQ(chip.log, "w0/2=0 ");
+    EXPECT_EQ(entry(0x7f000).write_tag, 0x7f000u);
+    EXPECT_NE(entry(0x80000).write_tag, 0x80000u);
+    EXPECT_NE(entry(0x80000).read_tag, 0x80000u);
+}
+
 TEST_F(SlowPath, CrossingFaultsNameTheSecondPage) {
     page(7, 0x7005); // read-only
     const auto got = mmu.acquire(0x6ffe, 4, M, U);
