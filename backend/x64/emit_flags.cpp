@@ -1,8 +1,6 @@
 // The guest's flags: where they are, and the ops that are about nothing else.
 #include "backend/x64/emitter.h"
 
-#include "ir/passes/passes.h"
-
 #include <algorithm>
 #include <utility>
 
@@ -31,17 +29,50 @@ void Emitter::clobber_cheaply(Flags needed) {
 void Emitter::compare_again() {
     const u32 comparison = again_[position_];
     DRAGOMAN_ASSERT(comparison != kNoComparison);
+    const Inst& inst = block_->insts[comparison];
     const bool from_pc = std::exchange(imm_from_pc_, false);
-    compare(block_->insts[comparison]);
+    const auto operand = [&](Ref r) { return source(r, inst.size, inst.imm, host::scratch); };
+    switch (inst.op) {
+    case ir::Op::Add:
+        a.emit(x86::Inst::kIdSub, operand(inst.d), operand(inst.b));
+        a.emit(x86::Inst::kIdAdd, operand(inst.d), operand(inst.b));
+        break;
+    case ir::Op::Sub:
+        a.emit(x86::Inst::kIdAdd, operand(inst.d), operand(inst.b));
+        a.emit(x86::Inst::kIdSub, operand(inst.d), operand(inst.b));
+        break;
+    case ir::Op::And:
+    case ir::Op::Or:
+    case ir::Op::Xor: // AF too: it is what the host makes of them, and that is 0
+        a.emit(x86::Inst::kIdCmp, operand(inst.d), imm(0));
+        break;
+    default: compare(inst);
+    }
     imm_from_pc_ = from_pc;
     at_ = FlagsAt::Eflags;
 }
 
-// Its operands need no scratch register.
-bool Emitter::can_compare_again(const Inst& inst) const {
-    if ((inst.op != ir::Op::Cmp && inst.op != ir::Op::Test) || !inst.a.is_gpr()) return false;
-    if (inst.b.is_gpr()) return in_register(inst.a) || in_register(inst.b);
-    return inst.b.is_imm() && !inst.from_pc && (inst.size < 8 || inst.imm == i32(inst.imm));
+// The registers from which the flags of an op can be made again, without a scratch register, as long as they
+// stay what they are behind it; none: they cannot.
+ir::RegSet Emitter::flags_come_from(const Inst& inst) const {
+    const auto right = [&](Ref left) {
+        if (inst.b.is_gpr()) return in_register(left) || in_register(inst.b);
+        return inst.b.is_imm() && !inst.from_pc && (inst.size < 8 || inst.imm == i32(inst.imm));
+    };
+    switch (inst.op) {
+    case ir::Op::Cmp:
+    case ir::Op::Test:
+        if (!inst.a.is_gpr() || !right(inst.a)) return 0;
+        return ir::reg_set(inst.a) | ir::reg_set(inst.b);
+    case ir::Op::Add:
+    case ir::Op::Sub:
+        if (!inst.d.is_gpr() || inst.d != inst.a || inst.d == inst.b || !right(inst.d)) return 0;
+        return ir::reg_set(inst.d) | ir::reg_set(inst.b);
+    case ir::Op::And:
+    case ir::Op::Or:
+    case ir::Op::Xor: return inst.d.is_gpr() ? ir::reg_set(inst.d) : 0;
+    default: return 0;
+    }
 }
 
 // Most accesses to memory lie behind a comparison and a branch, and if one faults the flags are still those.
@@ -51,18 +82,18 @@ void Emitter::find_comparisons() {
     again_.assign(insts.size(), kNoComparison);
     if (!options_.compare_again) return;
     for (size_t at = 0; at < insts.size(); ++at) {
-        if (!can_compare_again(insts[at])) continue;
-        const size_t last = last_to_compare_again(at);
+        const ir::RegSet operands = flags_come_from(insts[at]);
+        if (!operands) continue;
+        const size_t last = last_to_compare_again(at, operands);
         std::fill(again_.begin() + i64(at) + 1, again_.begin() + i64(last) + 1, u32(at));
     }
 }
 
 // The last instruction before which the flags of the comparison at `at` may be needed, if they can be made
 // again there, and mostly are not; `at` itself: they are better saved.
-size_t Emitter::last_to_compare_again(size_t at) const {
+size_t Emitter::last_to_compare_again(size_t at, ir::RegSet operands) const {
     const std::vector<Inst>& insts = block_->insts;
     const auto needed = [&](size_t n) { return needed_[n] & live_[n]; };
-    const ir::RegSet operands = ir::reg_set(insts[at].a) | ir::reg_set(insts[at].b);
     for (size_t n = at + 1; n < insts.size(); ++n) {
         const Inst& inst = insts[n];
         if (!needed(n) || ir::flags_written(inst)) return n;

@@ -1,8 +1,6 @@
 // Loads and stores, and the checks that precede some accesses.
 #include "backend/x64/emitter.h"
 
-#include "ir/passes/passes.h"
-
 namespace dragoman::backend {
 
 using namespace asmjit;

@@ -8,6 +8,7 @@
 #include "backend/x64/shared_checks.h"
 #include "backend/x64/stubs.h"
 #include "ir/memory.h"
+#include "ir/passes/passes.h"
 
 #include <asmjit/x86.h>
 
@@ -112,8 +113,8 @@ class Emitter final : private asmjit::ErrorHandler {
     // The same where few ways from here want the flags: those compare again, if that can be done.
     void clobber_cheaply(Flags needed);
     void find_comparisons();
-    size_t last_to_compare_again(size_t at) const;
-    bool can_compare_again(const Inst& inst) const;
+    size_t last_to_compare_again(size_t at, ir::RegSet operands) const;
+    ir::RegSet flags_come_from(const Inst& inst) const;
     void compare_again();
     void want_eflags(); // the guest's flags are needed in EFLAGS
     // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
