@@ -112,10 +112,7 @@ std::string info_tlb(const MonitorCall& call) {
     std::string text;
     tlb.for_each(
         [&](softmmu::View view, u64 page, const softmmu::TlbEntry& entry, const softmmu::Mapping& mapping) {
-            const u64 index = softmmu::tlb_index(page);
-            const auto way = [&](u64 tag, char letter) {
-                return tag == softmmu::empty_tag(index) ? '-' : letter;
-            };
+            const auto way = [&](u64 tag, char letter) { return tag == page ? letter : '-'; };
             text += format("%016llx %c%c- %4lluK %s%s\n", ull(page), way(entry.read_tag, 'r'),
                            way(entry.write_tag, 'w'), ull((u64{1} << mapping.page_bits) / KiB),
                            views[unsigned(view)], mapping.global ? ", global" : "");

@@ -76,7 +76,7 @@ class RecordingMemory final : public ir::Memory {
   private:
     // What the TLB leads to is memory, and for writes memory that holds no translated code.
     bool in_tlb(const ir::Context& ctx, u64 linear, u32 size, bool write) const {
-        const softmmu::TlbEntry& entry = mmu_.tlb().entry(softmmu::View(ctx.view), linear);
+        const softmmu::TlbEntry& entry = mmu_.tlb().find(softmmu::View(ctx.view), linear);
         return linear - (write ? entry.write_tag : entry.read_tag) <= softmmu::kPageSize - size;
     }
     u8* refuse(ir::Context& ctx) {

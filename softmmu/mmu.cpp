@@ -139,6 +139,7 @@ constexpr u32 kCrossingCosts = 16;
 void Mmu::promote(u64 linear, View view) {
     constexpr u8 kMostBits = 21; // pages of larger mappings are mapped this many bytes at a time
     tlb_.cool(linear);
+    tlb_.recall(view, linear);
     if (!window_ || !in_tlb(linear, false, view)) return;
     u64 at = align_down(linear, kPageSize), pages = 1;
     const TlbEntry& entry = tlb_.entry(view, at);
@@ -180,6 +181,8 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     const u64 at[2] = {linear, second};
     const u32 bytes[2] = {first, size - first};
     const unsigned parts = bytes[1] ? 2 : 1;
+    for (unsigned part = 0; part < parts; ++part)
+        tlb_.recall(view, at[part]);
     // The usual case: interpreter and helpers find the page in the TLB, or both pages.
     u8* host[2] = {in_tlb(linear, write, view), nullptr};
     if (host[0]) {
@@ -224,7 +227,7 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
 
 void Mmu::expect_stores(u64 linear, u64 bytes, View view) {
     const u64 page = align_down(linear, kPageSize);
-    const TlbEntry& entry = tlb_.entry(view, linear);
+    const TlbEntry& entry = tlb_.find(view, linear);
     const auto* host = reinterpret_cast<const u8*>(linear + entry.addend);
     if (entry.read_tag != page || !map_.watcher() || !map_.is_ram(host)) return;
     const u64 gpa = map_.gpa_of_ram(host), n = std::min(bytes, page + kPageSize - linear);

@@ -11,31 +11,34 @@ namespace dragoman::softmmu {
 
 Tlb::Tlb() {
     for (unsigned view = 0; view < kViews; ++view)
-        for (u64 index = 0; index < kTlbEntries; ++index)
+        for (u64 index = 0; index < kPlaces; ++index)
             empty(view, index);
     for (std::vector<Slot>& list : listed_)
-        list.reserve(kViews * kTlbEntries);
+        list.reserve(kViews * kPlaces);
 }
 
 void Tlb::empty(unsigned view, u64 index) {
-    const u64 tag = empty_tag(index);
-    tables_.entries[view][index] = {tag, tag, 0, 0};
+    const u64 tag = empty_tag(index % kTlbEntries);
+    at(view, index) = {tag, tag, 0, 0};
+    unlist_writer(writer_number(view, index));
+    if (index >= kTlbEntries) return;
     tables_.beside[view][index] = {tag, nullptr};
     empty_window(view, index, true);
-    unlist_writer(writer_number(view, index));
 }
 
 void Tlb::empty_writes(unsigned view, u64 index) {
-    tables_.entries[view][index].write_tag = empty_tag(index);
-    tables_.beside[view][index] = {empty_tag(index), nullptr};
-    empty_window(view, index, false);
+    const u64 tag = empty_tag(index % kTlbEntries);
+    at(view, index).write_tag = tag;
     unlist_writer(writer_number(view, index));
+    if (index >= kTlbEntries) return;
+    tables_.beside[view][index] = {tag, nullptr};
+    empty_window(view, index, false);
 }
 
 void Tlb::list_writer(unsigned view, u64 index) {
     const u16 number = writer_number(view, index);
     unlist_writer(number);
-    const u64 host = notes_[view][index].page + tables_.entries[view][index].addend;
+    const u64 host = notes_[view][index].page + at(view, index).addend;
     const u16 list = u16((host >> kPageBits) % kWriterLists);
     writer_[number] = {.next = writers_[list], .before = list, .listed = true, .first = true};
     if (Writer& next = writer_[writers_[list]]; writers_[list]) next.before = number, next.first = false;
@@ -113,23 +116,58 @@ void Tlb::drop(Slot slot) {
     empty(slot.view, slot.index);
 }
 
-TlbEntry& Tlb::claim(View view, u64 linear, Mapping mapping) {
-    const unsigned v = unsigned(view);
-    const u64 index = tlb_index(linear);
-    const u64 page = align_down(linear, kPageSize);
-    Note& note = notes_[v][index];
+TlbEntry& Tlb::occupy(unsigned view, u64 index, u64 page, Mapping mapping) {
+    Note& note = notes_[view][index];
     if (note.used) {
         count_large(note, -1);
-        if (note.page != page) empty(v, index);
+        if (note.page != page) empty(view, index);
     }
     if (!std::exchange(note.listed[mapping.global], true))
-        listed_[mapping.global].push_back({u8(v), u16(index)});
+        listed_[mapping.global].push_back({u8(view), u16(index)});
     note.page = page;
     note.mapping = mapping;
     note.used = true;
     count_large(note, 1);
     keys_seen_ |= 1u << mapping.key;
-    return tables_.entries[v][index];
+    return at(view, index);
+}
+
+void Tlb::restore(unsigned view, u64 index, const TlbEntry& from, bool writes) {
+    TlbEntry& to = at(view, index);
+    const u64 page = notes_[view][index].page;
+    to.addend = from.addend;
+    if (from.read_tag == page) to.read_tag = page;
+    if (!writes || from.write_tag != page) return;
+    list_writer(view, index);
+    to.write_tag = page;
+}
+
+void Tlb::retire(unsigned view, u64 index) {
+    const Note note = notes_[view][index];
+    const TlbEntry from = at(view, index);
+    const u64 place = victim_place(note.page);
+    drop({u8(view), u16(index)});
+    occupy(view, place, note.page, note.mapping);
+    restore(view, place, from, true);
+}
+
+void Tlb::recall(View view, u64 linear) {
+    const unsigned v = unsigned(view);
+    const u64 place = victim_place(linear), page = align_down(linear, kPageSize);
+    const Note note = notes_[v][place];
+    if (!note.used || note.page != page) return;
+    const TlbEntry from = at(v, place);
+    claim(view, linear, note.mapping);
+    restore(v, tlb_index(linear), from, true);
+    if (window_) settle_window(v, tlb_index(linear));
+}
+
+TlbEntry& Tlb::claim(View view, u64 linear, Mapping mapping) {
+    const unsigned v = unsigned(view);
+    const u64 index = tlb_index(linear), page = align_down(linear, kPageSize), place = victim_place(linear);
+    if (const Note& note = notes_[v][index]; note.used && note.page != page) retire(v, index);
+    if (const Note& note = notes_[v][place]; note.used && note.page == page) drop({u8(v), u16(place)});
+    return occupy(v, index, page, mapping);
 }
 
 TlbEntry& Tlb::lead_to(View view, u64 linear, const u8* host, Mapping mapping) {
@@ -173,11 +211,11 @@ void Tlb::flush_page(u64 linear, bool keep_global) {
             flush_if(global, [&](const Note& note, Slot) { return drops(note); });
         return;
     }
-    for (unsigned view = 0; view < kViews; ++view) {
-        const u64 index = tlb_index(linear);
-        const Note& note = notes_[view][index];
-        if (note.used && drops(note)) drop({u8(view), u16(index)});
-    }
+    for (unsigned view = 0; view < kViews; ++view)
+        for (const u64 index : {tlb_index(linear), victim_place(linear)}) {
+            const Note& note = notes_[view][index];
+            if (note.used && drops(note)) drop({u8(view), u16(index)});
+        }
 }
 
 void Tlb::flush_keys(u32 keys) {
@@ -188,7 +226,7 @@ void Tlb::flush_keys(u32 keys) {
 
 void Tlb::park(std::vector<Parked>& to) {
     flush_if(false, [&](const Note& note, Slot slot) {
-        to.push_back({tables_.entries[slot.view][slot.index], note.page, note.mapping, slot.view});
+        to.push_back({at(slot.view, slot.index), note.page, note.mapping, slot.view});
         return true;
     });
 }
@@ -197,11 +235,8 @@ void Tlb::unpark(const std::vector<Parked>& from, bool writes) {
     for (const Parked& parked : from) {
         const u64 index = tlb_index(parked.page);
         if (notes_[parked.view][index].used) continue;
-        TlbEntry& entry = claim(View(parked.view), parked.page, parked.mapping);
-        entry = parked.entry;
-        const bool writable = writes && entry.write_tag == parked.page;
-        entry.write_tag = empty_tag(index);
-        if (writable) allow_writes(View(parked.view), parked.page);
+        claim(View(parked.view), parked.page, parked.mapping);
+        restore(parked.view, index, parked.entry, writes);
         if (window_) settle_window(parked.view, index);
     }
 }
@@ -216,9 +251,9 @@ void Tlb::protect_host_page(const u8* host_page) {
     const u64 host = reinterpret_cast<u64>(host_page);
     for (u16 number = writers_[(host >> kPageBits) % kWriterLists], next; number; number = next) {
         next = writer_[number].next;
-        const unsigned view = (number - 1) / kTlbEntries;
-        const u64 index = (number - 1) % kTlbEntries;
-        if (notes_[view][index].page + tables_.entries[view][index].addend == host) empty_writes(view, index);
+        const unsigned view = (number - 1) / kPlaces;
+        const u64 index = (number - 1) % kPlaces;
+        if (notes_[view][index].page + at(view, index).addend == host) empty_writes(view, index);
     }
 }
 

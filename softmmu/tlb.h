@@ -16,6 +16,9 @@
 //
 //     hit   = ea - tag <= 4097 - size                   (unsigned; the tag is page - 1)
 //     host  = window + low 32 bits of ea
+//
+// A page whose entry another page takes goes among the *victims*, by another hash, as two pages that are used
+// all the time may share an entry. They are looked at out of line.
 #pragma once
 
 #include "base/types.h"
@@ -23,6 +26,7 @@
 #include "softmmu/page.h"
 
 #include <array>
+#include <utility>
 #include <vector>
 
 namespace dragoman::softmmu {
@@ -54,6 +58,13 @@ constexpr u64 empty_tag(u64 index) {
     return (index ^ 1) << kPageBits;
 }
 
+inline constexpr unsigned kVictimBits = 12;
+inline constexpr u64 kVictims = u64{1} << kVictimBits;
+// The empty tag of a victim is that of the entry with its index.
+constexpr u64 victim_index(u64 linear) {
+    return (linear ^ linear >> kTlbBits) >> kPageBits & (kVictims - 1);
+}
+
 // The same for window tags: too far from every address that selects index i.
 constexpr u64 empty_window_tag(u64 index) {
     return ((index ^ kTlbEntries / 2) << kPageBits) - 1;
@@ -72,7 +83,10 @@ struct TlbTables {
         u64 tag;
         const u64* lines; // PhysicalMap::code_lines: a store that touches none is done in place
     } beside[kViews][kTlbEntries];
-    u32 heat[kTlbEntries]; // of all views: counts down with each access that found an entry but no window tag
+    // Of all views, the victims' behind the entries': counts down with each access that found an entry but no
+    // window tag.
+    u32 heat[kTlbEntries + kVictims];
+    TlbEntry victims[kViews][kVictims];
     CodePages::Numbers code_numbers;
 
     static constexpr u64 entries_of(unsigned view) { return view * sizeof entries[0]; }
@@ -83,8 +97,12 @@ struct TlbTables {
         return sizeof entries + sizeof window + view * sizeof beside[0];
     }
     static constexpr u64 heat_at = sizeof entries + sizeof window + sizeof beside;
+    static constexpr u64 victim_heat_at = heat_at + kTlbEntries * sizeof heat[0];
+    static constexpr u64 victims_of(unsigned view) {
+        return heat_at + sizeof heat + view * sizeof victims[0];
+    }
     static constexpr u64 code_number_of(u64 linear, bool user) {
-        return heat_at + sizeof heat + user * sizeof code_numbers[0] + CodePages::slot(linear) * sizeof(u32);
+        return heat_at + sizeof heat + sizeof victims + user * sizeof code_numbers[0] + CodePages::slot(linear) * sizeof(u32);
     }
 };
 
@@ -93,6 +111,14 @@ class Tlb {
     Tlb();
 
     TlbEntry& entry(View view, u64 linear) { return tables_.entries[unsigned(view)][tlb_index(linear)]; }
+    // Where the page is if it is there at all: its entry, or a victim.
+    const TlbEntry& find(View view, u64 linear) const {
+        const TlbEntry& victim = tables_.victims[unsigned(view)][victim_index(linear)];
+        const bool there = victim.read_tag == linear - linear % kPageSize;
+        return there ? victim : tables_.entries[unsigned(view)][tlb_index(linear)];
+    }
+    // A victim gets its entry back.
+    void recall(View view, u64 linear);
     // What generated code looks at.
     const TlbTables& tables() const { return tables_; }
     CodePages& code() { return code_; }
@@ -104,8 +130,10 @@ class Tlb {
     // The entry of a page was used by so many accesses, or by what costs as much, that would not have needed it
     // with a window tag. True: its counter has run out.
     bool heat_up(View view, u64 linear, bool write, u32 accesses);
-    // Its counter begins again.
-    void cool(u64 linear) { tables_.heat[tlb_index(linear)] = heat_limit_; }
+    // Its counters begin again.
+    void cool(u64 linear) {
+        tables_.heat[tlb_index(linear)] = tables_.heat[kTlbEntries + victim_index(linear)] = heat_limit_;
+    }
 
     // Claims the entry of a page for a new filling: empties it unless it is the same page's already, and
     // notes it so that a flush costs what was filled and not the size of the table.
@@ -151,11 +179,19 @@ class Tlb {
             for (const Slot slot : listed_[global]) {
                 const Note& note = notes_[slot.view][slot.index];
                 if (note.used && note.mapping.global == global)
-                    f(View(slot.view), note.page, tables_.entries[slot.view][slot.index], note.mapping);
+                    f(View(slot.view), note.page, at(slot.view, slot.index), note.mapping);
             }
     }
 
   private:
+    // What has an index below is about the victims too, which lie behind the entries.
+    static constexpr u64 kPlaces = kTlbEntries + kVictims;
+    static u64 victim_place(u64 linear) { return kTlbEntries + victim_index(linear); }
+    const TlbEntry& at(unsigned view, u64 index) const {
+        return index < kTlbEntries ? tables_.entries[view][index] : tables_.victims[view][index - kTlbEntries];
+    }
+    TlbEntry& at(unsigned view, u64 index) { return const_cast<TlbEntry&>(std::as_const(*this).at(view, index)); }
+
     struct Slot {
         u8 view;
         u16 index;
@@ -172,6 +208,10 @@ class Tlb {
     void empty_window(unsigned view, u64 index, bool reads);
     void settle_window(unsigned view, u64 index);
     void drop(Slot slot);
+    TlbEntry& occupy(unsigned view, u64 index, u64 page, Mapping mapping);
+    // What is known of the page at an empty index, from an entry that led there.
+    void restore(unsigned view, u64 index, const TlbEntry& from, bool writes);
+    void retire(unsigned view, u64 index); // to the victims
     void count_large(const Note& note, int by);
     bool may_be_large(u64 linear) const;
     template <class Drop> void flush_if(bool global, Drop drops);
@@ -182,17 +222,18 @@ class Tlb {
         bool listed = false, first = false;
     };
     static constexpr u64 kWriterLists = 4096;
-    static u16 writer_number(unsigned view, u64 index) { return u16(view * kTlbEntries + index + 1); }
+    static u16 writer_number(unsigned view, u64 index) { return u16(view * kPlaces + index + 1); }
+    static_assert(kViews * kPlaces <= 0xffff);
     void list_writer(unsigned view, u64 index);
     void unlist_writer(u16 number);
     std::array<u16, kWriterLists> writers_{};
-    std::array<Writer, kViews * kTlbEntries + 1> writer_{};
+    std::array<Writer, kViews * kPlaces + 1> writer_{};
 
     alignas(64) TlbTables tables_{};
     CodePages code_{tables_.code_numbers};
     const HostWindow* window_ = nullptr;
     u32 heat_limit_ = 0;
-    std::array<std::array<Note, kTlbEntries>, kViews> notes_{};
+    std::array<std::array<Note, kPlaces>, kViews> notes_{};
     // The entries in use, and some others: apart from each other those that are not global and those that
     // are, of which a kernel has thousands, and which another address space leaves as they are.
     std::vector<Slot> listed_[2];

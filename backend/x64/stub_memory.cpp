@@ -31,40 +31,52 @@ void StubWriter::call_cpp(const void* fn, int pad) {
     a.add(x86::rsp, pad);
 }
 
-// The TLB entry of R14, as Emitter::check looks it up without a window.
+// The TLB entry of R14, as Emitter::check looks it up without a window, or among the victims.
 void StubWriter::find(unsigned view, ir::Access access, bool only) {
     using softmmu::TlbEntry, softmmu::TlbTables;
-    const i64 entries = options_.tlb_offset + i64(TlbTables::entries_of(view));
-    const auto entry = [&](size_t field) { return indexed(entries + i64(field), 8); };
+    static_assert(sizeof(TlbEntry) == 1 << 5);
     const Label again = a.newLabel(), missing = a.newLabel(), hot = a.newLabel(), neither = a.newLabel();
+    const size_t tag = access == ir::Access::Read ? offsetof(TlbEntry, read_tag) : offsetof(TlbEntry, write_tag);
+    // RCX: index * 32. Returns the pointer, unless the entry is that of another page.
+    const auto look = [&](u64 entries, u64 heat, const Label& not_there) {
+        const auto entry = [&](size_t field) { return indexed(options_.tlb_offset + i64(entries + field), 8); };
+        a.sub(x86::r14, entry(tag));
+        a.cmp(x86::r14, softmmu::kPageSize - 1);
+        a.ja(not_there);
+        a.add(x86::r14, stack(0));
+        a.cmp(x86::r14, softmmu::kPageSize);
+        a.ja(not_there);
+        a.mov(x86::r14, stack(16 + frame::argument));
+        a.add(x86::r14, entry(offsetof(TlbEntry, addend)));
+        a.sub(x86::r14, i32(options_.window_base));
+        a.shr(x86::ecx, 5 - 2);
+        a.sub(indexed(options_.tlb_offset + i64(heat), 4), 1);
+        a.jc(hot);
+        a.lea(x86::rsp, stack(8));
+        a.ret();
+    };
     a.bind(again);
     a.mov(stack(8 + frame::argument), x86::r14);
     a.push(x86::rcx);
     a.mov(x86::ecx, x86::r14d);
     a.shr(x86::ecx, softmmu::kPageBits - 5);
     a.and_(x86::ecx, (softmmu::kTlbEntries - 1) << 5);
-    static_assert(sizeof(TlbEntry) == 1 << 5);
-    a.sub(x86::r14,
-          entry(access == ir::Access::Read ? offsetof(TlbEntry, read_tag) : offsetof(TlbEntry, write_tag)));
-    a.cmp(x86::r14, softmmu::kPageSize - 1);
-    a.ja(missing);
-    a.add(x86::r14, stack(0));
-    a.cmp(x86::r14, softmmu::kPageSize);
-    a.ja(missing);
-    a.mov(x86::r14, stack(16 + frame::argument));
-    a.add(x86::r14, entry(offsetof(TlbEntry, addend)));
-    a.sub(x86::r14, i32(options_.window_base));
-    a.shr(x86::ecx, 5 - 2);
-    a.sub(indexed(options_.tlb_offset + i64(TlbTables::heat_at), 4), 1);
-    a.jc(hot);
-    a.lea(x86::rsp, stack(8));
-    a.ret();
+    look(TlbTables::entries_of(view), TlbTables::heat_at, missing);
     a.bind(hot);
     a.mov(x86::r14, stack(16 + frame::argument));
     a.call(warm_);
     a.pop(x86::rcx);
     a.jmp(again);
     a.bind(missing);
+    const Label no_victim = a.newLabel();
+    a.mov(x86::r14, stack(16 + frame::argument));
+    a.mov(x86::rcx, x86::r14); // softmmu::victim_index
+    a.shr(x86::rcx, softmmu::kTlbBits);
+    a.xor_(x86::rcx, x86::r14);
+    a.shr(x86::ecx, softmmu::kPageBits - 5);
+    a.and_(x86::ecx, (softmmu::kVictims - 1) << 5);
+    look(TlbTables::victims_of(view), TlbTables::victim_heat_at, no_victim);
+    a.bind(no_victim);
     if (access != ir::Access::Read) write_beside_code(view);
     // An access over two pages may be done in place where both lie in the window, one behind the other.
     const auto in_window = [&] {

@@ -661,6 +661,70 @@ TEST(MemoryAccess, FaultsWithTheFlagsOfAComparison) {
     }
 }
 
+// Nor are those of sums and logic, which are made again from what stands in registers.
+TEST(MemoryAccess, FaultsWithTheFlagsOfSumsAndLogic) {
+    constexpr u64 kValues[] = {0, 0x7f, 0x80000000, 0x7fffffffffffff81};
+    const Ref in_memory = Ref::gpr(13);
+    for (const bool window : {false, true}) {
+        Machine m({.uncounted = true}, window), reference;
+        const auto try_values = [&](Op op, u8 size, Ref left, Ref right) {
+            Block b = block_at(0x1000, 3);
+            Builder l(b);
+            l.insn(0);
+            const bool compares = op == Op::Cmp || op == Op::Test;
+            l.alu(op, size, compares ? Ref{} : left, left, right, 0x7f);
+            l.insn(4);
+            l.load(8, kRax, {.base = kRsi});
+            l.insn(8);
+            l.alu(Op::Add, 8, kRax, kRax, kRdx);
+            l.exit_to(0x100c);
+            const auto code = m.compile(b);
+            EXPECT_LT(m.list(code).find(" ja "), m.list(code).find("lahf")) << "saved before the load";
+            for (const u64 value : kValues) {
+                for (Machine* machine : {&m, &reference}) {
+                    machine->ctx().gpr[3] = machine->ctx().gpr[13] = value;
+                    machine->ctx().gpr[1] = machine->ctx().gpr[14] = 0x81;
+                    machine->ctx().gpr[6] = 0xd000;
+                    machine->ctx().flags = 0;
+                }
+                m.run(b, code);
+                reference.interpret(b);
+                ASSERT_EQ(m.ctx().exit, Exit::Fault);
+                ASSERT_EQ(m.ctx().flags, reference.ctx().flags) << ir::print(b) << m.list(code);
+                ASSERT_TRUE(std::equal(m.ctx().gpr, m.ctx().gpr + 16, reference.ctx().gpr))
+                    << ir::print(b) << m.list(code);
+            }
+        };
+        for (const Op op : {Op::Add, Op::Sub, Op::And, Op::Or, Op::Xor, Op::Cmp, Op::Test})
+            for (const u8 size : {1, 2, 4, 8}) {
+                for (const Ref right : {kRcx, in_memory, Ref::imm()})
+                    try_values(op, size, kRbx, right);
+                for (const Ref right : {kRcx, Ref::imm()})
+                    try_values(op, size, in_memory, right);
+            }
+    }
+}
+
+TEST(MemoryAccess, PagesOfOneTlbIndexTakeTurnsWithoutCxx) {
+    Machine m({.uncounted = true}, true);
+    Block b = block_at(0x1000, 2);
+    Builder l(b);
+    l.insn(0);
+    l.load(8, kRax, {.base = kRsi});
+    l.insn(4);
+    l.store(8, {.base = kRdi}, kRax);
+    l.exit_to(0x1008);
+    const auto code = m.compile(b);
+    m.ctx().gpr[6] = 0x7f0012342000;
+    m.ctx().gpr[7] = m.ctx().gpr[6] + (softmmu::kTlbEntries << softmmu::kPageBits) + 8;
+    for (u64 round = 0; round < 100; ++round) {
+        *m.memory->byte(0x2000) = u8(round);
+        m.run(b, code);
+        ASSERT_EQ(*m.memory->byte(0x2008), u8(round));
+    }
+    EXPECT_EQ(m.memory->acquires, 2u);
+}
+
 // What writes only a part of them finds the others where the way through a slow access leaves them too.
 TEST(MemoryAccess, KeepsAPartOfTheFlagsOfAComparison) {
     Machine m;

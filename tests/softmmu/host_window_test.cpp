@@ -98,6 +98,17 @@ TEST_F(Window, WhatIsOnlyAccessedWithThePageBesideItBecomesHot) {
     EXPECT_TRUE(hit(kHere + kPageSize, false));
 }
 
+TEST_F(Window, AHotVictimComesBack) {
+    const u64 other = kHere + (kTlbEntries << kPageBits); // one index
+    page(kHere, 0x200007), page(other, 0x204007);
+    for (const u64 linear : {kHere, other})
+        ASSERT_TRUE(mmu.acquire(linear, 1, W, U).host);
+    mmu.promote(kHere, U);
+    EXPECT_TRUE(hit(kHere, true));
+    EXPECT_FALSE(hit(other, false));
+    EXPECT_EQ(mmu.tlb().find(U, other).write_tag, other);
+}
+
 TEST_F(Window, WriteTagsWaitForD) {
     page(kHere, 0x200007);
     heat(kHere);

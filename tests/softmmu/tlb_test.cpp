@@ -64,7 +64,109 @@ TEST_F(TlbTest, ClaimingForAnotherPageEmpties) {
     const TlbEntry& e = tlb.claim(View::User, b, {});
     EXPECT_FALSE(hits(e.read_tag, a, 1));
     EXPECT_FALSE(hits(e.read_tag, b, 1));
-    EXPECT_EQ(tlb.filled(View::User), 1u) << "an index is listed once";
+    EXPECT_EQ(tlb.filled(View::User), 2u) << "an index is listed once, and the other page is a victim";
+}
+
+class Victims : public TlbTest {
+  protected:
+    static constexpr u64 stride = kTlbEntries * kPageSize; // one index
+    bool is_victim(View view, u64 page) {
+        const TlbEntry& e = tlb.find(view, page);
+        return e.read_tag == page && &e != &tlb.entry(view, page);
+    }
+    // `page` is one, and what took its entry is there.
+    void retire(u64 page, bool global = false, u8 page_bits = 12, u64 host = 0x7000000) {
+        fill(View::User, page, global, page_bits, host);
+        fill(View::User, page + stride);
+        ASSERT_TRUE(is_victim(View::User, page));
+        ASSERT_TRUE(holds(View::User, page + stride));
+    }
+};
+
+TEST_F(Victims, EmptyOnesMatchNoAddress) {
+    for (u64 index = 0; index < kTlbEntries; ++index)
+        for (const u64 above : {u64{0}, u64{1} << 26, u64{3} << 26, u64{1} << 47, ~u64{0} << 26}) {
+            const u64 linear = (index << kPageBits) + above;
+            const TlbEntry& e = tlb.tables().victims[unsigned(View::User)][victim_index(linear)];
+            EXPECT_FALSE(hits(e.read_tag, linear, 1)) << std::hex << linear;
+            EXPECT_FALSE(hits(e.write_tag, linear, 1)) << std::hex << linear;
+        }
+}
+
+TEST_F(Victims, KeepWhatIsKnown) {
+    fill(View::User, 0x5000);
+    tlb.claim(View::User, 0x6000, {}).read_tag = 0x6000; // not writable
+    fill(View::User, 0x5000 + stride), fill(View::User, 0x6000 + stride);
+    EXPECT_TRUE(is_victim(View::User, 0x5000));
+    EXPECT_EQ(tlb.find(View::User, 0x5000).write_tag, 0x5000u);
+    EXPECT_EQ(tlb.find(View::User, 0x5000).addend, 0x7000000u - 0x5000);
+    EXPECT_TRUE(is_victim(View::User, 0x6000));
+    EXPECT_FALSE(hits(tlb.find(View::User, 0x6000).write_tag, 0x6000, 1));
+    EXPECT_FALSE(is_victim(View::Supervisor, 0x5000));
+}
+
+TEST_F(Victims, ChangePlacesWithWhatTookTheirs) {
+    retire(0x5000);
+    for (const u64 page : {u64{0x5000}, 0x5000 + stride, u64{0x5000}}) {
+        tlb.recall(View::User, page);
+        EXPECT_TRUE(holds(View::User, page)) << std::hex << page;
+        EXPECT_EQ(tlb.entry(View::User, page).write_tag, page);
+        EXPECT_EQ(tlb.entry(View::User, page).addend, 0x7000000u - page);
+        EXPECT_TRUE(is_victim(View::User, page ^ 0x5000 ^ (0x5000 + stride)));
+        EXPECT_EQ(tlb.filled(View::User), 2u);
+    }
+    tlb.recall(View::User, 0x9000); // is nowhere
+    EXPECT_EQ(tlb.filled(View::User), 2u);
+}
+
+TEST_F(Victims, FilledAgainAreNone) {
+    retire(0x5000);
+    fill(View::User, 0x5000, false, 12, 0x8000000);
+    EXPECT_EQ(tlb.find(View::User, 0x5000).addend, 0x8000000u - 0x5000);
+    EXPECT_FALSE(is_victim(View::User, 0x5000));
+    fill(View::User, 0x5000 + 2 * stride);
+    EXPECT_EQ(tlb.find(View::User, 0x5000).addend, 0x8000000u - 0x5000) << "not the first address";
+}
+
+TEST_F(Victims, AreFlushed) {
+    retire(0x5000);
+    tlb.flush(true);
+    EXPECT_FALSE(is_victim(View::User, 0x5000));
+    retire(0x5000, true);
+    tlb.flush(true);
+    EXPECT_TRUE(is_victim(View::User, 0x5000)) << "global";
+    tlb.flush(false);
+    EXPECT_FALSE(is_victim(View::User, 0x5000));
+    retire(0x5000);
+    tlb.flush_page(0x5fff);
+    EXPECT_FALSE(is_victim(View::User, 0x5000));
+    EXPECT_TRUE(holds(View::User, 0x5000 + stride));
+    tlb.flush(false);
+    retire(0x400000, false, 21);
+    tlb.flush_page(0x5ff000);
+    EXPECT_FALSE(is_victim(View::User, 0x400000));
+    EXPECT_EQ(tlb.filled(View::User), 1u);
+}
+
+TEST_F(Victims, AreProtectedWithTheirHostPage) {
+    const u64 host = 0x10000000;
+    retire(0x5000, false, 12, host);
+    tlb.protect_host_page(reinterpret_cast<const u8*>(host));
+    EXPECT_TRUE(is_victim(View::User, 0x5000));
+    EXPECT_FALSE(hits(tlb.find(View::User, 0x5000).write_tag, 0x5000, 1));
+    EXPECT_TRUE(hits(tlb.find(View::User, 0x5000 + stride).write_tag, 0x5000 + stride, 1));
+}
+
+TEST_F(Victims, AreParkedWithTheirAddressSpace) {
+    retire(0x5000);
+    std::vector<Tlb::Parked> parked;
+    tlb.park(parked);
+    EXPECT_EQ(tlb.filled(View::User), 0u);
+    std::erase_if(parked, [](const Tlb::Parked& p) { return p.page != 0x5000; });
+    tlb.unpark(parked, true);
+    EXPECT_TRUE(holds(View::User, 0x5000));
+    EXPECT_EQ(tlb.entry(View::User, 0x5000).write_tag, 0x5000u);
+    EXPECT_EQ(tlb.entry(View::User, 0x5000).addend, 0x7000000u - 0x5000);
 }
 
 TEST_F(TlbTest, FlushKeepsGlobalEntriesWhenAsked) {
