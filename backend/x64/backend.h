@@ -108,6 +108,7 @@ struct Options {
     bool early_polls = true;   // off: a branch backward polls between its flags and the jump
     bool share_checks = true;  // off: each access has a TLB check of its own
     bool load_operands = true; // off: what is loaded goes through a register
+    bool late_stack = true;    // off: the stack pointer moves with each PUSH and POP
     bool loop_checks = true;   // off: no check is made for several rounds of a loop
     bool window = true;        // off: no host window (softmmu/host_window.h)
     u64 window_base = 0;       // its host address, less than 2 GiB; 0: there is none
@@ -132,6 +133,7 @@ inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
                                        {"early-polls", &Options::early_polls},
                                        {"share-checks", &Options::share_checks},
                                        {"load-operands", &Options::load_operands},
+                                       {"late-stack", &Options::late_stack},
                                        {"loop-checks", &Options::loop_checks},
                                        {"window", &Options::window},
                                        {"inline-x87", &Options::inline_x87},

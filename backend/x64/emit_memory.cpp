@@ -125,7 +125,8 @@ Emitter::Mem Emitter::host_pointer(unsigned size) const {
 // The operand of an access whose page was found in the window. An address of 32 bits is made by the host, the
 // window's start with it, without an instruction of its own; through R14 where it is not simple.
 Emitter::Mem Emitter::in_window(const ir::Address& m, unsigned size) {
-    const i32 disp = i32(u32(u64(m.disp) + options_.window_base));
+    const i64 late = m.base == ir::kRsp ? late_stack_ : 0;
+    const i32 disp = i32(u32(u64(m.disp + late) + options_.window_base));
     if (is_constant(m) && !m.from_pc && disp >= 0) {
         Mem at(u64(disp), size);
         at.setAddrType(Mem::AddrType::kAbs);

@@ -112,6 +112,10 @@ void Emitter::emit_Bswap(const Inst& inst) {
 
 void Emitter::emit_Lea(const Inst& inst) {
     const ir::Address& m = inst.mem;
+    if (moves_stack_late(inst)) {
+        late_stack_ += i32(m.disp);
+        return;
+    }
     const bool simple = in_register(inst.d) && inst.size >= 4 && m.size >= 4 &&
                         (!m.base.is_none() || !m.index.is_none()) && i64(i32(m.disp)) == m.disp &&
                         (m.base.is_none() || in_register(m.base)) &&

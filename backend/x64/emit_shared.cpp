@@ -74,6 +74,41 @@ bool Emitter::keeps_scratch(const Inst& inst) const {
     }
 }
 
+// PUSH and POP move RSP each time. Where the check that they share is behind them nobody can look at it, and it
+// moves once, when somebody may.
+bool Emitter::moves_stack_late(const Inst& inst) const {
+    const ir::Address& m = inst.mem;
+    return options_.late_stack && window() && share_ && !shared_.loop() && inst.op == Op::Lea &&
+           inst.d == ir::kRsp && inst.size == 8 && m.size == 8 && m.base == ir::kRsp && m.index.is_none() &&
+           i64{late_stack_} + m.disp == i32(late_stack_ + m.disp);
+}
+
+bool Emitter::bears_late_stack(const Inst& inst) const {
+    const auto names_it = [&] {
+        return (ir::registers_read(inst) | ir::registers_written(inst)) & ir::reg_set(ir::kRsp);
+    };
+    const ir::Address& m = inst.mem;
+    const auto needs_no_check = [&] {
+        return shared() && checked_before(*shared()) && is_simple(m) &&
+               m.disp + late_stack_ == i32(m.disp + late_stack_);
+    };
+    if (position_ == early_poll_) return false;
+    switch (inst.op) {
+    case Op::Insn: return true;
+    case Op::Lea: return moves_stack_late(inst) || !names_it();
+    case Op::Mov: return !names_it();
+    case Op::Load: return needs_no_check() && inst.d != ir::kRsp && !is_operand_of_next(position_);
+    case Op::Store: return needs_no_check() && inst.a != ir::kRsp;
+    default: return false;
+    }
+}
+
+void Emitter::move_stack() {
+    const Gp rsp = gp(host_of(ir::kRsp), 8);
+    if (late_stack_) a.lea(rsp, x86::ptr(rsp, late_stack_));
+    late_stack_ = 0;
+}
+
 void Emitter::begin_shared_region() {
     if (!share_ && region_ < shared_.regions().size() && position_ == shared_.regions()[region_].first) {
         share_ = true;
@@ -85,6 +120,7 @@ void Emitter::begin_shared_region() {
 
 void Emitter::end_shared_region(size_t at) {
     if (!share_ || at != shared_.regions()[region_].last) return;
+    move_stack();
     share_ = false;
     ends_[region_++] = at_;
     if (!shared_.loop()) a.bind(back_of_region_);

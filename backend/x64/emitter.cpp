@@ -151,6 +151,7 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         const Inst& inst = block_->insts[at];
         needed_now_ = in_line && shared_.loop() ? &needed_in_rounds_ : &needed_;
         find_needed();
+        if (late_stack_ && !bears_late_stack(inst)) move_stack();
         if (in_line && position_ == early_poll_) shared_.loop() ? end_round() : emit_early_poll();
         if (inst.op == ir::Op::Insn) begin_instruction(position_);
         imm_from_pc_ = inst.from_pc;
@@ -198,6 +199,7 @@ void Emitter::prepare(const ir::Block& block) {
     early_poll_ = early_poll(block);
 
     share_ = in_copy_ = false;
+    late_stack_ = 0;
     region_ = 0;
     alone_.assign(n, {});
     alone_at_.assign(n, FlagsAt::Nowhere);

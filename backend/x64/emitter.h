@@ -193,6 +193,9 @@ class Emitter final : private asmjit::ErrorHandler {
     SharedChecks::Use shared_use(const Inst& inst) const;
     Mem shared_access(const Inst& inst, unsigned size, bool one_register);
     bool keeps_scratch(const Inst& inst) const;
+    bool moves_stack_late(const Inst& inst) const;
+    bool bears_late_stack(const Inst& inst) const;
+    void move_stack();
     void begin_shared_region();
     void end_shared_region(size_t at); // behind the op there
     void region_alone(const OutOfLine& o);
@@ -356,6 +359,7 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<u8> checked_;       // by slot of frame::addend: whether its group has been checked
     static constexpr unsigned kMostShared = 16; // in a region; without a window frame::addends
     static constexpr u8 kNoSlot = 0xff;
+    i32 late_stack_ = 0; // so much is still to be added to the guest's RSP
     u8 loaded_ = kNoSlot;    // the slot whose value RCX has too
     u8 home_ = 0xff;         // the temporary in host::temp
     bool x87_;               // x87 instructions are emitted as themselves

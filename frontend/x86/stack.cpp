@@ -26,8 +26,8 @@ bool PUSH(Translation& t, const Instruction& insn) {
 bool POP(Translation& t, const Instruction& insn) {
     if (names_system_register(insn)) return pop_segment(t, insn);
     const unsigned size = insn.operand_size();
-    const Ref value = t.pop_value(size);
     if (is_memory(insn, 0)) {
+        const Ref value = t.pop_value(size);
         // An address based on RSP is computed after the increment (SDM vol. 2, POP).
         const ZydisRegister base = insn.operands[0].mem.base;
         const bool by_rsp =
@@ -35,10 +35,12 @@ bool POP(Translation& t, const Instruction& insn) {
         const ir::Address a = t.address(insn, 0, size, ir::Access::Write, by_rsp ? size : 0);
         t.ir.store(size, a, value);
         t.adjust_stack(size);
-    } else {
-        t.adjust_stack(size); // first: POP RSP ends with the value popped
-        t.ir.mov(size, Translation::gpr(insn.operands[0].reg.value), value);
+        return true;
     }
+    const Ref to = Translation::gpr(insn.operands[0].reg.value);
+    const Ref value = to == ir::kRsp ? t.pop_value(size) : t.pop_to(to, size);
+    t.adjust_stack(size); // first: POP RSP ends with the value popped
+    if (to == ir::kRsp) t.ir.mov(size, to, value);
     return true;
 }
 

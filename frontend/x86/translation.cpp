@@ -203,10 +203,13 @@ void Translation::push(unsigned size, ir::Ref value, i64 imm) {
 }
 
 ir::Ref Translation::pop_value(unsigned size, i64 offset) {
+    return pop_to(ir.temp(), size, offset);
+}
+
+ir::Ref Translation::pop_to(ir::Ref to, unsigned size, i64 offset) {
     const ir::Address a = address(Seg::SS, ir::kRsp, offset, stack_size(), size, ir::Access::Read);
-    const Ref t = ir.temp();
-    ir.load(size, t, a);
-    return t;
+    ir.load(size, to, a);
+    return to;
 }
 
 void Translation::adjust_stack(i64 bytes) {

@@ -58,7 +58,8 @@ class Translation {
     // ---- stack: width by Mode::stack_bits, segment SS. `size` 2, 4 or 8. RSP is committed after the access
     // (design: precise state), `pop` returns a temporary and leaves RSP alone until `release`.
     void push(unsigned size, ir::Ref value, i64 imm = 0);
-    ir::Ref pop_value(unsigned size, i64 offset = 0); // [SS:RSP + offset]
+    ir::Ref pop_value(unsigned size, i64 offset = 0);          // [SS:RSP + offset]
+    ir::Ref pop_to(ir::Ref to, unsigned size, i64 offset = 0); // the same, to there
     void adjust_stack(i64 bytes);
     unsigned stack_size() const { return mode.stack_bits / 8; }
 
