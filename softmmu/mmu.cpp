@@ -161,7 +161,8 @@ void Mmu::promote(u64 linear, View view) {
 }
 
 Mmu::Acquired Mmu::open_crossing(u8* const (&host)[2], const u32 (&bytes)[2], AccessKind kind) {
-    if (kind != AccessKind::Read) open_ = {.active = true, .host = {host[0], host[1]}, .bytes = {bytes[0], bytes[1]}};
+    if (kind != AccessKind::Read)
+        open_ = {.active = true, .host = {host[0], host[1]}, .bytes = {bytes[0], bytes[1]}};
     if (kind != AccessKind::Write) {
         std::memcpy(bounce_, host[0], bytes[0]);
         std::memcpy(bounce_ + bytes[0], host[1], bytes[1]);

@@ -102,7 +102,8 @@ struct TlbTables {
         return heat_at + sizeof heat + view * sizeof victims[0];
     }
     static constexpr u64 code_number_of(u64 linear, bool user) {
-        return heat_at + sizeof heat + sizeof victims + user * sizeof code_numbers[0] + CodePages::slot(linear) * sizeof(u32);
+        return heat_at + sizeof heat + sizeof victims + user * sizeof code_numbers[0] +
+               CodePages::slot(linear) * sizeof(u32);
     }
 };
 
@@ -127,8 +128,8 @@ class Tlb {
     void set_window(const HostWindow* window, u32 heat); // borrowed; null: window tags stay empty
     // To be called when an entry of this index was filled, or what its slot holds has changed.
     void settle_window(u64 linear);
-    // The entry of a page was used by so many accesses, or by what costs as much, that would not have needed it
-    // with a window tag. True: its counter has run out.
+    // The entry of a page was used by so many accesses, or by what costs as much, that would not have needed
+    // it with a window tag. True: its counter has run out.
     bool heat_up(View view, u64 linear, bool write, u32 accesses);
     // Its counters begin again.
     void cool(u64 linear) {
@@ -188,9 +189,12 @@ class Tlb {
     static constexpr u64 kPlaces = kTlbEntries + kVictims;
     static u64 victim_place(u64 linear) { return kTlbEntries + victim_index(linear); }
     const TlbEntry& at(unsigned view, u64 index) const {
-        return index < kTlbEntries ? tables_.entries[view][index] : tables_.victims[view][index - kTlbEntries];
+        return index < kTlbEntries ? tables_.entries[view][index]
+                                   : tables_.victims[view][index - kTlbEntries];
     }
-    TlbEntry& at(unsigned view, u64 index) { return const_cast<TlbEntry&>(std::as_const(*this).at(view, index)); }
+    TlbEntry& at(unsigned view, u64 index) {
+        return const_cast<TlbEntry&>(std::as_const(*this).at(view, index));
+    }
 
     struct Slot {
         u8 view;

@@ -74,8 +74,8 @@ bool Emitter::keeps_scratch(const Inst& inst) const {
     }
 }
 
-// PUSH and POP move RSP each time. Where the check that they share is behind them nobody can look at it, and it
-// moves once, when somebody may.
+// PUSH and POP move RSP each time. Where the check that they share is behind them nobody can look at it, and
+// it moves once, when somebody may.
 bool Emitter::moves_stack_late(const Inst& inst) const {
     const ir::Address& m = inst.mem;
     return options_.late_stack && window() && share_ && !shared_.loop() && inst.op == Op::Lea &&

@@ -346,11 +346,11 @@ class Emitter final : private asmjit::ErrorHandler {
                              // again at any place where they are needed; kNoComparison: there is none
     SharedChecks shared_;
     const std::vector<Flags>* needed_now_ = nullptr; // that of the next two that holds for the present code
-    std::vector<Flags> needed_in_rounds_; // needed_ where the checks were made ahead
-    Label round_, pause_;                 // in line; between rounds, with a poll and the checks to come again
-    bool share_ = false;                  // in line, between the ends of a region
-    bool in_copy_ = false;                // in a region's copy out of line
-    size_t region_ = 0;                   // the next region of shared_, or the present one
+    std::vector<Flags> needed_in_rounds_;            // needed_ where the checks were made ahead
+    Label round_, pause_;  // in line; between rounds, with a poll and the checks to come again
+    bool share_ = false;   // in line, between the ends of a region
+    bool in_copy_ = false; // in a region's copy out of line
+    size_t region_ = 0;    // the next region of shared_, or the present one
     std::vector<Label>
         alone_; // by position: where the access is emitted with its own check, if a check may go there
     std::vector<FlagsAt> alone_at_; // and where the flags are when it goes there
@@ -359,7 +359,7 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<u8> checked_;       // by slot of frame::addend: whether its group has been checked
     static constexpr unsigned kMostShared = 16; // in a region; without a window frame::addends
     static constexpr u8 kNoSlot = 0xff;
-    i32 late_stack_ = 0; // so much is still to be added to the guest's RSP
+    i32 late_stack_ = 0;     // so much is still to be added to the guest's RSP
     u8 loaded_ = kNoSlot;    // the slot whose value RCX has too
     u8 home_ = 0xff;         // the temporary in host::temp
     bool x87_;               // x87 instructions are emitted as themselves

@@ -169,7 +169,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
         }
         follow(inst, width);
     }
-    if (!round_end || !plan_loop(round_end, width, slots)) make_regions(slots);
+    if (!round_end || !plan_loop(round_end, width, slots)) make_regions(block, slots);
 }
 
 // What a value changes by in each round; not steady: by something else each time.
@@ -227,7 +227,7 @@ bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
     return true;
 }
 
-void SharedChecks::make_regions(unsigned slots) {
+void SharedChecks::make_regions(const ir::Block& block, unsigned slots) {
     unsigned used = 0;
     for (std::size_t g = 0; g < groups_.size(); ++g) {
         bool keep = members_[g] > 1;
@@ -244,6 +244,9 @@ void SharedChecks::make_regions(unsigned slots) {
             members_[g] = 0;
     }
     drop_places();
+    // A PUSH or POP at the end with what it does to RSP: see Emitter::moves_stack_late.
+    for (SharedRegion& region : regions_)
+        region.last += block.insts[region.last + 1].op == ir::Op::Lea;
 }
 
 // Of groups that share nothing, and of checks behind the last member.

@@ -89,7 +89,7 @@ class SharedChecks {
     Value& of(ir::Ref r) { return values_[r.id()]; }
     Candidate origin(const ir::Address& mem, unsigned width, u64& offset);
     void follow(const ir::Inst& inst, unsigned width);
-    void make_regions(unsigned slots);
+    void make_regions(const ir::Block& block, unsigned slots);
     void drop_places();
     bool plan_loop(u32 round_end, unsigned width, unsigned slots);
     i64 step_of(const Value& v, bool& steady) const;

@@ -36,10 +36,13 @@ void StubWriter::find(unsigned view, ir::Access access, bool only) {
     using softmmu::TlbEntry, softmmu::TlbTables;
     static_assert(sizeof(TlbEntry) == 1 << 5);
     const Label again = a.newLabel(), missing = a.newLabel(), hot = a.newLabel(), neither = a.newLabel();
-    const size_t tag = access == ir::Access::Read ? offsetof(TlbEntry, read_tag) : offsetof(TlbEntry, write_tag);
+    const size_t tag =
+        access == ir::Access::Read ? offsetof(TlbEntry, read_tag) : offsetof(TlbEntry, write_tag);
     // RCX: index * 32. Returns the pointer, unless the entry is that of another page.
     const auto look = [&](u64 entries, u64 heat, const Label& not_there) {
-        const auto entry = [&](size_t field) { return indexed(options_.tlb_offset + i64(entries + field), 8); };
+        const auto entry = [&](size_t field) {
+            return indexed(options_.tlb_offset + i64(entries + field), 8);
+        };
         a.sub(x86::r14, entry(tag));
         a.cmp(x86::r14, softmmu::kPageSize - 1);
         a.ja(not_there);

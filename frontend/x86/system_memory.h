@@ -21,8 +21,8 @@ inline bool alignment_checked(const Cpu& cpu) {
     return cpu.cpl == 3 && (cpu.cr0 & kCr0AM) && (cpu.system_flags & kAC);
 }
 
-// Where the byte at `linear` is in the host's memory, and with it the rest of its page, if the TLB of that view leads
-// there: then it may be touched without asking anybody. Null: by read_memory and write_memory.
+// Where the byte at `linear` is in the host's memory, and with it the rest of its page, if the TLB of that
+// view leads there: then it may be touched without asking anybody. Null: by read_memory and write_memory.
 inline u8* resident(const Cpu& cpu, u64 linear, bool write, softmmu::View view) {
     const softmmu::TlbEntry& entry = cpu.mmu->tlb().find(view, linear);
     const bool there = (write ? entry.write_tag : entry.read_tag) == linear - linear % softmmu::kPageSize;

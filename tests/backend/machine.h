@@ -202,4 +202,22 @@ class Machine {
     u64 next = 0;
 };
 
+inline ir::Block block_at(u64 pc, u32 instructions = 1) {
+    ir::Block b;
+    b.pc = b.linear_pc = pc;
+    b.guest_instructions = instructions;
+    b.guest_bytes = 4 * instructions;
+    return b;
+}
+
+// reg += n; jump to target
+inline ir::Block adding(u64 pc, unsigned reg, i64 n, u64 target) {
+    ir::Block b = block_at(pc);
+    ir::Builder builder(b);
+    builder.insn(0);
+    builder.alu(ir::Op::Add, 8, ir::Ref::gpr(reg), ir::Ref::gpr(reg), ir::Ref::imm(), n);
+    builder.jump(target);
+    return b;
+}
+
 } // namespace dragoman::test
