@@ -30,14 +30,15 @@ inline constexpr u8 counted[16] = {r10, r11, rdx,    rbx,    r12,    rbp,    rsi
 
 // What run() keeps on the host stack; offsets from RSP in generated code.
 namespace frame {
-inline constexpr int context = 0;  // Context*
-inline constexpr int argument = 8; // second argument of a call; the entry while entering
-inline constexpr int mxcsr = 16;   // to move MXCSR through
-inline constexpr int addend = 24;  // of accesses that share a TLB check (shared_checks.h)
+inline constexpr int page_mask = 0; // what PEXT takes of an address to make it a page's index in the TLB; the
+                                    // operand without displacement is a byte less in each check
+inline constexpr int argument = 8;  // second argument of a call; the entry while entering
+inline constexpr int mxcsr = 16;    // to move MXCSR through
+inline constexpr int addend = 24;   // of accesses that share a TLB check (shared_checks.h)
 inline constexpr int addends = 4;
 inline constexpr int round = 56;     // SharedLoop::counter when the last round that is checked ahead is over
 inline constexpr int to_commit = 64; // not 0: the access in progress ends with Memory::commit
-inline constexpr int page_mask = 72; // what PEXT takes of an address to make it a page's index in the TLB
+inline constexpr int context = 72;   // Context*
 inline constexpr int bytes = 88;     // keeps RSP aligned to 16
 } // namespace frame
 
