@@ -68,7 +68,7 @@ Result<std::unique_ptr<Vcpu>> Vcpu::create(softmmu::PhysicalMap& map, const x86:
         emit.uncounted &= !options.verify;   // and the count
         if (emit.window && emit.inline_tlb) vcpu->window_ = softmmu::HostWindow::create(map);
         if (vcpu->window_) {
-            emit.window_base = vcpu->window_->base();
+            emit.window_base = u32(vcpu->window_->base());
             vcpu->mmu_.set_window(vcpu->window_.get(), options.window_heat);
         }
         auto backend = backend::Backend::create(*vcpu->buffer_, emit, log);

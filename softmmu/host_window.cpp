@@ -13,11 +13,18 @@ namespace {
 
 constexpr u64 kPage = PhysicalMap::page_size;
 
-// Multiples of a huge page, beyond the addresses that kernels keep free (vm.mmap_min_addr).
-constexpr u64 kStarts[] = {2 * MiB, 32 * MiB, 256 * MiB};
+// Multiples of a huge page.
+constexpr u64 kBases[] = {0, 2 * MiB, 32 * MiB, 256 * MiB};
 constexpr u64 kEnd = 4 * GiB;
 
 constexpr std::chrono::milliseconds kBetweenDrops{100};
+
+// Kernels keep what lies below free, and null pointers are to stay errors.
+u64 lowest_address() {
+    u64 lowest = 64 * KiB;
+    std::ifstream("/proc/sys/vm/mmap_min_addr") >> lowest;
+    return align_up(std::max(lowest, kPage), kPage);
+}
 
 u64 mapping_limit() {
     u64 limit = 65530; // the kernel's default
@@ -38,7 +45,8 @@ void HostWindow::Free::operator()(void* p) const {
 
 std::unique_ptr<HostWindow> HostWindow::create(const PhysicalMap& map, u64 most_mappings) {
     if (map.ram_file() < 0) return nullptr;
-    for (const u64 at : kStarts) {
+    for (const u64 base : kBases) {
+        const u64 at = std::max(base, lowest_address());
         void* const got = reserve(at, MAP_FIXED_NOREPLACE);
         if (got == MAP_FAILED) continue;
         if (reinterpret_cast<u64>(got) != at) { // a kernel that does not know MAP_FIXED_NOREPLACE
@@ -49,31 +57,34 @@ std::unique_ptr<HostWindow> HostWindow::create(const PhysicalMap& map, u64 most_
         auto* slots = static_cast<u32*>(std::calloc(bytes / kPage, sizeof(u32)));
         if (slots)
             return std::unique_ptr<HostWindow>(
-                new HostWindow(map, at, slots, most_mappings ? most_mappings : mapping_limit()));
+                new HostWindow(map, base, at, slots, most_mappings ? most_mappings : mapping_limit()));
         munmap(got, kEnd - at);
     }
     return nullptr;
 }
 
-HostWindow::HostWindow(const PhysicalMap& map, u64 base, u32* slots, u64 limit)
-    : map_(map), base_(base), slots_(slots), limit_(limit) {}
+HostWindow::HostWindow(const PhysicalMap& map, u64 base, u64 begin, u32* slots, u64 limit)
+    : map_(map), base_(base), begin_(begin), slots_(slots), limit_(limit) {}
 
 HostWindow::~HostWindow() {
-    munmap(reinterpret_cast<void*>(base_), kEnd - base_);
+    munmap(reinterpret_cast<void*>(begin_), kEnd - begin_);
 }
 
 bool HostWindow::clear() {
     ++counters_.clears;
-    if (reserve(base_, MAP_FIXED) == MAP_FAILED) return false;
+    if (reserve(begin_, MAP_FIXED) == MAP_FAILED) return false;
     std::fill(slots_.get(), slots_.get() + bytes / kPage, 0);
     mappings_ = 0;
     return true;
 }
 
 HostWindow::Mapped HostWindow::map(u64 linear, const u8* host, u64 pages) {
-    const u32 first = frame(host);
-    const u64 at = slot(linear), slots = (kEnd - base_) / kPage;
-    if (!first || at >= slots) return {};
+    const u64 slots = (kEnd - base_) / kPage, before = (begin_ - base_) / kPage;
+    const u64 skipped = before > slot(linear) ? before - slot(linear) : 0;
+    const u64 at = slot(linear) + skipped;
+    if (!frame(host) || skipped >= pages || at >= slots) return {};
+    const u32 first = frame(host) + u32(skipped);
+    pages -= skipped;
     Mapped mapped;
     if (mappings_ + 2 > limit_) {
         mapped.cleared = true;
@@ -90,7 +101,7 @@ HostWindow::Mapped HostWindow::map(u64 linear, const u8* host, u64 pages) {
     for (u64 n = 0; n < pages; ++n)
         slots_[at + n] = first + u32(n);
     counters_.mapped_pages += pages;
-    mapped.pages = pages;
+    mapped.pages = skipped + pages;
     return mapped;
 }
 

@@ -4,7 +4,9 @@
 // (tlb.h).
 //
 // The window lies in the first 4 GiB of host addresses and ends with them: then the host adds its start to 32
-// bits of an address within the instruction that accesses memory. The slots beyond that end stay empty.
+// bits of an address within the instruction that accesses memory. It starts at 0 where the host lets it, so
+// that there is nothing to add, and the guest's displacements of a byte stay a byte. The slots that the host
+// keeps for itself, and those beyond the end, stay empty.
 //
 // A *slot* is a page of the window. It always holds one page of RAM or nothing, and what it holds has nothing
 // to do with who may access it: flushes leave slots alone, and a TLB entry that is filled again finds its
@@ -39,7 +41,7 @@ class HostWindow {
         return slots_[slot(linear)] == frame(host) && slots_[slot(linear)];
     }
     struct Mapped {
-        u64 pages = 0;        // that lie in their slots now, from `linear`'s page on
+        u64 pages = 0;        // so many from `linear`'s on lie in their slots now, if those may hold any
         bool cleared = false; // all slots were emptied before: the host's limit on mappings was near
     };
     // Maps `pages` pages of RAM that are contiguous in both. None: not RAM, or the host refuses.
@@ -59,7 +61,7 @@ class HostWindow {
     struct Free {
         void operator()(void* p) const;
     };
-    HostWindow(const PhysicalMap& map, u64 base, u32* slots, u64 limit);
+    HostWindow(const PhysicalMap& map, u64 base, u64 begin, u32* slots, u64 limit);
     static u64 slot(u64 linear) { return u32(linear) / PhysicalMap::page_size; }
     u32 frame(const u8* host) const { // of RAM, from 1; 0: not RAM
         return map_.is_ram(host) ? u32(u64(host - map_.ram()) / PhysicalMap::page_size) + 1 : 0;
@@ -67,7 +69,7 @@ class HostWindow {
     bool clear();
 
     const PhysicalMap& map_;
-    u64 base_;
+    u64 base_, begin_;                   // host addresses of slot 0, and of the first that may hold a page
     std::unique_ptr<u32[], Free> slots_; // frame; 0: empty
     u64 mappings_ = 0, limit_;           // mappings_: an upper bound of what the host has to keep
     Counters counters_;

@@ -46,7 +46,8 @@ class X64Backend final : public Backend {
 
     std::string identity() const override {
         std::string text = describe() + ", TLB at " + std::to_string(options_.tlb_offset) + ", window at " +
-                           std::to_string(options_.window_base) + ", stubs";
+                           (options_.window_base ? std::to_string(*options_.window_base) : "none") +
+                           ", stubs";
         for (const Stubs& set : stubs_.sets)
             text += " " + std::to_string(set.commit - buffer_.executable());
         text += " to " + std::to_string(stubs_.bytes) + ", off:";

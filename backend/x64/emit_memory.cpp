@@ -119,14 +119,14 @@ Emitter::Mem Emitter::tlb_addend() const {
 
 // In R14 is what acquire or find leads to: relative to the window, if there is one.
 Emitter::Mem Emitter::host_pointer(unsigned size) const {
-    return x86::ptr(x86::r14, i32(options_.window_base), size);
+    return x86::ptr(x86::r14, options_.window_start(), size);
 }
 
 // The operand of an access whose page was found in the window. An address of 32 bits is made by the host, the
 // window's start with it, without an instruction of its own; through R14 where it is not simple.
 Emitter::Mem Emitter::in_window(const ir::Address& m, unsigned size) {
     const i64 late = m.base == ir::kRsp ? late_stack_ : 0;
-    const i32 disp = i32(u32(u64(m.disp + late) + options_.window_base));
+    const i32 disp = i32(u32(u64(m.disp + late)) + *options_.window_base);
     if (is_constant(m) && !m.from_pc && disp >= 0) {
         Mem at(u64(disp), size);
         at.setAddrType(Mem::AddrType::kAbs);
@@ -134,7 +134,7 @@ Emitter::Mem Emitter::in_window(const ir::Address& m, unsigned size) {
     }
     if (!is_simple(m)) {
         address(m, true, 4);
-        return x86::ptr(x86::r14d, i32(options_.window_base), size);
+        return x86::ptr(x86::r14d, options_.window_start(), size);
     }
     if (m.base.is_none()) return x86::ptr(u64(i64(disp)), gp(host_of(m.index), 4), m.scale, size);
     const Gp base = gp(host_of(m.base), 4);
@@ -215,7 +215,7 @@ Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, 
         tlb_check(size, access, !again, miss);
         if (!one_register) {
             if (again) return {in_window(inst.mem, size), at};
-            return {x86::ptr(x86::r14d, i32(options_.window_base), size), at};
+            return {x86::ptr(x86::r14d, options_.window_start(), size), at};
         }
         if (again)
             address(inst.mem, true, 4);

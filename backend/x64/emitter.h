@@ -178,7 +178,7 @@ class Emitter final : private asmjit::ErrorHandler {
     Mem host_pointer(unsigned size) const;
     Mem in_window(const ir::Address& mem, unsigned size);
     bool window() const {
-        return options_.window_base != 0;
+        return options_.window_base.has_value();
     }
     Mem tlb_tag(Access access) const; // of where RCX leads
     Mem tlb_addend() const;

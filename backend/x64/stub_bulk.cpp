@@ -79,11 +79,11 @@ void StubWriter::bulk(const u8* call, unsigned view, bool wide, ir::Bulk what) {
     a.sub(count, x86::rcx);
     // R13 and R14: from there to the linear address.
     a.mov(x86::r13, x86::rdi);
-    a.lea(x86::edi, x86::ptr(x86::rdi, i32(options_.window_base)));
+    a.lea(x86::edi, x86::ptr(x86::rdi, options_.window_start()));
     a.sub(x86::r13, x86::rdi);
     if (moves) {
         a.mov(x86::r14, x86::rsi);
-        a.lea(x86::esi, x86::ptr(x86::rsi, i32(options_.window_base)));
+        a.lea(x86::esi, x86::ptr(x86::rsi, options_.window_start()));
         a.sub(x86::r14, x86::rsi);
         a.rep().emit(x86::Inst::kIdMovs, a.ptr_zdi(0, what.size), a.ptr_zsi(0, what.size));
         a.add(x86::rsi, x86::r14);

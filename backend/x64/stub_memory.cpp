@@ -51,7 +51,7 @@ void StubWriter::find(unsigned view, ir::Access access, bool only) {
         a.ja(not_there);
         a.mov(x86::r14, stack(16 + frame::argument));
         a.add(x86::r14, entry(offsetof(TlbEntry, addend)));
-        a.sub(x86::r14, i32(options_.window_base));
+        a.sub(x86::r14, options_.window_start());
         a.shr(x86::ecx, 5 - 2);
         a.sub(indexed(options_.tlb_offset + i64(heat), 4), 1);
         a.jc(hot);
@@ -176,7 +176,7 @@ void StubWriter::write_beside_code(unsigned view) {
     a.add(
         x86::r14,
         indexed(options_.tlb_offset + i64(TlbTables::entries_of(view)) + i64(offsetof(TlbEntry, addend)), 8));
-    a.sub(x86::r14, i32(options_.window_base));
+    a.sub(x86::r14, options_.window_start());
     a.lea(x86::rsp, stack(8));
     a.clc();
     a.ret();
@@ -222,7 +222,7 @@ void StubWriter::acquire(ir::Access access) {
     call_cpp(reinterpret_cast<const void*>(acquire_memory), 8);
     a.test(x86::rax, x86::rax);
     a.jz(leave_called_);
-    a.lea(x86::r14, x86::ptr(x86::rax, -i32(options_.window_base)));
+    a.lea(x86::r14, x86::ptr(x86::rax, -options_.window_start()));
     if (access != ir::Access::Read) a.mov(x86::ptr(x86::rsp, 8 + frame::to_commit, 4), 1);
     load_vectors(8);
     a.mov(x86::rax, x86::r12);

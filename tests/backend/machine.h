@@ -127,7 +127,8 @@ class Machine {
         options.tlb_offset =
             reinterpret_cast<const u8*>(&vcpu->tlb.tables()) - reinterpret_cast<const u8*>(&vcpu->ctx);
         memory->has_window = window;
-        if (window) options.window_base = reinterpret_cast<u64>(memory->ram.data()) - FlatMemory::kInWindow;
+        if (window)
+            options.window_base = u32(reinterpret_cast<u64>(memory->ram.data()) - FlatMemory::kInWindow);
         auto made = backend::Backend::create(*buffer, options, log);
         DRAGOMAN_ASSERT(made);
         backend = std::move(*made);

@@ -77,7 +77,7 @@ class Lister {
         options_.tlb_offset = reinterpret_cast<const u8*>(&memory_->tlb.tables()) -
                               reinterpret_cast<const u8*>(static_cast<ir::Context*>(&memory_->cpu));
         options_.uncounted = true;        // as users have it
-        options_.window_base = 256 * MiB; // the code is only listed
+        options_.window_base = 0; // the code is only listed
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
         stubs_ =
             *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 64, options_);

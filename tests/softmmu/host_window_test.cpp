@@ -200,16 +200,31 @@ TEST_F(Window, LargePagesAreMappedWhole) {
     EXPECT_EQ(window->counters().calls, 1u);
 }
 
-// The window ends with the first 4 GiB of host addresses, its start before that of the slots.
-TEST_F(Window, SlotsBeyondItsEndStayEmpty) {
+// The window ends with the first 4 GiB of host addresses, of which the lowest are the host's.
+TEST_F(Window, SlotsOutsideOfItStayEmpty) {
     const u64 beyond = (u64{1} << 32) - window->base(), before = beyond - kPageSize;
     for (const u64 linear : {before, beyond, (u64{1} << 32) - kPageSize}) {
         page(linear, 0x200007);
         heat(linear);
         EXPECT_EQ(hit(linear, false), linear == before) << std::hex << linear;
     }
-    EXPECT_EQ(window->map(beyond, map->ram(), 1).pages, 0u);
+    if (window->base()) EXPECT_EQ(window->map(beyond, map->ram(), 1).pages, 0u);
     EXPECT_EQ(window->map(before, map->ram(), 2).pages, 1u);
+}
+
+TEST_F(Window, SlotsThatTheHostKeepsStayEmpty) {
+    if (window->base()) GTEST_SKIP() << "the window does not begin at 0 here";
+    page(0x100000000, 0x200007); // the same low 32 bits as a null pointer
+    heat(0x100000000);
+    EXPECT_FALSE(hit(0x100000000, false));
+    EXPECT_EQ(window->map(0x100000000, map->ram(), 1).pages, 0u);
+    const u64 large = 0x200000000; // 2 MiB
+    page(large, 0x200087), put<u8>(0x200000 + 0x1ff000, 7);
+    heat(large + 0x1ff000);
+    EXPECT_TRUE(hit(large + 0x1ff000, false));
+    EXPECT_EQ(through_window(0x1ff000), 7);
+    ASSERT_TRUE(mmu.acquire(large, 1, R, U).host);
+    EXPECT_FALSE(hit(large, false)) << "the first page of what was mapped whole";
 }
 
 TEST_F(Window, WhatIsNoRamStaysOut) {
