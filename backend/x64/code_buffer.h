@@ -18,9 +18,9 @@ class CodeBuffer {
     u8* writable() { return rw_; } // of offset 0
     const u8* executable() const { return rx_; }
     u8* writable_of(const u8* rx) { return rw_ + (rx - rx_); }
-    // Code up to there has been written. It lies in huge pages, where the host has them. A full one leaves the
-    // writable mapping, so that it does not count twice in the process's resident set; it comes back when it
-    // is patched.
+    // Code up to there has been written. It lies in huge pages, where the host has them. A full one leaves
+    // the writable mapping, so that it does not count twice in the process's resident set; it comes back when
+    // it is patched.
     void written(const u8* rx_end);
     bool contains(const void* rx) const {
         const u8* p = static_cast<const u8*>(rx);

@@ -80,9 +80,9 @@ void Emitter::emit_InsHi(const Inst& inst) {
     }
     const unsigned d = host_of(inst.d);
     if (inst.a.is_imm() || !bmi2()) {
-        // Through Context: store, replace the byte, load.
-        Mem whole = slot(inst.d, 8), high = slot(inst.d, 1);
-        high.addOffset(1);
+        // Through the stack: store, replace the byte, load.
+        const Mem whole = x86::ptr(x86::rsp, frame::argument, 8);
+        const Mem high = x86::ptr(x86::rsp, frame::argument + 1, 1);
         if (inst.a.is_imm())
             move_imm(host::scratch, u8(inst.imm));
         else

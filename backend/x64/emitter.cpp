@@ -311,9 +311,9 @@ unsigned Emitter::host_of(Ref r) const {
 }
 
 Emitter::Mem Emitter::slot(Ref r, unsigned size) const {
-    DRAGOMAN_ASSERT(r.is_reg());
-    return in_context(i64((r.is_gpr() ? offsetof(Context, gpr) : offsetof(Context, tmp)) + 8 * r.index()),
-                      size);
+    DRAGOMAN_ASSERT(r.is_reg() && !(r.is_gpr() && in_register(r)));
+    if (r.is_gpr()) return in_frame(r.index(), size);
+    return in_context(i64(offsetof(Context, tmp)) + 8 * r.index(), size);
 }
 
 void Emitter::move_imm(unsigned to, u64 value) {

@@ -126,7 +126,7 @@ class Emitter final : private asmjit::ErrorHandler {
     // ---- operands (emitter.cpp); none of these touches EFLAGS
     bool in_register(Ref r) const;
     unsigned host_of(Ref r) const;        // number of its host register
-    Mem slot(Ref r, unsigned size) const; // its place in Context
+    Mem slot(Ref r, unsigned size) const; // its place in memory, where it has no register
     void move_imm(unsigned to, u64 value);
     // ---- what moves with the block (PcNumber)
     void move_pc(unsigned to, u64 address);

@@ -10,7 +10,7 @@ namespace dragoman::backend {
 namespace host {
 inline constexpr unsigned rax = 0, rcx = 1, rdx = 2, rbx = 3, rsp = 4, rbp = 5, rsi = 6, rdi = 7, r8 = 8,
                           r9 = 9, r10 = 10, r11 = 11, r12 = 12, r13 = 13, r14 = 14, r15 = 15;
-inline constexpr u8 memory = 0xff; // the guest register lives in Context::gpr
+inline constexpr u8 memory = 0xff; // the guest register lives on the stack, at in_frame()
 
 inline constexpr unsigned flags = rax;   // saved guest flags: AH = LAHF image, AL = OF
 inline constexpr unsigned scratch = rcx; // TLB index, shift counts
@@ -39,7 +39,9 @@ inline constexpr int addends = 4;
 inline constexpr int round = 56;     // SharedLoop::counter when the last round that is checked ahead is over
 inline constexpr int to_commit = 64; // not 0: the access in progress ends with Memory::commit
 inline constexpr int context = 72;   // Context*
-inline constexpr int bytes = 88;     // keeps RSP aligned to 16
+inline constexpr int guest = 80;     // R10 to R15 of the guest as far as they have no host register: these
+                                     // operands are four bytes shorter than Context's
+inline constexpr int bytes = 136;    // keeps RSP aligned to 16
 } // namespace frame
 
 // A general register by number and size in bytes.
@@ -50,6 +52,11 @@ inline asmjit::x86::Gp gp(unsigned number, unsigned bytes) {
     case 4: return asmjit::x86::gpd(number);
     default: return asmjit::x86::gpq(number);
     }
+}
+
+// Where a guest register is that has no host register. `depth`: of the stack over what run() keeps there.
+inline asmjit::x86::Mem in_frame(unsigned guest, unsigned bytes, int depth = 0) {
+    return asmjit::x86::ptr(asmjit::x86::rsp, depth + frame::guest + 8 * (int(guest) - 10), bytes);
 }
 
 // Memory at a byte offset from Context.

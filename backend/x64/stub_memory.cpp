@@ -191,13 +191,13 @@ void StubWriter::warm() {
     a.push(x86::rax);
     a.mov(x86::ecx, FIELD(x87_here, 4));
     a.push(x86::rcx);
-    spill_registers();
+    spill_registers(depth);
     spill_vectors(depth);
     a.mov(x86::rdi, stack(depth + frame::context));
     a.mov(x86::rsi, x86::r14);
     call_cpp(reinterpret_cast<const void*>(warm_memory), 8);
     load_vectors(depth);
-    load_registers();
+    load_registers(depth);
     a.pop(x86::rcx);
     a.test(x86::ecx, x86::ecx);
     a.jnz(done);
@@ -209,7 +209,7 @@ void StubWriter::warm() {
 
 void StubWriter::acquire(ir::Access access) {
     a.bind(acquire_[unsigned(access)]);
-    spill_registers();
+    spill_registers(8);
     a.mov(x86::edx, x86::ecx);
     a.mov(x86::r12, x86::rax); // kept by the callee
     spill_flags();
@@ -226,7 +226,7 @@ void StubWriter::acquire(ir::Access access) {
     if (access != ir::Access::Read) a.mov(x86::ptr(x86::rsp, 8 + frame::to_commit, 4), 1);
     load_vectors(8);
     a.mov(x86::rax, x86::r12);
-    load_registers();
+    load_registers(8);
     a.ret();
 }
 
@@ -247,12 +247,12 @@ void StubWriter::commit() {
     a.je(done);
     a.mov(to_commit, 0);
     a.push(x86::rax);
-    spill_registers();
+    spill_registers(24);
     spill_vectors(24);
     a.mov(x86::rdi, stack(24 + frame::context));
     call_cpp(reinterpret_cast<const void*>(commit_memory), 8);
     load_vectors(24);
-    load_registers();
+    load_registers(24);
     a.pop(x86::rax);
     a.bind(done);
     a.popfq();

@@ -18,11 +18,17 @@ x86::Mem vector(unsigned i, unsigned bytes) {
 
 } // namespace
 
-void StubWriter::spill_registers() {
+void StubWriter::spill_registers(int depth) {
     const u8* const of_guest = options_.uncounted ? host::uncounted : host::counted;
-    for (unsigned i = 0; i < 16; ++i)
-        if (of_guest[i] != host::memory)
-            a.mov(in_context(i64(offsetof(Context, gpr) + 8 * i), 8), gp(of_guest[i], 8));
+    for (unsigned i = 0; i < 16; ++i) {
+        const x86::Mem field = in_context(i64(offsetof(Context, gpr) + 8 * i), 8);
+        if (of_guest[i] == host::memory) {
+            a.mov(x86::r11, in_frame(i, 8, depth)); // spilled before it
+            a.mov(field, x86::r11);
+        } else {
+            a.mov(field, gp(of_guest[i], 8));
+        }
+    }
     if (!options_.uncounted) a.mov(FIELD(budget, 8), x86::r15);
     const Label here = a.newLabel();
     a.cmp(FIELD(x87_here, 4), 0);
@@ -31,11 +37,17 @@ void StubWriter::spill_registers() {
     a.bind(here);
 }
 
-void StubWriter::load_registers() {
+void StubWriter::load_registers(int depth) {
     const u8* const of_guest = options_.uncounted ? host::uncounted : host::counted;
-    for (unsigned i = 0; i < 16; ++i)
-        if (of_guest[i] != host::memory)
-            a.mov(gp(of_guest[i], 8), in_context(i64(offsetof(Context, gpr) + 8 * i), 8));
+    for (unsigned i = 16; i-- > 0;) {
+        const x86::Mem field = in_context(i64(offsetof(Context, gpr) + 8 * i), 8);
+        if (of_guest[i] == host::memory) {
+            a.mov(x86::r11, field); // loaded after it
+            a.mov(in_frame(i, 8, depth), x86::r11);
+        } else {
+            a.mov(gp(of_guest[i], 8), field);
+        }
+    }
     if (!options_.uncounted) a.mov(x86::r15, FIELD(budget, 8));
 }
 

@@ -68,10 +68,10 @@ class StubWriter {
     void check_pages(const asmjit::x86::Gp& begin, unsigned view, ir::Access access, const Label& missing);
 
     // ---- the guest's state. `depth`: of the stack, in bytes, over what run() keeps there.
-    void spill_registers(); // general ones and x87; no other register touched, but EFLAGS
-    void load_registers();  // general ones
-    void spill_flags();     // RAX to Context::flags; RAX and RCX are lost
-    void load_flags();      // the inverse; RCX is lost
+    void spill_registers(int depth); // general ones and x87; no other register is lost, but EFLAGS
+    void load_registers(int depth);  // general ones
+    void spill_flags();              // RAX to Context::flags; RAX and RCX are lost
+    void load_flags();               // the inverse; RCX is lost
     // Vector registers and MXCSR, if they are not where they are to be. RCX and EFLAGS are lost.
     void spill_vectors(int depth);
     void load_vectors(int depth); // not those that are to stay in Context

@@ -21,7 +21,7 @@ void StubWriter::enter() {
     a.stmxcsr(FIELD(host_mxcsr, 4));
     load_vectors(0);
     load_flags();
-    load_registers();
+    load_registers(0);
     a.cmp(x86::al, 0x81); // OF = AL
     a.sahf();
     a.jmp(stack(frame::argument));
@@ -30,7 +30,7 @@ void StubWriter::enter() {
 // In a stub that was called with something in RCX, which goes to R12. RDI and RSI are the function's first
 // arguments then: Context, and what R14 held.
 void StubWriter::to_cpp() {
-    spill_registers();
+    spill_registers(8);
     a.mov(x86::r12, x86::rcx);
     spill_flags();
     a.mov(x86::rax, x86::ptr(x86::rsp));
@@ -45,7 +45,7 @@ void StubWriter::from_cpp() {
     a.jne(leave_called_);
     load_vectors(8);
     load_flags();
-    load_registers();
+    load_registers(8);
     a.ret();
 }
 
@@ -191,7 +191,7 @@ void StubWriter::exit_with(Exit why) {
 }
 
 void StubWriter::leave_live() {
-    spill_registers();
+    spill_registers(0);
     spill_flags();
     spill_vectors(0);
     a.jmp(leave_spilled_);

@@ -53,8 +53,8 @@ struct Stubs {
     // Called with a in R14, b in frame::argument, a CallRecord* in RCX, flags saved. The result in R14, flags
     // saved, RCX and EFLAGS lost; or leaves.
     const u8* call = nullptr;
-    // The same for helpers with an ir::Bulk, where there is a window. By softmmu::View, whether the code is of
-    // 64 bits, Bulk::Kind and log2 of the unit's size.
+    // The same for helpers with an ir::Bulk, where there is a window. By softmmu::View, whether the code is
+    // of 64 bits, Bulk::Kind and log2 of the unit's size.
     const u8* bulk[softmmu::kViews][2][3][4] = {};
 
     // Called with the linear address of a block in R14, and in RCX the address of the number that its page

@@ -76,8 +76,8 @@ class Lister {
         buffer_ = std::move(*backend::CodeBuffer::create(16 * MiB));
         options_.tlb_offset = reinterpret_cast<const u8*>(&memory_->tlb.tables()) -
                               reinterpret_cast<const u8*>(static_cast<ir::Context*>(&memory_->cpu));
-        options_.uncounted = true;        // as users have it
-        options_.window_base = 0; // the code is only listed
+        options_.uncounted = true; // as users have it
+        options_.window_base = 0;  // the code is only listed
         backend_ = std::move(*backend::Backend::create(*buffer_, options_, log_));
         stubs_ =
             *backend::make_stubs(buffer_->writable(), buffer_->executable(), buffer_->bytes(), 64, options_);
@@ -269,10 +269,19 @@ class Lister {
         name(set.exit_here, "exit_here");
     }
 
-    // gs:[0x10c] -> gs:[poll], gs:[rcx*8 + 0x...] -> gs:[rcx*8 + window_read_tag].
+    // [rsp + 0x68] -> [rsp + r13], gs:[0x10c] -> gs:[poll], gs:[rcx*8 + 0x...] -> gs:[rcx*8 +
+    // window_read_tag].
     std::string name_state(std::string text) const {
         static const std::regex field("gs:\\[(rcx(?:\\*8)? \\+ )?(0x[0-9a-f]+|[0-9]+)\\]");
+        static const std::regex guest("\\[rsp \\+ (0x[0-9a-f]+)\\]");
         std::smatch m;
+        if (std::regex_search(text, m, guest)) {
+            const int at = std::stoi(m[1], nullptr, 0) - backend::frame::guest;
+            if (at < 0 || at >= 48) return text;
+            const std::string part = at % 8 ? "+" + std::to_string(at % 8) : "";
+            return m.prefix().str() + "[rsp + r" + std::to_string(10 + at / 8) + part + "]" +
+                   m.suffix().str();
+        }
         if (!std::regex_search(text, m, field)) return text;
         const u64 offset = std::stoull(m[2], nullptr, 0);
         const u64 code_numbers = u64(options_.tlb_offset) + softmmu::TlbTables::code_number_of(0, false);
