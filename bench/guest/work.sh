@@ -1,7 +1,7 @@
 #!/bin/sh
-# work.sh PERCENT [NAME...]: Debian's own programs at work, in the tree of scripts/make-userland: by chroot, in the guest as
-# on the host. /tmp is in memory. Prints "kernel NAME SECONDS CHECKSUM" for each work, as the programs beside this file do;
-# what is prepared for a work is not timed.
+# work.sh PERCENT [NAME...]: Debian's own programs at work (all but those that only a name asks for), in the tree of
+# scripts/make-userland: by chroot, in the guest as on the host. /tmp is in memory. Prints "kernel NAME SECONDS CHECKSUM" for
+# each work, as the programs beside this file do; what is prepared for a work is not timed.
 set -eu
 percent=$1
 shift
@@ -55,6 +55,29 @@ for i in range('"$(scaled 500000)"'):
     p = p.add(Point(i, i * 7 & 255))
 print(json.dumps(json.loads(json.dumps(best))), p.x, p.y)' | sum
 }
+# What of Python is one small loop, and what goes through much code: by name only.
+python_part() {
+    python3.11 -S -c '
+def loop(n):
+    x = 0
+    for i in range(6 * n): x += i & 7
+    return x
+class Point:
+    def __init__(self, x): self.x = x
+    def add(self, other): return Point(self.x + other.x)
+def objects(n):
+    p = Point(0)
+    for i in range(n): p = p.add(Point(i))
+    return p.x
+def strings(n):
+    x = 0
+    for i in range(n): x += len(("%d" % i).upper() + "x")
+    return x
+print(globals()["'"$1"'"]('"$(scaled 500000)"'))' | sum
+}
+python_loop_work() { python_part loop; }
+python_objects_work() { python_part objects; }
+python_strings_work() { python_part strings; }
 perl_work() {
     perl -e '
 my (%h, $x); $x = 12345;
@@ -108,8 +131,9 @@ files_work() {
 start_work() { for i in $(rounds 20); do python3.11 -S -c 'print(1)'; done | sum; }
 
 works="gzip gunzip xz unxz sevenzip python perl sqlite node sha256 aes rsa cc files start"
-for work in $works; do
-    [ $# -eq 0 ] || case " $* " in *" $work "*) ;; *) continue ;; esac
+named="python_loop python_objects python_strings"
+for work in $works $named; do
+    case " ${*:-$works} " in *" $work "*) ;; *) continue ;; esac
     prepare "$work"
     from=$(date +%s%N)
     check=$("${work}_work")
