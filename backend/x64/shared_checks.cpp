@@ -245,8 +245,10 @@ void SharedChecks::make_regions(const ir::Block& block, unsigned slots) {
     }
     drop_places();
     // A PUSH or POP at the end with what it does to RSP: see Emitter::moves_stack_late.
-    for (SharedRegion& region : regions_)
-        region.last += block.insts[region.last + 1].op == ir::Op::Lea;
+    for (SharedRegion& region : regions_) {
+        const Inst& behind = block.insts[region.last + 1];
+        region.last += behind.op == Op::Lea && behind.d == ir::kRsp;
+    }
 }
 
 // Of groups that share nothing, and of checks behind the last member.

@@ -38,9 +38,9 @@ bool POP(Translation& t, const Instruction& insn) {
         return true;
     }
     const Ref to = Translation::gpr(insn.operands[0].reg.value);
-    const Ref value = to == ir::kRsp ? t.pop_value(size) : t.pop_to(to, size);
+    const Ref value = t.pop_to(to == ir::kRsp ? t.ir.temp() : to, size);
     t.adjust_stack(size); // first: POP RSP ends with the value popped
-    if (to == ir::kRsp) t.ir.mov(size, to, value);
+    if (value != to) t.ir.mov(size, to, value);
     return true;
 }
 
