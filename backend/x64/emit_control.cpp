@@ -147,7 +147,7 @@ void Emitter::emit_early_poll() {
 
 // RAX holds the flags from here on, as the exit stubs expect.
 void Emitter::saved_for_exit() {
-    if (at_ == FlagsAt::Again) compare_again();
+    if (at_ == FlagsAt::Again) make_flags_again();
     if (at_ == FlagsAt::Eflags) {
         a.lahf();
         a.seto(x86::al);
@@ -294,7 +294,7 @@ void Emitter::link_jump(const Inst& inst, u64 target) {
     if (far(target))
         save_flags();
     else if (at_ == FlagsAt::Again)
-        compare_again();
+        make_flags_again();
     OutOfLine& o = out_of_line(&Emitter::link_stub, inst);
     o.value = target;
     o.jump_offset = u32(a.offset());

@@ -9,7 +9,7 @@ namespace dragoman::backend {
 using namespace asmjit;
 
 void Emitter::save_flags() {
-    if (at_ == FlagsAt::Again) compare_again();
+    if (at_ == FlagsAt::Again) make_flags_again();
     if (at_ != FlagsAt::Eflags) return;
     a.lahf();
     a.seto(x86::al);
@@ -22,14 +22,14 @@ void Emitter::clobber(Flags needed) {
 }
 
 void Emitter::clobber_cheaply(Flags needed) {
-    if (at_ == FlagsAt::Eflags && needed && again_[position_] != kNoComparison) at_ = FlagsAt::Again;
+    if (at_ == FlagsAt::Eflags && needed && again_[position_] != kNoMaker) at_ = FlagsAt::Again;
     if (at_ != FlagsAt::Again || !needed) clobber(needed);
 }
 
-void Emitter::compare_again() {
-    const u32 comparison = again_[position_];
-    DRAGOMAN_ASSERT(comparison != kNoComparison);
-    const Inst& inst = block_->insts[comparison];
+void Emitter::make_flags_again() {
+    const u32 maker = again_[position_];
+    DRAGOMAN_ASSERT(maker != kNoMaker);
+    const Inst& inst = block_->insts[maker];
     const bool from_pc = std::exchange(imm_from_pc_, false);
     const auto operand = [&](Ref r) { return source(r, inst.size, inst.imm, host::scratch); };
     switch (inst.op) {
@@ -76,22 +76,22 @@ ir::RegSet Emitter::flags_come_from(const Inst& inst) const {
 }
 
 // Most accesses to memory lie behind a comparison and a branch, and if one faults the flags are still those.
-// Saving them each time costs more than to compare once more where an access is slow.
-void Emitter::find_comparisons() {
+// Saving them each time costs more than to make them once more where an access is slow.
+void Emitter::find_flag_makers() {
     const std::vector<Inst>& insts = block_->insts;
-    again_.assign(insts.size(), kNoComparison);
+    again_.assign(insts.size(), kNoMaker);
     if (!options_.compare_again) return;
     for (size_t at = 0; at < insts.size(); ++at) {
         const ir::RegSet operands = flags_come_from(insts[at]);
         if (!operands) continue;
-        const size_t last = last_to_compare_again(at, operands);
+        const size_t last = last_to_make_again(at, operands);
         std::fill(again_.begin() + i64(at) + 1, again_.begin() + i64(last) + 1, u32(at));
     }
 }
 
-// The last instruction before which the flags of the comparison at `at` may be needed, if they can be made
+// The last instruction before which the flags of the op at `at` may be needed, if they can be made
 // again there, and mostly are not; `at` itself: they are better saved.
-size_t Emitter::last_to_compare_again(size_t at, ir::RegSet operands) const {
+size_t Emitter::last_to_make_again(size_t at, ir::RegSet operands) const {
     const std::vector<Inst>& insts = block_->insts;
     const auto needed = [&](size_t n) { return needed_[n] & live_[n]; };
     for (size_t n = at + 1; n < insts.size(); ++n) {
@@ -114,7 +114,7 @@ size_t Emitter::last_to_compare_again(size_t at, ir::RegSet operands) const {
 }
 
 void Emitter::want_eflags() {
-    if (at_ == FlagsAt::Again) compare_again();
+    if (at_ == FlagsAt::Again) make_flags_again();
     if (at_ != FlagsAt::Saved) return;
     a.cmp(x86::al, 0x81); // 1 - 0x81 overflows, 0 - 0x81 does not
     a.sahf();

@@ -195,7 +195,7 @@ void Emitter::prepare(const ir::Block& block) {
         const Flags writes = ir::flags_written(block.insts[i]);
         live_[i + 1] = (live_[i] & ~writes) | (writes & block.insts[i].live);
     }
-    find_comparisons();
+    find_flag_makers();
     early_poll_ = early_poll(block);
 
     share_ = in_copy_ = false;

@@ -20,7 +20,7 @@ enum class FlagsAt : u8 {
     Eflags,  // in EFLAGS
     Saved,   // in RAX (see registers.h); EFLAGS holds something else
     Both,
-    Again // in neither: the comparison that made them can be done again (Emitter::again_)
+    Again // in neither: they can be made again by the op that made them (Emitter::again_)
 };
 
 // Knows how many instructions it has been given.
@@ -110,12 +110,12 @@ class Emitter final : private asmjit::ErrorHandler {
     // ---- flags (emit_flags.cpp)
     void save_flags();          // EFLAGS may be lost afterwards; call clobber() when it is
     void clobber(Flags needed); // EFLAGS will be overwritten by something that is not the guest's
-    // The same where few ways from here want the flags: those compare again, if that can be done.
+    // The same where few ways from here want the flags: those make them again, if that can be done.
     void clobber_cheaply(Flags needed);
-    void find_comparisons();
-    size_t last_to_compare_again(size_t at, ir::RegSet operands) const;
+    void find_flag_makers();
+    size_t last_to_make_again(size_t at, ir::RegSet operands) const;
     ir::RegSet flags_come_from(const Inst& inst) const;
-    void compare_again();
+    void make_flags_again();
     void want_eflags(); // the guest's flags are needed in EFLAGS
     // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
     void guest_flags(const Inst& inst);
@@ -341,9 +341,9 @@ class Emitter final : private asmjit::ErrorHandler {
     FlagsAt at_ = FlagsAt::Eflags;
     Flags needed_before_ = 0, needed_after_ = 0; // of the current IR instruction
     std::vector<Flags> live_; // by instruction: those that were computed, as far as somebody may look at them
-    static constexpr u32 kNoComparison = ~0u;
-    std::vector<u32> again_; // by instruction: the comparison that made the flags before it and could be done
-                             // again at any place where they are needed; kNoComparison: there is none
+    static constexpr u32 kNoMaker = ~0u;
+    std::vector<u32> again_; // by instruction: the op that made the flags before it, which can make them
+                             // again at any place where they are needed; kNoMaker: there is none
     SharedChecks shared_;
     const std::vector<Flags>* needed_now_ = nullptr; // that of the next two that holds for the present code
     std::vector<Flags> needed_in_rounds_;            // needed_ where the checks were made ahead
