@@ -41,7 +41,8 @@ inline constexpr int to_commit = 64; // not 0: the access in progress ends with 
 inline constexpr int context = 72;   // Context*
 inline constexpr int guest = 80;     // R10 to R15 of the guest as far as they have no host register: these
                                      // operands are four bytes shorter than Context's
-inline constexpr int bytes = 136;    // keeps RSP aligned to 16
+inline constexpr int first_guest = 10, guests = 6;
+inline constexpr int bytes = 136; // keeps RSP aligned to 16
 } // namespace frame
 
 // A general register by number and size in bytes.
@@ -56,7 +57,8 @@ inline asmjit::x86::Gp gp(unsigned number, unsigned bytes) {
 
 // Where a guest register is that has no host register. `depth`: of the stack over what run() keeps there.
 inline asmjit::x86::Mem in_frame(unsigned guest, unsigned bytes, int depth = 0) {
-    return asmjit::x86::ptr(asmjit::x86::rsp, depth + frame::guest + 8 * (int(guest) - 10), bytes);
+    return asmjit::x86::ptr(asmjit::x86::rsp, depth + frame::guest + 8 * (int(guest) - frame::first_guest),
+                            bytes);
 }
 
 // Memory at a byte offset from Context.

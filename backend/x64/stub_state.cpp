@@ -20,11 +20,12 @@ x86::Mem vector(unsigned i, unsigned bytes) {
 
 void StubWriter::spill_registers(int depth) {
     const u8* const of_guest = options_.uncounted ? host::uncounted : host::counted;
+    const x86::Gp through = gp(of_guest[ir::kRcx.index()], 8); // spilled before those in the frame
     for (unsigned i = 0; i < 16; ++i) {
         const x86::Mem field = in_context(i64(offsetof(Context, gpr) + 8 * i), 8);
         if (of_guest[i] == host::memory) {
-            a.mov(x86::r11, in_frame(i, 8, depth)); // spilled before it
-            a.mov(field, x86::r11);
+            a.mov(through, in_frame(i, 8, depth));
+            a.mov(field, through);
         } else {
             a.mov(field, gp(of_guest[i], 8));
         }
@@ -39,11 +40,12 @@ void StubWriter::spill_registers(int depth) {
 
 void StubWriter::load_registers(int depth) {
     const u8* const of_guest = options_.uncounted ? host::uncounted : host::counted;
+    const x86::Gp through = gp(of_guest[ir::kRcx.index()], 8); // loaded after them
     for (unsigned i = 16; i-- > 0;) {
         const x86::Mem field = in_context(i64(offsetof(Context, gpr) + 8 * i), 8);
         if (of_guest[i] == host::memory) {
-            a.mov(x86::r11, field); // loaded after it
-            a.mov(in_frame(i, 8, depth), x86::r11);
+            a.mov(through, field);
+            a.mov(in_frame(i, 8, depth), through);
         } else {
             a.mov(gp(of_guest[i], 8), field);
         }

@@ -80,19 +80,25 @@ TEST(MemoryAccess, SharedChecksKeepTheFlagsOfABitOperation) {
     }
 }
 
+// An op that makes flags, a load that may want them, and an op that makes others.
+Block load_behind(Op op, u8 size, Ref left, Ref right, i64 imm) {
+    Block b = block_at(0x1000, 3);
+    Builder l(b);
+    l.insn(0);
+    l.alu(op, size, op == Op::Cmp || op == Op::Test ? Ref{} : left, left, right, imm);
+    l.insn(4);
+    l.load(8, kRax, {.base = kRsi});
+    l.insn(8);
+    l.alu(Op::Add, 8, kRax, kRax, kRbx);
+    l.exit_to(0x100c);
+    return b;
+}
+
 // The flags of a comparison are not saved before an access: where it faults they are there all the same.
 TEST(MemoryAccess, FaultsWithTheFlagsOfAComparison) {
     for (const bool window : {false, true}) {
         Machine m({.uncounted = true}, window);
-        Block b = block_at(0x1000, 3);
-        Builder l(b);
-        l.insn(0);
-        l.alu(Op::Cmp, 8, {}, kRbx, Ref::imm(), 5);
-        l.insn(4);
-        l.load(8, kRax, {.base = kRsi});
-        l.insn(8);
-        l.alu(Op::Add, 8, kRax, kRax, kRbx);
-        l.exit_to(0x100c);
+        const Block b = load_behind(Op::Cmp, 8, kRbx, Ref::imm(), 5);
         const auto code = m.compile(b);
         EXPECT_LT(m.list(code).find("add r10"), m.list(code).find("lahf")) << "saved before the load";
         m.ctx().gpr[3] = 3;
@@ -116,16 +122,7 @@ TEST(MemoryAccess, FaultsWithTheFlagsOfSumsAndLogic) {
     for (const bool window : {false, true}) {
         Machine m({.uncounted = true}, window), reference;
         const auto try_values = [&](Op op, u8 size, Ref left, Ref right) {
-            Block b = block_at(0x1000, 3);
-            Builder l(b);
-            l.insn(0);
-            const bool compares = op == Op::Cmp || op == Op::Test;
-            l.alu(op, size, compares ? Ref{} : left, left, right, 0x7f);
-            l.insn(4);
-            l.load(8, kRax, {.base = kRsi});
-            l.insn(8);
-            l.alu(Op::Add, 8, kRax, kRax, kRdx);
-            l.exit_to(0x100c);
+            const Block b = load_behind(op, size, left, right, 0x7f);
             const auto code = m.compile(b);
             EXPECT_LT(m.list(code).find(" ja "), m.list(code).find("lahf")) << "saved before the load";
             for (const u64 value : kValues) {
@@ -178,7 +175,8 @@ TEST(MemoryAccess, PushesAndPopsArePreciseWhereTheyFault) {
         l.exit_to(0x1000 + u64(at));
         const auto code = m.compile(b);
         // In one page; over the end of the one before it: RAM, a device's memory, read-only, and no memory.
-        for (const u64 rsp : {0x18000, 0x18800, 0x13010, 0x1a010, 0x1b008, 0x1d018, 0x1d010, 0x1e008, 0x1e010})
+        for (const u64 rsp :
+             {0x18000, 0x18800, 0x13010, 0x1a010, 0x1b008, 0x1d018, 0x1d010, 0x1e008, 0x1e010})
             for (unsigned again = 0; again < 2; ++again) {
                 for (Machine* machine : {&m, &reference}) {
                     for (unsigned r = 0; r < 16; ++r)

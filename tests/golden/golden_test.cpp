@@ -277,10 +277,10 @@ class Lister {
         std::smatch m;
         if (std::regex_search(text, m, guest)) {
             const int at = std::stoi(m[1], nullptr, 0) - backend::frame::guest;
-            if (at < 0 || at >= 48) return text;
+            if (at < 0 || at >= 8 * backend::frame::guests) return text;
             const std::string part = at % 8 ? "+" + std::to_string(at % 8) : "";
-            return m.prefix().str() + "[rsp + r" + std::to_string(10 + at / 8) + part + "]" +
-                   m.suffix().str();
+            return m.prefix().str() + "[rsp + r" + std::to_string(backend::frame::first_guest + at / 8) +
+                   part + "]" + m.suffix().str();
         }
         if (!std::regex_search(text, m, field)) return text;
         const u64 offset = std::stoull(m[2], nullptr, 0);
