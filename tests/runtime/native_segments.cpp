@@ -137,9 +137,19 @@ std::vector<u8> entry_code() {
     return code;
 }
 
+constexpr u64 kLow = 1 << 20, kLowBytes = (u64{1} << 32) - kLow; // above what kernels keep free
+
+// Segments reach all of the first 4 GiB: what the program may use nothing else may lie in, now or later. (A
+// sanitizer's shadow memory does.)
+bool reserve_low() {
+    void* const want = reinterpret_cast<void*>(kLow);
+    return mmap(want, kLowBytes, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE,
+                -1, 0) == want;
+}
+
 bool map_low(u32 at, u32 bytes, int protection, int file, u64 offset) {
-    void* want = NativeSegments::memory(at);
-    return mmap(want, bytes, protection, MAP_SHARED | MAP_FIXED_NOREPLACE, file, off_t(offset)) == want;
+    void* const want = NativeSegments::memory(at);
+    return mmap(want, bytes, protection, MAP_SHARED | MAP_FIXED, file, off_t(offset)) == want;
 }
 
 } // namespace
@@ -178,6 +188,11 @@ extern "C" void dragoman_segments_ended(int signal, siginfo_t*, void* raw) {
 namespace dragoman::test {
 
 NativeSegments::NativeSegments() {
+    reserved_ = reserve_low();
+    if (!reserved_) {
+        why_not_ = "other memory lies below 4 GiB";
+        return;
+    }
     const int file = memfd_create("segments", 0);
     if (file < 0 || ftruncate(file, alias_bytes)) {
         why_not_ = "no memfd";
@@ -222,10 +237,7 @@ NativeSegments::NativeSegments() {
 }
 
 NativeSegments::~NativeSegments() {
-    for (const u32 area : {code_area, data_area})
-        for (const u32 start : {area, area + far_part})
-            munmap(memory(start), part_bytes);
-    munmap(memory(entry_area), entry_bytes);
+    if (reserved_) munmap(reinterpret_cast<void*>(kLow), kLowBytes);
     if (alias_) munmap(alias_, alias_bytes);
     if (!available_) return;
     for (std::size_t i = 0; i < std::size(kSignals); ++i)

@@ -54,7 +54,8 @@ class NativeSegments {
     NativeSegments(const NativeSegments&) = delete;
     NativeSegments& operator=(const NativeSegments&) = delete;
 
-    // Could it be set up here? (modify_ldt may be forbidden or left out of the kernel.)
+    // Could it be set up here? (modify_ldt may be forbidden or left out of the kernel; a sanitizer's shadow
+    // memory, which the program could write to, lies below 4 GiB.)
     bool available() const { return available_; }
     const char* why_not() const { return why_not_; }
     void set_ldt(std::span<const LdtEntry> entries);
@@ -68,7 +69,7 @@ class NativeSegments {
     SegmentResult run(SegmentState& state);
 
   private:
-    bool available_ = false;
+    bool available_ = false, reserved_ = false;
     const char* why_not_ = "";
     u8* alias_ = nullptr;
 };
