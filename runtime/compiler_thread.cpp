@@ -14,6 +14,7 @@ namespace {
 
 constexpr u64 kRoom = 64 * KiB; // for the block being compiled, behind the stubs
 constexpr u64 kBufferBytes = MiB;
+constexpr unsigned kLooks = 256; // for another block before the thread sleeps: about 100 us
 
 unsigned processors() {
     cpu_set_t set;
@@ -23,6 +24,7 @@ unsigned processors() {
 } // namespace
 
 std::unique_ptr<CompilerThread> CompilerThread::start(const backend::Backend& like,
+                                                      backend::CodeBuffer& target,
                                                       const backend::Options& options,
                                                       ir::PassSwitches passes, Log& log) {
     if (processors() < 2) return nullptr;
@@ -32,7 +34,8 @@ std::unique_ptr<CompilerThread> CompilerThread::start(const backend::Backend& li
     if (!backend || (*backend)->identity() != like.identity() ||
         (*backend)->stub_bytes() + kRoom > kBufferBytes)
         return nullptr;
-    std::unique_ptr<CompilerThread> made(new CompilerThread(std::move(*buffer), std::move(*backend), passes));
+    std::unique_ptr<CompilerThread> made(
+        new CompilerThread(target, std::move(*buffer), std::move(*backend), passes));
     // Signals are for the threads that were there before.
     sigset_t all, before;
     sigfillset(&all);
@@ -47,9 +50,9 @@ std::unique_ptr<CompilerThread> CompilerThread::start(const backend::Backend& li
     return made;
 }
 
-CompilerThread::CompilerThread(std::unique_ptr<backend::CodeBuffer> buffer,
+CompilerThread::CompilerThread(backend::CodeBuffer& target, std::unique_ptr<backend::CodeBuffer> buffer,
                                std::unique_ptr<backend::Backend> backend, ir::PassSwitches passes)
-    : buffer_(std::move(buffer)), backend_(std::move(backend)), passes_(passes) {}
+    : target_(target), buffer_(std::move(buffer)), backend_(std::move(backend)), passes_(passes) {}
 
 CompilerThread::~CompilerThread() {
     stopping_.store(true, std::memory_order_relaxed);
@@ -75,14 +78,20 @@ CompilerThread::Job* CompilerThread::next_done() {
     return job;
 }
 
+// To wake a thread takes the vCPU a system call and mostly an interrupt of another processor, as long as to
+// interpret a few blocks; new code comes in bursts.
 bool CompilerThread::wait(u32 done) {
+    for (unsigned n = 0; n < kLooks && submitted_.load(std::memory_order_acquire) == done; ++n)
+        std::this_thread::yield();
     submitted_.wait(done, std::memory_order_acquire);
     return !stopping_.load(std::memory_order_relaxed);
 }
 
 void CompilerThread::run() {
-    for (u32 done = 0; wait(done); ++done)
+    for (u32 done = 0; wait(done); ++done) {
         compile(*queue_[done % kJobs]);
+        target_.make_ready();
+    }
 }
 
 void CompilerThread::compile(Job& job) {

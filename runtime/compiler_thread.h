@@ -39,10 +39,12 @@ class CompilerThread {
     // Tickets that differ by a multiple of this share a job.
     static constexpr u32 kJobs = 256, kMostUnderway = 32;
 
-    // With a backend of its own that makes the same code as `like`, which has these options. Null: there is
-    // no such thread, as the process has one processor only, which is the vCPU's, or the host gives none.
-    static std::unique_ptr<CompilerThread>
-    start(const backend::Backend& like, const backend::Options& options, ir::PassSwitches passes, Log& log);
+    // With a backend of its own that makes the same code as `like`, which has these options. `target`: where
+    // the vCPU places it; borrowed, and made ready ahead. Null: there is no such thread, as the process has
+    // one processor only, which is the vCPU's, or the host gives none.
+    static std::unique_ptr<CompilerThread> start(const backend::Backend& like, backend::CodeBuffer& target,
+                                                 const backend::Options& options, ir::PassSwitches passes,
+                                                 Log& log);
     ~CompilerThread(); // what was not begun is dropped
 
     CompilerThread(const CompilerThread&) = delete;
@@ -66,12 +68,13 @@ class CompilerThread {
     }
 
   private:
-    CompilerThread(std::unique_ptr<backend::CodeBuffer> buffer, std::unique_ptr<backend::Backend> backend,
-                   ir::PassSwitches passes);
+    CompilerThread(backend::CodeBuffer& target, std::unique_ptr<backend::CodeBuffer> buffer,
+                   std::unique_ptr<backend::Backend> backend, ir::PassSwitches passes);
     void run();
     bool wait(u32 done); // until more than so many were submitted; false: it is to stop
     void compile(Job& job);
 
+    backend::CodeBuffer& target_;
     std::unique_ptr<backend::CodeBuffer> buffer_;
     std::unique_ptr<backend::Backend> backend_;
     ir::PassSwitches passes_;

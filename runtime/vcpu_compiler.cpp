@@ -19,7 +19,7 @@ constexpr u32 kPatience = 64;
 // What is counted is to be the same in every run, whatever another thread does.
 void Vcpu::start_compiler() {
     if (options_.compiler_thread && options_.cold && !counts_instructions())
-        compiler_ = CompilerThread::start(*backend_, options_.backend, options_.passes, log_);
+        compiler_ = CompilerThread::start(*backend_, *buffer_, options_.backend, options_.passes, log_);
 }
 
 bool Vcpu::may_wait_for_code() const {

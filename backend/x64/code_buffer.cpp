@@ -14,6 +14,11 @@ namespace {
 #ifndef MADV_COLLAPSE
 constexpr int MADV_COLLAPSE = 25; // Linux 6.1; of its ABI, newer than some C libraries
 #endif
+#ifndef MADV_POPULATE_READ
+constexpr int MADV_POPULATE_READ = 22; // Linux 5.14
+#endif
+
+constexpr u64 kNearlyFull = kHugePage / 4;
 
 // Maps the file where a huge page can begin.
 void* map_aligned(int fd, u64 bytes, int protection) {
@@ -51,23 +56,29 @@ Result<std::unique_ptr<CodeBuffer>> CodeBuffer::create(u64 bytes) {
         return error;
     }
     close(fd); // the mappings keep the memory
-    std::unique_ptr<CodeBuffer> made(new CodeBuffer(static_cast<u8*>(rw), static_cast<u8*>(rx), bytes));
-    made->open_piece(0);
-    return made;
+    return std::unique_ptr<CodeBuffer>(new CodeBuffer(static_cast<u8*>(rw), static_cast<u8*>(rx), bytes));
 }
 
 // Before more than the end of a block is written there: the host then clears a huge page, where it would
-// otherwise take a page fault for each 4 KiB and copy them all later.
-void CodeBuffer::open_piece(u64 offset) {
-    if (offset + kHugePage <= bytes_) madvise(rx_ + offset, kHugePage, MADV_COLLAPSE);
-    piece_ = offset;
+// otherwise take a page fault for each 4 KiB and copy them all later. It wants one of these to be there.
+// Where two threads make the same page ready, the second finds nothing left to do.
+void CodeBuffer::make_ready(u64 until) {
+    for (u64 at = ready_; at < until && at + kHugePage <= bytes_; at += kHugePage) {
+        madvise(rx_ + at, 1, MADV_POPULATE_READ);
+        madvise(rx_ + at, kHugePage, MADV_COLLAPSE);
+        ready_ = at + kHugePage;
+    }
+}
+
+void CodeBuffer::make_ready() {
+    make_ready(end_ + kNearlyFull);
 }
 
 void CodeBuffer::written(const u8* rx_end) {
-    const u64 piece = align_down(u64(rx_end - rx_), kHugePage);
-    if (piece == piece_) return;
+    const u64 end = u64(rx_end - rx_), before = end_.exchange(end);
+    if (end / kHugePage == before / kHugePage) return;
     madvise(rw_, bytes_, MADV_DONTNEED); // a shared mapping: the file keeps the code
-    open_piece(piece);
+    make_ready(end);
 }
 
 CodeBuffer::~CodeBuffer() {

@@ -5,6 +5,7 @@
 #include "base/result.h"
 #include "base/types.h"
 
+#include <atomic>
 #include <memory>
 
 namespace dragoman::backend {
@@ -22,6 +23,9 @@ class CodeBuffer {
     // the writable mapping, so that it does not count twice in the process's resident set; it comes back when
     // it is patched.
     void written(const u8* rx_end);
+    // By another thread, now and then: makes the next huge page ready when the present one is nearly full.
+    // The host clears it first, which takes as long as to translate hundreds of blocks.
+    void make_ready();
     bool contains(const void* rx) const {
         const u8* p = static_cast<const u8*>(rx);
         return p >= rx_ && p < rx_ + bytes_;
@@ -29,11 +33,12 @@ class CodeBuffer {
 
   private:
     CodeBuffer(u8* rw, u8* rx, u64 bytes) : rw_(rw), rx_(rx), bytes_(bytes) {}
-    void open_piece(u64 offset);
+    void make_ready(u64 until);
 
     u8 *rw_, *rx_;
     u64 bytes_;
-    u64 piece_ = 0; // offset of the huge page that is being filled
+    std::atomic<u64> end_ = 0;   // offset behind what was written last
+    std::atomic<u64> ready_ = 0; // offset behind the huge pages that were made ready
 };
 
 } // namespace dragoman::backend

@@ -20,7 +20,7 @@ class CompilerThreadTest : public ::testing::Test {
     void SetUp() override {
         buffer = std::move(*backend::CodeBuffer::create(4 * MiB));
         backend = std::move(*backend::Backend::create(*buffer, options, log));
-        thread = CompilerThread::start(*backend, options, {}, log);
+        thread = CompilerThread::start(*backend, *buffer, options, {}, log);
         if (thread) return;
         ASSERT_LT(std::thread::hardware_concurrency(), 2u);
         GTEST_SKIP() << "this process has one processor only";
