@@ -98,25 +98,27 @@ struct Options {
     // Context::budget is left alone, so nobody knows how many instructions have retired; its register is one
     // more for the guest's.
     bool uncounted = false;
-    bool count_exact = false;       // polls also test Context::budget (count clock, single-stepping)
-    bool use_bmi2 = true;           // if the host has it
-    bool use_pext = true;           // if the host has BMI2, and does it fast
-    bool inline_tlb = true;         // off: every access goes through the slow path
-    bool inline_lookup = true;      // off: indirect jumps leave to the run loop
-    bool far_links = true;          // off: jumps to other pages ask the jump cache
-    bool saved_flags = true;        // off: between linked blocks the flags are always in EFLAGS
-    bool compare_again = true;      // off: flags are always saved when EFLAGS is wanted for something else
-    bool early_polls = true;        // off: a branch backward polls between its flags and the jump
-    bool share_checks = true;       // off: each access has a TLB check of its own
-    bool load_operands = true;      // off: what is loaded goes through a register
-    bool late_stack = true;         // off: the stack pointer moves with each PUSH and POP
-    bool loop_checks = true;        // off: no check is made for several rounds of a loop
-    bool window = true;             // off: no host window (softmmu/host_window.h)
-    std::optional<u32> window_base; // its host address, less than 2 GiB; none: there is no window
+    bool count_exact = false;  // polls also test Context::budget (count clock, single-stepping)
+    bool use_bmi2 = true;      // if the host has it
+    bool use_pext = true;      // if the host has BMI2, and does it fast
+    bool inline_tlb = true;    // off: every access goes through the slow path
+    bool inline_lookup = true; // off: indirect jumps leave to the run loop
+    bool far_links = true;     // off: jumps to other pages ask the jump cache
+    bool saved_flags = true;   // off: between linked blocks the flags are always in EFLAGS
+    bool compare_again = true; // off: flags are always saved when EFLAGS is wanted for something else
+    bool keep_eflags = true;   // off: a TLB check always uses EFLAGS
+    bool early_polls = true;   // off: a branch backward polls between its flags and the jump
+    bool share_checks = true;  // off: each access has a TLB check of its own
+    bool load_operands = true; // off: what is loaded goes through a register
+    bool late_stack = true;    // off: the stack pointer moves with each PUSH and POP
+    bool loop_checks = true;   // off: no check is made for several rounds of a loop
+    bool window = true;        // off: no host window (softmmu/host_window.h)
+    bool inline_x87 = true;    // off: x87 instructions are calls into C++
+    bool lazy_vectors = true;  // off: every call into C++ takes the vector registers with it
+    bool bulk = true;          // off: helpers that move memory (ir::Bulk) are always called
+    // The window's host address, less than 2 GiB; none: there is no window.
+    std::optional<u32> window_base;
     i32 window_start() const { return i32(window_base.value_or(0)); }
-    bool inline_x87 = true;   // off: x87 instructions are calls into C++
-    bool lazy_vectors = true; // off: every call into C++ takes the vector registers with it
-    bool bulk = true;         // off: helpers that move memory (ir::Bulk) are always called
 };
 
 // Each can be turned off by its name.
@@ -132,6 +134,7 @@ inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
                                        {"far-links", &Options::far_links},
                                        {"saved-flags", &Options::saved_flags},
                                        {"compare-again", &Options::compare_again},
+                                       {"keep-eflags", &Options::keep_eflags},
                                        {"early-polls", &Options::early_polls},
                                        {"share-checks", &Options::share_checks},
                                        {"load-operands", &Options::load_operands},

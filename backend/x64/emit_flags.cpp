@@ -113,6 +113,18 @@ size_t Emitter::last_to_make_again(size_t at, ir::RegSet operands) const {
     return at;
 }
 
+bool Emitter::wants_eflags_soon(size_t from) const {
+    const std::vector<Inst>& insts = block_->insts;
+    for (size_t n = from; n < insts.size(); ++n) {
+        const Inst& inst = insts[n];
+        if (ir::flags_read(inst)) return true;
+        const Flags writes = ir::flags_written(inst), needed = (*needed_now_)[n + 1] & live_[n + 1];
+        if (writes) return needed & writes && needed & ~writes; // INC lets one be
+        if (!needed || ir::info(inst.op).effects & ir::kEndsBlock) return false;
+    }
+    return false;
+}
+
 void Emitter::want_eflags() {
     if (at_ == FlagsAt::Again) make_flags_again();
     if (at_ != FlagsAt::Saved) return;

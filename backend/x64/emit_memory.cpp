@@ -170,6 +170,26 @@ void Emitter::tlb_check(unsigned size, Access access, bool keep_address, const L
     a.ja(miss);
 }
 
+// Flags that cannot be made again and are wanted soon, a carry in a long sum for one, stay in EFLAGS. To save
+// them and fetch them back costs no more instructions, but takes eight cycles, for which the sum would wait.
+bool Emitter::keeps_eflags(size_t at, const ir::Address& m) const {
+    return options_.keep_eflags && options_.use_pext && window() && !is_constant(m) &&
+           again_[at] == kNoMaker && (*needed_now_)[at] & live_[at] && wants_eflags_soon(at);
+}
+
+// The same without an instruction that touches EFLAGS; R14 stays.
+void Emitter::tlb_check_beside_eflags(unsigned size, Access access, const Label& miss) {
+    const Label hit = a.newLabel();
+    tlb_index();
+    a.mov(x86::rcx, tlb_tag(access));
+    a.not_(x86::rcx);                                                // -page: the tag is page - 1
+    a.lea(x86::rcx, x86::ptr(x86::r14, x86::rcx, 0, i32(size) - 1)); // the last byte's offset from the page
+    a.pext(x86::rcx, x86::rcx, x86::ptr(x86::rsp, frame::off_page, 8));
+    a.jecxz(x86::rcx, hit);
+    a.jmp(miss);
+    a.bind(hit);
+}
+
 // A constant address needs no index, and its tag is one constant.
 bool Emitter::check_constant(const ir::Address& m, unsigned size, Access access, const Label& miss) {
     const u64 linear = u64(m.disp) & low_mask(m.linear_size * 8), page = linear & ~(softmmu::kPageSize - 1);
@@ -195,9 +215,9 @@ bool Emitter::check_constant(const ir::Address& m, unsigned size, Access access,
 }
 
 // On the way to `miss` R14 is linear, or linear - tag, and RCX the index, or neither: see linear_again.
-Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, bool one_register,
+Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, bool one_register, bool keep,
                                 const Label& miss) {
-    share_ ? clobber_cheaply(needed_before_) : bind_alone();
+    if (!keep) share_ ? clobber_cheaply(needed_before_) : bind_alone();
     loaded_ = kNoSlot;
     if (options_.inline_tlb && check_constant(inst.mem, size, access, miss)) {
         if (!one_register) return {in_window(inst.mem, size), AddressAt::Constant};
@@ -211,8 +231,8 @@ Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, 
     }
     if (window()) {
         const bool again = is_simple(inst.mem);
-        const AddressAt at = again ? AddressAt::BeyondTag : AddressAt::R14;
-        tlb_check(size, access, !again, miss);
+        const AddressAt at = again && !keep ? AddressAt::BeyondTag : AddressAt::R14;
+        keep ? tlb_check_beside_eflags(size, access, miss) : tlb_check(size, access, !again, miss);
         if (!one_register) {
             if (again) return {in_window(inst.mem, size), at};
             return {x86::ptr(x86::r14d, options_.window_start(), size), at};
@@ -249,9 +269,10 @@ Emitter::Checked Emitter::check(const Inst& inst, unsigned size, Access access, 
 bool Emitter::check_in_region(const Inst& inst, unsigned size, Access access, bool one_register, Mem& at) {
     if (!share_) return false;
     alone_[position_] = a.newLabel();
-    clobber_cheaply(needed_before_);
+    const bool keep = stays_in_eflags(inst.mem);
+    if (!keep) clobber_cheaply(needed_before_);
     alone_at_[position_] = at_;
-    at = check(inst, size, access, one_register, alone_[position_]).at;
+    at = check(inst, size, access, one_register, keep, alone_[position_]).at;
     return true;
 }
 
@@ -286,7 +307,9 @@ void Emitter::access_memory(const Inst& inst, unsigned size, Access access, Acce
     if (shared() || check_in_region(inst, size, access, one_register, at)) return (this->*op)(inst, at);
     const size_t number = out_of_line_.size();
     const Label miss = out_of_line(&Emitter::slow_access, inst).entry;
-    const Checked c = check(inst, size, access, one_register, miss);
+    const bool keep =
+        !alone_[position_].isValid() && stays_in_eflags(inst.mem); // not in the copy of a region
+    const Checked c = check(inst, size, access, one_register, keep, miss);
     OutOfLine& o = out_of_line_[number];
     o.flags_at = at_;
     o.size = u8(size);
@@ -320,10 +343,13 @@ void Emitter::slow_access(const OutOfLine& o) {
     clobber(needed_before_);
     find_slowly(o);
     note_side_point();
-    const bool x87 = o.inst->op == Op::X87, writes = o.access != Access::Read;
+    const bool x87 = o.inst->op == Op::X87, writes = o.access != Access::Read, rmw = o.inst->op == Op::Rmw;
+    const bool flags_later = writes && !rmw; // EFLAGS does not outlast commit_if_needed
+    if (!flags_later) meet_flags(o.flags_at);
     if (x87) keep_x87(o);
     (this->*o.op)(*o.inst, host_pointer(o.size));
-    if (writes) call_to(o.inst->op == Op::Rmw ? stubs_.commit : stubs_.commit_if_needed);
+    if (writes) call_to(rmw ? stubs_.commit : stubs_.commit_if_needed);
+    if (flags_later) meet_flags(o.flags_at);
     if (writes || !x87) keep_x87(o);
     a.jmp(o.back);
 }
@@ -347,7 +373,7 @@ Emitter::Mem Emitter::check_or_interpret(const Inst& inst, unsigned size, Access
     }
     const size_t number = out_of_line_.size();
     const Label miss = out_of_line(&Emitter::find_or_interpret, inst).entry;
-    const Checked c = check(inst, size, access, aligned || window(), miss); // find leads to R14
+    const Checked c = check(inst, size, access, aligned || window(), false, miss); // find leads to R14
     OutOfLine& o = out_of_line_[number];
     o.flags_at = at_;
     o.size = u8(size);

@@ -132,7 +132,8 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
     if (!checked_before(group)) {
         ir::Address all = inst.mem;
         all.disp = i64(u64(all.disp) + group.first - shared_.offset(position_));
-        clobber_cheaply(needed_before_);
+        const bool keep = !group.aligned && stays_in_eflags(all);
+        if (!keep) clobber_cheaply(needed_before_);
         if (position_ == shared_.regions()[region_].first) {
             OutOfLine& o = out_of_line(&Emitter::region_alone, inst);
             o.region = u32(region_);
@@ -143,7 +144,10 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
         const ir::Access access = group.write ? ir::Access::Write : ir::Access::Read;
         if (group.aligned || !check_constant(all, group.span, access, alone_[position_])) {
             address(all, true);
-            tlb_check(group.span, access, false, alone_[position_]);
+            if (keep)
+                tlb_check_beside_eflags(group.span, access, alone_[position_]);
+            else
+                tlb_check(group.span, access, false, alone_[position_]);
         }
         if (group.aligned) { // R14 is group.first's place in its page, for a window tag plus one
             const i32 from_first = i32((group.aligned_at - group.first - window()) & group.aligned);
@@ -192,6 +196,13 @@ void Emitter::region_alone(const OutOfLine& o) {
 
 // Before an access: where a check in line that failed goes.
 void Emitter::bind_alone() {
+    const FlagsAt from = alone_at_[position_];
+    if (from == FlagsAt::Eflags || from == FlagsAt::Both) {
+        want_eflags();
+        a.bind(alone_[position_]);
+        at_ = FlagsAt::Eflags;
+        return clobber_cheaply(needed_before_);
+    }
     clobber_cheaply(needed_before_);
     if (!alone_[position_].isValid()) return;
     if (alone_at_[position_] == FlagsAt::Again)

@@ -195,6 +195,7 @@ void Emitter::prepare(const ir::Block& block) {
         const Flags writes = ir::flags_written(block.insts[i]);
         live_[i + 1] = (live_[i] & ~writes) | (writes & block.insts[i].live);
     }
+    needed_now_ = &needed_;
     find_flag_makers();
     early_poll_ = early_poll(block);
 
@@ -235,7 +236,8 @@ void Emitter::emit_Insn(const Inst&) {}
 FlagsAt Emitter::first_flags() const {
     if (!needed_[0]) return FlagsAt::Nowhere;
     if (!options_.saved_flags) return FlagsAt::Eflags;
-    for (const Inst& inst : block_->insts) {
+    for (size_t at = 0; at < block_->insts.size(); ++at) {
+        const Inst& inst = block_->insts[at];
         const u8 effects = ir::info(inst.op).effects;
         switch (inst.op) {
         case ir::Op::Insn: continue;
@@ -246,7 +248,8 @@ FlagsAt Emitter::first_flags() const {
         case ir::Op::Jump: return u64(inst.imm) <= block_->pc ? FlagsAt::Saved : FlagsAt::Eflags;
         default: break;
         }
-        if (effects & ir::kTouchesMemory) return FlagsAt::Saved;
+        if (effects & ir::kTouchesMemory)
+            return keeps_eflags(at, inst.mem) ? FlagsAt::Eflags : FlagsAt::Saved;
         if (inst.from_memory && ir::may_leave(inst)) return FlagsAt::Saved;
         if (ir::flags_read(inst) || ir::flags_written(inst) || ir::may_leave(inst) ||
             (effects & ir::kEndsBlock))

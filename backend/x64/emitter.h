@@ -116,7 +116,8 @@ class Emitter final : private asmjit::ErrorHandler {
     size_t last_to_make_again(size_t at, ir::RegSet operands) const;
     ir::RegSet flags_come_from(const Inst& inst) const;
     void make_flags_again();
-    void want_eflags(); // the guest's flags are needed in EFLAGS
+    void want_eflags();                        // the guest's flags are needed in EFLAGS
+    bool wants_eflags_soon(size_t from) const; // before all of them are overwritten
     // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
     void guest_flags(const Inst& inst);
     void guest_flags(Flags writes, bool maybe, Flags reads);
@@ -164,9 +165,16 @@ class Emitter final : private asmjit::ErrorHandler {
         Mem at;
         AddressAt address_at;
     };
-    Checked check(const Inst& inst, unsigned size, ir::Access access, bool one_register, const Label& miss);
+    // `keep`: EFLAGS, the guest's; else they are saved.
+    Checked check(const Inst& inst, unsigned size, ir::Access access, bool one_register, bool keep,
+                  const Label& miss);
     bool check_in_region(const Inst& inst, unsigned size, ir::Access access, bool one_register, Mem& at);
     void tlb_check(unsigned size, ir::Access access, bool keep_address, const Label& miss);
+    bool keeps_eflags(size_t at, const ir::Address& mem) const; // the check of the access there
+    bool stays_in_eflags(const ir::Address& mem) const {
+        return (at_ == FlagsAt::Eflags || at_ == FlagsAt::Both) && keeps_eflags(position_, mem);
+    }
+    void tlb_check_beside_eflags(unsigned size, ir::Access access, const Label& miss);
     bool check_constant(const ir::Address& mem, unsigned size, ir::Access access, const Label& miss);
     static bool is_constant(const ir::Address& mem);
     bool is_simple(const ir::Address& mem) const;

@@ -18,6 +18,7 @@ void StubWriter::enter() {
     a.mov(stack(frame::argument), x86::rsi);
     a.mov(stack(frame::to_commit), 0);
     a.mov(stack(frame::page_mask), imm((softmmu::kTlbEntries - 1) << softmmu::kPageBits));
+    a.mov(stack(frame::off_page), imm(-i64(softmmu::kPageSize)));
     a.stmxcsr(FIELD(host_mxcsr, 4));
     load_vectors(0);
     load_flags();

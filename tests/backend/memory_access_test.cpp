@@ -150,6 +150,60 @@ TEST(MemoryAccess, FaultsWithTheFlagsOfSumsAndLogic) {
     }
 }
 
+// The carry of a long sum stays in EFLAGS from one access to the next, wherever these lead.
+TEST(MemoryAccess, LeavesACarryInEflags) {
+    const auto sum = [](u8 size) {
+        Block b = block_at(0x1000, 4);
+        Builder l(b);
+        l.insn(0);
+        l.alu(Op::Adc, 8, kRbx, kRbx, kRcx);
+        l.insn(4);
+        l.load(size, kRax, {.base = kRsi, .index = kRbp});
+        l.alu(Op::Adc, size, kRdx, kRdx, kRax);
+        l.insn(8);
+        l.store(size, {.base = kRdi}, kRdx);
+        l.insn(12);
+        l.alu(Op::Adc, 8, kRbx, kRbx, Ref::imm(), 0);
+        l.exit_to(0x1010);
+        return b;
+    };
+    constexpr u64 kPage = 4096, window = FlatMemory::kInWindow, fault = 0xd000;
+    for (const bool keep : {true, false}) {
+        Machine m({.uncounted = true, .keep_eflags = keep}, true), reference;
+        for (const u8 size : {1, 2, 4, 8}) {
+            const Block b = sum(size);
+            const auto code = m.compile(b);
+            const std::string listing = m.list(code);
+            if (listing.find("pext") != std::string::npos) {
+                EXPECT_EQ(listing.find("jrcxz") != std::string::npos, keep) << listing;
+            }
+            const u64 ends[] = {window + kPage - size, window + kPage - size + 1, 0x2100, 0x9000, fault};
+            for (const u64 from : ends)
+                for (const u64 to : ends)
+                    for (unsigned round = 0; round < 2; ++round) {
+                        for (Machine* machine : {&m, &reference}) {
+                            u64* const gpr = machine->ctx().gpr;
+                            gpr[3] = ~u64{0} - round, gpr[1] = 2, gpr[2] = 0x7f; // RBX RCX RDX
+                            gpr[6] = from - 5, gpr[5] = 5, gpr[7] = to;          // RSI RBP RDI
+                            machine->ctx().flags = 0;
+                            machine->ctx().exit = Exit::None;
+                            machine->memory->ram.fill(u8(0xff - round));
+                        }
+                        m.run(b, code);
+                        reference.interpret(b);
+                        EXPECT_EQ(m.ctx().exit, reference.ctx().exit) << std::hex << from << " to " << to;
+                        EXPECT_EQ(m.ctx().flags, reference.ctx().flags)
+                            << std::hex << from << " to " << to << "\n"
+                            << listing;
+                        for (unsigned r = 0; r < 16; ++r)
+                            EXPECT_EQ(m.ctx().gpr[r], reference.ctx().gpr[r])
+                                << std::hex << from << " to " << to << ", register " << r;
+                        EXPECT_EQ(m.memory->ram, reference.memory->ram) << std::hex << from << " to " << to;
+                    }
+        }
+    }
+}
+
 // The stack pointer moves once for them, and is right wherever one of them does not come to its end.
 TEST(MemoryAccess, PushesAndPopsArePreciseWhereTheyFault) {
     for (const bool late : {true, false}) {
@@ -188,7 +242,9 @@ TEST(MemoryAccess, PushesAndPopsArePreciseWhereTheyFault) {
                 m.run(b, code);
                 reference.interpret(b);
                 EXPECT_EQ(m.ctx().exit, reference.ctx().exit) << std::hex << rsp;
-                if (reference.ctx().exit == Exit::Fault) EXPECT_EQ(m.ctx().rip, reference.ctx().rip);
+                if (reference.ctx().exit == Exit::Fault) {
+                    EXPECT_EQ(m.ctx().rip, reference.ctx().rip);
+                }
                 EXPECT_TRUE(std::equal(m.ctx().gpr, m.ctx().gpr + 16, reference.ctx().gpr))
                     << std::hex << rsp << "\n"
                     << m.list(code);

@@ -437,11 +437,12 @@ class Generator {
     unsigned instruction_ = 0;
 };
 
-void randomize(Machine& m, u64 seed) {
+// `window`: registers often lead into the window.
+void randomize(Machine& m, u64 seed, bool window) {
     Generator g(seed ^ 0x5eed, kSecond);
     ir::Context& c = m.ctx();
     for (u64& r : c.gpr)
-        r = g.value();
+        r = window && g.chance(60) ? FlatMemory::kInWindow + g.bits(16) : g.value();
     c.vector_bytes = host_vector_bytes();
     for (auto& v : c.vec)
         for (u8& byte : v)
@@ -514,13 +515,16 @@ u64 from_environment(const char* name, u64 otherwise) {
     return text ? std::strtoull(text, nullptr, 0) : otherwise;
 }
 
-void run_random(backend::Options options, const char* what, bool moved = false) {
+enum Way { kPlain, kMoved, kWindow };
+
+void run_random(backend::Options options, const char* what, Way way = kPlain) {
     const u64 first = from_environment("DRAGOMAN_SEED", std::random_device{}() & 0xffffff);
     const u64 rounds = from_environment("DRAGOMAN_ROUNDS", 5000);
     std::printf("DRAGOMAN_SEED=%llu DRAGOMAN_ROUNDS=%llu\n", static_cast<unsigned long long>(first),
                 static_cast<unsigned long long>(rounds));
     options.loop_checks = false; // the reference runs one round; loop_test.cpp has the others
-    Machine reference, machine(options), maker(options);
+    const bool moved = way == kMoved, window = way == kWindow;
+    Machine reference, machine(options, window), maker(options);
     machine.memory->may_be_entered = kNumber;
     const u64 start = machine.next;
     const auto compile = [&](const Block& block) {
@@ -535,8 +539,8 @@ void run_random(backend::Options options, const char* what, bool moved = false) 
         Block block = generator.block(kFirst), second = generator.block(successor);
         second.code_pages[0] = kNumber;
         block.view = second.view = u8(seed % 3);
-        randomize(reference, seed);
-        randomize(machine, seed);
+        randomize(reference, seed, window);
+        randomize(machine, seed, window);
         block.vectors_lazy = second.vectors_lazy = seed % 2;
         machine.ctx().vectors_lazy = seed % 2;
         reference.ctx().view = machine.ctx().view = block.view;
@@ -571,7 +575,7 @@ TEST(Random, AllOn) {
     run_random({}, "all on");
 }
 TEST(Random, CodeFromAnotherPlace) {
-    run_random({}, "all on, code from another place", true);
+    run_random({}, "all on, code from another place", kMoved);
 }
 TEST(Random, AllOff) {
     run_random({.use_bmi2 = false,
@@ -587,6 +591,13 @@ TEST(Random, AllOff) {
 }
 TEST(Random, FlagsInEflagsAtEveryEnd) {
     run_random({.saved_flags = false, .early_polls = false}, "no saved flags, no early polls");
+}
+TEST(Random, Window) {
+    run_random({}, "window", kWindow);
+    run_random({.uncounted = true}, "window, uncounted", kWindow);
+}
+TEST(Random, WindowWithChecksThatUseEflags) {
+    run_random({.keep_eflags = false}, "window, no EFLAGS kept", kWindow);
 }
 TEST(Random, NoSharedChecks) {
     run_random({.share_checks = false}, "no shared checks");
@@ -604,7 +615,7 @@ TEST(Random, Uncounted) {
     run_random({.uncounted = true}, "uncounted");
 }
 TEST(Random, UncountedCodeFromAnotherPlace) {
-    run_random({.uncounted = true}, "uncounted, code from another place", true);
+    run_random({.uncounted = true}, "uncounted, code from another place", kMoved);
 }
 TEST(Random, CountExact) {
     run_random({.count_exact = true}, "exact count");
