@@ -12,7 +12,8 @@ namespace dragoman::x86 {
 
 class Translation;
 
-// A decoded instruction: Zydis's record with its visible and hidden operands.
+// A decoded instruction: Zydis's record with its visible and hidden operands. Of the common ones it has only
+// what is read of them (Decoder::decode_common).
 struct Instruction {
     ZydisDecodedInstruction zydis;
     ZydisDecodedOperand operands[ZYDIS_MAX_OPERAND_COUNT];

@@ -2,6 +2,7 @@
 
 #include "base/bits.h"
 #include "frontend/x86/cpuid.h"
+#include "frontend/x86/decode.h"
 #include "frontend/x86/edge_loop.h"
 #include "frontend/x86/exception.h"
 #include "frontend/x86/follower.h"
@@ -18,7 +19,6 @@ namespace dragoman::x86 {
 
 namespace {
 
-constexpr unsigned kMaxLength = 15; // SDM vol. 2, 2.3.11
 constexpr u64 kPage = softmmu::kPageSize;
 
 u64 set_rip_helper(ir::Context& ctx, u64 a, u64, u64) {
@@ -86,23 +86,6 @@ BranchKind branch_kind(const Instruction& insn) {
     }
 }
 
-// May its translate function want operands that the instruction's text does not name (XLAT's memory, say)?
-// Those of the commonest kinds do not; decoding them takes its time.
-bool asks_for_hidden(ZydisInstructionCategory category) {
-    switch (category) {
-    case ZYDIS_CATEGORY_BINARY:
-    case ZYDIS_CATEGORY_LOGICAL:
-    case ZYDIS_CATEGORY_SHIFT:
-    case ZYDIS_CATEGORY_COND_BR:
-    case ZYDIS_CATEGORY_UNCOND_BR:
-    case ZYDIS_CATEGORY_CALL:
-    case ZYDIS_CATEGORY_RET:
-    case ZYDIS_CATEGORY_PUSH:
-    case ZYDIS_CATEGORY_POP: return false;
-    default: return true;
-    }
-}
-
 bool names_xmm(const Instruction& insn) {
     for (unsigned n = 0; n < insn.zydis.operand_count_visible; n++)
         if (insn.operands[n].type == ZYDIS_OPERAND_TYPE_REGISTER &&
@@ -145,26 +128,8 @@ int forbidden(const Mode& mode, const CpuModel& model, const InstructionInfo& in
 } // namespace
 
 struct Translator::Decoders {
-    ZydisDecoder by_size[3]; // 16, 32, 64 bits
-    Instruction insn;        // reused: large
-
-    Decoders() {
-        static constexpr struct {
-            ZydisMachineMode mode;
-            ZydisStackWidth stack;
-        } sizes[3] = {{ZYDIS_MACHINE_MODE_LEGACY_16, ZYDIS_STACK_WIDTH_16},
-                      {ZYDIS_MACHINE_MODE_LEGACY_32, ZYDIS_STACK_WIDTH_32},
-                      {ZYDIS_MACHINE_MODE_LONG_64, ZYDIS_STACK_WIDTH_64}};
-        // Encodings that are something else without the feature, or that would do the same: NOP, WBINVD.
-        static constexpr ZydisDecoderMode absent[] = {ZYDIS_DECODER_MODE_MPX, ZYDIS_DECODER_MODE_CET,
-                                                      ZYDIS_DECODER_MODE_WBNOINVD,
-                                                      ZYDIS_DECODER_MODE_CLDEMOTE};
-        for (unsigned i = 0; i < 3; i++) {
-            ZydisDecoderInit(&by_size[i], sizes[i].mode, sizes[i].stack);
-            for (const auto mode : absent)
-                ZydisDecoderEnableMode(&by_size[i], mode, ZYAN_FALSE);
-        }
-    }
+    Decoder by_size[3] = {Decoder(16), Decoder(32), Decoder(64)};
+    Instruction insn; // reused: large
 };
 
 namespace {
@@ -222,7 +187,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     const u64 left = kPage - (linear & (kPage - 1)); // in the block's page
     const u64 next_page = mode.long64() ? linear + left : u32(linear + left);
     Window page{first.host, first.gpa, 0, i64(left)}, behind{};
-    const ZydisDecoder& decoder = decoders_->by_size[mode.code_bits == 64 ? 2 : mode.code_bits / 32];
+    const Decoder& decoder = decoders_->by_size[mode.code_bits == 64 ? 2 : mode.code_bits / 32];
     Instruction& insn = decoders_->insn;
     if (mode.single_step || !page.host) limit = 1;
 
@@ -235,17 +200,6 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     bool open = true; // the block has no end yet
     unsigned side_exits = 0;
     u8 cross_bytes[kMaxLength];
-
-    auto decode_bytes = [&](const u8* bytes, u64 count) {
-        ZydisDecoderContext context;
-        const ZyanStatus status =
-            ZydisDecoderDecodeInstruction(&decoder, &context, bytes, count, &insn.zydis);
-        if (!ZYAN_SUCCESS(status)) return status;
-        return ZydisDecoderDecodeOperands(&decoder, &context, &insn.zydis, insn.operands,
-                                          asks_for_hidden(insn.zydis.meta.category)
-                                              ? insn.zydis.operand_count
-                                              : insn.zydis.operand_count_visible);
-    };
 
     // Decodes the instruction at `offset`.
     auto decode = [&]() -> Fetch {
@@ -261,11 +215,11 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
         const u8* bytes = page.host ? page.host + (offset - page.begin) : cross_bytes;
         ZyanStatus status = ZYDIS_STATUS_NO_MORE_DATA;
         if (page.host) {
-            status = decode_bytes(bytes, near_bytes);
+            status = decoder.decode(bytes, near_bytes, insn);
         } else { // a read of a device may have effects: no more of them than the instruction has bytes
             for (u64 n = 1; n <= near_bytes && status == ZYDIS_STATUS_NO_MORE_DATA; n++) {
                 cross_bytes[n - 1] = u8(mmu_.map().load(page.gpa + offset + n - 1, 1));
-                status = decode_bytes(bytes, n);
+                status = decoder.decode(bytes, n, insn);
             }
         }
         if (status == ZYDIS_STATUS_NO_MORE_DATA && near_bytes < allowed) {
@@ -279,7 +233,7 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
             for (u64 n = near_bytes; n < allowed && status == ZYDIS_STATUS_NO_MORE_DATA; n++) {
                 cross_bytes[n] = second.host ? second.host[n - near_bytes]
                                              : u8(mmu_.map().load(second.gpa + n - near_bytes, 1));
-                status = decode_bytes(cross_bytes, n + 1);
+                status = decoder.decode(cross_bytes, n + 1, insn);
             }
             bytes = cross_bytes;
             source.gpa[1] = second.gpa;

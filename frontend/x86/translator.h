@@ -1,5 +1,5 @@
-// Guest code to IR: reads bytes through the MMU, decodes with Zydis, and calls one translate function per
-// instruction.
+// Guest code to IR: reads bytes through the MMU, decodes them (decode.h), and calls one translate function
+// per instruction.
 #pragma once
 
 #include "frontend/x86/debug.h"
