@@ -176,7 +176,7 @@ CachedBlock* Vcpu::next_block() {
     x86::Cpu& c = cpu();
     if (mmu_.tlb().code().exhausted()) {
         cache_->invalidate_all();
-        mmu_.tlb().code().restart();
+        mmu_.restart_code_numbers();
     }
     x86::update_key(c);
     if (c.code_segments.exhausted()) {

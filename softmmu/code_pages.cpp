@@ -35,23 +35,24 @@ void CodePages::drop(Slot s) {
 }
 
 // A slot that is taken over from a page of the other kind stays in that one's list, which lets it go later.
-void CodePages::put(const Page& page, bool user) {
+const CodePages::Page& CodePages::put(const Page& page, bool user) {
     const Slot s{user, u16(slot(page.linear))};
     if (numbers_[user][s.at]) drop(s);
-    pages_[user][s.at] = page;
-    if (page.number == kNoNumber) return;
+    Page& to = pages_[user][s.at] = page;
+    if (page.number == kNoNumber) return to;
     numbers_[user][s.at] = page.number;
     count_large(page, 1);
     const u8 bit = u8(1 << page.mapping.global);
-    if (is_listed_[user][s.at] & bit) return;
+    if (is_listed_[user][s.at] & bit) return to;
     is_listed_[user][s.at] |= bit;
     listed_[page.mapping.global].push_back(s);
+    return to;
 }
 
 const CodePages::Page& CodePages::fill(u64 linear, bool user, u64 gpa, const u8* host, Mapping mapping) {
     const u64 at = align_down(linear, kPageSize), from = align_down(gpa, kPageSize);
-    put({.linear = at, .gpa = from, .host = host, .number = number(at, from), .mapping = mapping}, user);
-    return pages_[user][slot(at)];
+    return put({.linear = at, .gpa = from, .host = host, .number = number(at, from), .mapping = mapping},
+               user);
 }
 
 template <class Drops> void CodePages::flush_if(bool global, Drops drops) {
@@ -89,16 +90,15 @@ void CodePages::flush_page(u64 linear, bool keep_global) {
         if (numbers_[user][at] && drops(pages_[user][at])) drop({user, at});
 }
 
-void CodePages::park(std::vector<Parked>& to) {
+void CodePages::park(Kept& to) {
     flush_if(false, [&](const Page& page, Slot s) {
-        to.push_back({page, s.user});
+        to.put(page.linear, s.user, page.mapping, page);
         return true;
     });
 }
 
-void CodePages::unpark(const std::vector<Parked>& from) {
-    for (const Parked& parked : from)
-        if (!numbers_[parked.user][slot(parked.page.linear)]) put(parked.page, parked.user);
+const CodePages::Page& CodePages::unpark(const Kept::Place& kept) {
+    return put(kept.what, kept.view);
 }
 
 } // namespace dragoman::softmmu

@@ -12,6 +12,7 @@
 // and user code have a table each, because they may not execute the same pages.
 #pragma once
 
+#include "softmmu/kept.h"
 #include "softmmu/page.h"
 
 #include <array>
@@ -56,14 +57,11 @@ class CodePages {
     // Drops what came from the mapping that holds `linear`, whatever its size was then.
     void flush_page(u64 linear, bool keep_global);
 
-    // Those that are not global, taken out while another address space is loaded; and their inverse. One
-    // whose slot a global page has taken is lost.
-    struct Parked {
-        Page page;
-        bool user;
-    };
-    void park(std::vector<Parked>& to);
-    void unpark(const std::vector<Parked>& from);
+    // Those that are not global are taken out while another address space is loaded, and come back one by
+    // one.
+    using Kept = softmmu::Kept<Page, 2, 512>; // views: supervisor, user
+    void park(Kept& to);
+    const Page& unpark(const Kept::Place& kept);
 
     // All numbers were given away: no page gets one any more. Everything translated must be dropped, and
     // restart() called.
@@ -98,7 +96,7 @@ class CodePages {
     static constexpr std::size_t kMostNumbered = 1 << 16;
 
     u32 number(u64 linear, u64 gpa);
-    void put(const Page& page, bool user);
+    const Page& put(const Page& page, bool user);
     void drop(Slot s);
     template <class Drops> void flush_if(bool global, Drops drops);
     void count_large(const Page& page, int by);

@@ -12,9 +12,7 @@ namespace dragoman::softmmu {
 void Mmu::flush(bool keep_global) {
     if (log_.enabled(LogItem::Mmu))
         log_.print(LogItem::Mmu, "TLB flush%s\n", keep_global ? " of non-global entries" : "");
-    tlb_.flush(keep_global);
-    spaces_.forget_all();
-    spaces_.set_current(paging_.pcid); // whatever changed it: nothing is left of another one
+    spaces_.flush(keep_global, paging_.pcid); // whatever changed it: nothing is left of another one
 }
 
 void Mmu::load_address_space(bool keep) {
@@ -23,23 +21,8 @@ void Mmu::load_address_space(bool keep) {
     spaces_.load(paging_.pcid, keep, paging_.pkru, paging_.pkrs);
 }
 
-// Global translations of the page are dropped whatever their PCID, and those in `spaces_` are not global.
-void Mmu::invlpg(u64 linear) {
-    tlb_.flush_page(linear);
-}
-
-void Mmu::invalidate_page(u16 pcid, u64 linear) {
-    if (pcid != spaces_.current()) return spaces_.forget_page(pcid, linear);
-    tlb_.flush_page(linear, true);
-}
-
-void Mmu::invalidate_space(u16 pcid) {
-    if (pcid != spaces_.current()) return spaces_.forget(pcid);
-    tlb_.flush(true);
-}
-
 void Mmu::set_protection_keys(u32 pkru, u32 pkrs) {
-    tlb_.flush_keys(changed_keys(paging_.pkru, paging_.pkrs, pkru, pkrs));
+    spaces_.flush_keys(changed_keys(paging_.pkru, paging_.pkrs, pkru, pkrs));
     paging_.pkru = pkru;
     paging_.pkrs = pkrs;
 }
@@ -128,6 +111,10 @@ u8* Mmu::in_tlb(u64 linear, bool write, View view) const {
     return reinterpret_cast<u8*>(linear + entry.addend);
 }
 
+void Mmu::recall(u64 linear, View view) {
+    if (!in_tlb(linear, false, view) && !tlb_.recall(view, linear)) spaces_.recall(view, linear);
+}
+
 void Mmu::set_window(HostWindow* window, u32 heat) {
     window_ = window;
     tlb_.set_window(window, heat);
@@ -183,7 +170,7 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     const u32 bytes[2] = {first, size - first};
     const unsigned parts = bytes[1] ? 2 : 1;
     for (unsigned part = 0; part < parts; ++part)
-        tlb_.recall(view, at[part]);
+        recall(at[part], view);
     // The usual case: interpreter and helpers find the page in the TLB, or both pages.
     u8* host[2] = {in_tlb(linear, write, view), nullptr};
     if (host[0]) {
@@ -249,9 +236,16 @@ void Mmu::commit() {
             store_bounce(data + at, open.gpa[part], open.bytes[part]);
 }
 
+// Address spaces keep numbers too.
+void Mmu::restart_code_numbers() {
+    flush(false);
+    tlb_.code().restart();
+}
+
 Mmu::Fetched Mmu::fetch(u64 linear, View view) {
     const bool user = view == View::User;
     const CodePages::Page* page = tlb_.code().find(linear, user);
+    if (!page) page = spaces_.recall_code(linear, user);
     if (!page) {
         const Translation t = translate(linear, AccessKind::Execute, view);
         if (!t.ok) return {.fault = t.fault};

@@ -53,10 +53,10 @@ class Mmu final : public MapListener {
     void flush(bool keep_global);
     // MOV to CR3, after set_paging. `keep`: bit 63 was set.
     void load_address_space(bool keep);
-    void invlpg(u64 linear);
+    void invlpg(u64 linear) { spaces_.invlpg(linear); }
     // INVPCID, types 0 and 1: neither drops global translations.
-    void invalidate_page(u16 pcid, u64 linear);
-    void invalidate_space(u16 pcid);
+    void invalidate_page(u16 pcid, u64 linear) { spaces_.invalidate_page(pcid, linear); }
+    void invalidate_space(u16 pcid) { spaces_.invalidate_space(pcid); }
 
     // Walks for an access of this kind, sets A (and D for writes), no TLB. `gpa` is after A20.
     struct Translation {
@@ -95,6 +95,8 @@ class Mmu final : public MapListener {
         PageFault fault;
     };
     Fetched fetch(u64 linear, View view);
+    // When tlb().code() is exhausted.
+    void restart_code_numbers();
 
     // Watchpoints of a debugger, or of the guest's debug registers. Accesses to their pages always take the
     // slow path; one that touches a watched byte in the watched way asks `hit` before it happens. Where that
@@ -124,10 +126,7 @@ class Mmu final : public MapListener {
 
     // MapListener
     void mappings_changed() override { flush(false); }
-    void write_protected(const u8* host_page) override {
-        tlb_.protect_host_page(host_page);
-        spaces_.page_protected();
-    }
+    void write_protected(const u8* host_page) override { tlb_.protect_host_page(host_page); }
 
     PhysicalMap& map() { return map_; }
     Tlb& tlb() { return tlb_; }
@@ -158,6 +157,8 @@ class Mmu final : public MapListener {
     Acquired open_crossing(u8* const (&host)[2], const u32 (&bytes)[2], AccessKind kind);
     bool code_forbids(u64 gpa, u32 size) const;
     u8* in_tlb(u64 linear, bool write, View view) const; // null: not there
+    // Brings what is still known of a page to its TLB entry.
+    void recall(u64 linear, View view);
     void load_bounce(u8* to, u64 gpa, u32 bytes);
     void store_bounce(const u8* from, u64 gpa, u32 bytes);
 

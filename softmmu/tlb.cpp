@@ -132,12 +132,12 @@ TlbEntry& Tlb::occupy(unsigned view, u64 index, u64 page, Mapping mapping) {
     return at(view, index);
 }
 
-void Tlb::restore(unsigned view, u64 index, const TlbEntry& from, bool writes) {
+void Tlb::restore(unsigned view, u64 index, u64 addend, bool writable) {
     TlbEntry& to = at(view, index);
     const u64 page = notes_[view][index].page;
-    to.addend = from.addend;
-    if (from.read_tag == page) to.read_tag = page;
-    if (!writes || from.write_tag != page) return;
+    to.addend = addend;
+    to.read_tag = page;
+    if (!writable) return;
     list_writer(view, index);
     to.write_tag = page;
 }
@@ -148,18 +148,19 @@ void Tlb::retire(unsigned view, u64 index) {
     const u64 place = victim_place(note.page);
     drop({u8(view), u16(index)});
     occupy(view, place, note.page, note.mapping);
-    restore(view, place, from, true);
+    restore(view, place, from.addend, from.write_tag == note.page);
 }
 
-void Tlb::recall(View view, u64 linear) {
+bool Tlb::recall(View view, u64 linear) {
     const unsigned v = unsigned(view);
     const u64 place = victim_place(linear), page = align_down(linear, kPageSize);
     const Note note = notes_[v][place];
-    if (!note.used || note.page != page) return;
+    if (!note.used || note.page != page) return false;
     const TlbEntry from = at(v, place);
     claim(view, linear, note.mapping);
-    restore(v, tlb_index(linear), from, true);
+    restore(v, tlb_index(linear), from.addend, from.write_tag == page);
     if (window_) settle_window(v, tlb_index(linear));
+    return true;
 }
 
 TlbEntry& Tlb::claim(View view, u64 linear, Mapping mapping) {
@@ -224,21 +225,20 @@ void Tlb::flush_keys(u32 keys) {
         flush_if(global, [&](const Note& note, Slot) { return keys >> note.mapping.key & 1; });
 }
 
-void Tlb::park(std::vector<Parked>& to) {
+void Tlb::park(Kept& to) {
     flush_if(false, [&](const Note& note, Slot slot) {
-        to.push_back({at(slot.view, slot.index), note.page, note.mapping, slot.view});
+        const TlbEntry& entry = at(slot.view, slot.index);
+        const bool writable = entry.write_tag == note.page;
+        to.put(note.page, slot.view, note.mapping, {entry.addend, writable ? protections_ : 0});
         return true;
     });
 }
 
-void Tlb::unpark(const std::vector<Parked>& from, bool writes) {
-    for (const Parked& parked : from) {
-        const u64 index = tlb_index(parked.page);
-        if (notes_[parked.view][index].used) continue;
-        claim(View(parked.view), parked.page, parked.mapping);
-        restore(parked.view, index, parked.entry, writes);
-        if (window_) settle_window(parked.view, index);
-    }
+void Tlb::unpark(const Kept::Place& kept) {
+    const u64 index = tlb_index(kept.page);
+    claim(View(kept.view), kept.page, kept.mapping);
+    restore(kept.view, index, kept.what.addend, kept.what.writable_at == protections_);
+    if (window_) settle_window(kept.view, index);
 }
 
 u64 Tlb::filled(View view) const {
@@ -248,6 +248,7 @@ u64 Tlb::filled(View view) const {
 }
 
 void Tlb::protect_host_page(const u8* host_page) {
+    ++protections_;
     const u64 host = reinterpret_cast<u64>(host_page);
     for (u16 number = writers_[(host >> kPageBits) % kWriterLists], next; number; number = next) {
         next = writer_[number].next;

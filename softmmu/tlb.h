@@ -23,6 +23,7 @@
 
 #include "base/types.h"
 #include "softmmu/code_pages.h"
+#include "softmmu/kept.h"
 #include "softmmu/page.h"
 
 #include <array>
@@ -118,8 +119,8 @@ class Tlb {
         const bool there = victim.read_tag == linear - linear % kPageSize;
         return there ? victim : tables_.entries[unsigned(view)][tlb_index(linear)];
     }
-    // A victim gets its entry back.
-    void recall(View view, u64 linear);
+    // A victim gets its entry back. False: the page is none.
+    bool recall(View view, u64 linear);
     // What generated code looks at.
     const TlbTables& tables() const { return tables_; }
     CodePages& code() { return code_; }
@@ -161,18 +162,16 @@ class Tlb {
     // Makes every entry whose host page is `host_page` take the slow path for writes.
     void protect_host_page(const u8* host_page);
 
-    // Entries that are not global, taken out while another address space is loaded
-    // (softmmu/address_spaces.h).
+    // Entries that are not global are taken out while another address space is loaded
+    // (softmmu/address_spaces.h), and come back one by one.
     struct Parked {
-        TlbEntry entry;
-        u64 page;
-        Mapping mapping;
-        u8 view;
+        u64 addend = 0;
+        u64 writable_at = 0; // protections_ when it was taken out, if it could be written
     };
-    void park(std::vector<Parked>& to);
-    // Their inverse. Without `writes` the write tags stay empty: some page was protected in between. An entry
-    // whose place a global one has taken is lost.
-    void unpark(const std::vector<Parked>& from, bool writes);
+    using Kept = softmmu::Kept<Parked, kViews, 1024>;
+    void park(Kept& to);
+    // Of a page that is not here. It may not be written any more if some page was protected meanwhile.
+    void unpark(const Kept::Place& kept);
 
     // Calls f(view, linear page, entry, mapping) for each entry in use.
     template <class F> void for_each(F f) const {
@@ -213,8 +212,8 @@ class Tlb {
     void settle_window(unsigned view, u64 index);
     void drop(Slot slot);
     TlbEntry& occupy(unsigned view, u64 index, u64 page, Mapping mapping);
-    // What is known of the page at an empty index, from an entry that led there.
-    void restore(unsigned view, u64 index, const TlbEntry& from, bool writes);
+    // What is known of the page at an empty index.
+    void restore(unsigned view, u64 index, u64 addend, bool writable);
     void retire(unsigned view, u64 index); // to the victims
     void count_large(const Note& note, int by);
     bool may_be_large(u64 linear) const;
@@ -241,7 +240,8 @@ class Tlb {
     // The entries in use, and some others: apart from each other those that are not global and those that
     // are, of which a kernel has thousands, and which another address space leaves as they are.
     std::vector<Slot> listed_[2];
-    u32 keys_seen_ = 0; // of entries filled since the table was last empty
+    u64 protections_ = 1; // how often some page was protected
+    u32 keys_seen_ = 0;   // of entries filled since the table was last empty
 
     // How many entries come from large mappings, by a hash of the mapping's address: where there is none,
     // flush_page looks at one entry of each view and not at all of them. A kernel that maps all memory by

@@ -42,11 +42,23 @@ class Spaces : public ::testing::Test {
         mmu.set_paging(paging);
         mmu.load_address_space(keep);
     }
-    bool cached(u64 linear) {
-        const TlbEntry& e = tlb->entry(View::User, linear);
-        return e.read_tag == linear;
+    bool in_tlb(u64 linear, View view = View::User) { return tlb->entry(view, linear).read_tag == linear; }
+    // Is it known what the tables of the loaded space do not say any more?
+    template <class F> auto without_tables(F f) {
+        const u64 root = paging.cr3 & ~u64{0xfff};
+        const auto keep = *reinterpret_cast<u64*>(map->ram() + root);
+        put(root, 0);
+        const auto answer = f();
+        put(root, keep);
+        return answer;
     }
-    bool writable(u64 linear) { return tlb->entry(View::User, linear).write_tag == linear; }
+    bool cached(u64 linear, View view = View::User) {
+        return without_tables([&] { return mmu.acquire(linear, 1, AccessKind::Read, view).host != nullptr; });
+    }
+    bool writable(u64 linear) { return cached(linear) && tlb->entry(View::User, linear).write_tag == linear; }
+    bool runs(u64 linear) {
+        return without_tables([&] { return mmu.fetch(linear, View::User).ok; });
+    }
     u64 touch(u64 linear, AccessKind kind = AccessKind::Read) {
         const auto got = mmu.acquire(linear, 1, kind, View::User);
         return got.host ? u64(got.host - map->ram()) : ~u64{0};
@@ -77,6 +89,170 @@ TEST_F(Spaces, GoingBackFindsWhatWasThere) {
     EXPECT_EQ(touch(kLocal), 0x21000u);
     load(2, true);
     EXPECT_EQ(touch(kLocal), 0x22000u);
+}
+
+TEST_F(Spaces, OnlyWhatIsUsedComesBackAndTheRestStays) {
+    load(1, false);
+    touch_all();
+    for (unsigned turn = 0; turn < 3; ++turn) {
+        load(2, true);
+        touch(kLocal);
+        load(1, true);
+        EXPECT_FALSE(in_tlb(kLocal));
+        EXPECT_TRUE(cached(kLocal));
+        EXPECT_TRUE(in_tlb(kLocal));
+        EXPECT_FALSE(in_tlb(kOther));
+    }
+    EXPECT_TRUE(cached(kOther));
+    EXPECT_TRUE(cached(kLarge));
+    pte(1, kLocal, 0x50000);
+    load(1, false); // neither from the tables nor from what had been kept
+    EXPECT_EQ(touch(kLocal), 0x50000u);
+    EXPECT_FALSE(cached(kOther));
+}
+
+TEST_F(Spaces, ViewsAreKeptApart) {
+    load(1, false);
+    touch(kLocal);
+    mmu.acquire(kOther, 1, AccessKind::Read, View::Supervisor);
+    load(2, true);
+    load(1, true);
+    EXPECT_FALSE(cached(kLocal, View::Supervisor));
+    EXPECT_FALSE(cached(kOther));
+    EXPECT_TRUE(cached(kLocal));
+    EXPECT_TRUE(cached(kOther, View::Supervisor));
+}
+
+// Its page was used, and not since the space is loaded again.
+class KeptOfTheLoadedSpace : public Spaces {
+  protected:
+    void SetUp() override {
+        Spaces::SetUp();
+        paging.pke = true;
+        pte(1, kOther, 0x41000, u64{2} << 59);
+        load(1, false);
+        touch_again();
+    }
+    void touch_again() {
+        for (const u64 linear : {kLocal, kOther, kGlobal, kLarge})
+            touch(linear, AccessKind::Write), mmu.fetch(linear, View::User);
+        away_and_back();
+    }
+    void away_and_back() {
+        load(2, true);
+        load(1, true);
+        EXPECT_FALSE(in_tlb(kLocal));
+    }
+    void expect_gone(u64 linear) {
+        EXPECT_FALSE(cached(linear)) << std::hex << linear;
+        EXPECT_FALSE(runs(linear)) << std::hex << linear;
+    }
+    void expect_known(u64 linear) {
+        EXPECT_TRUE(cached(linear)) << std::hex << linear;
+        EXPECT_TRUE(runs(linear)) << std::hex << linear;
+    }
+};
+
+TEST_F(KeptOfTheLoadedSpace, IsKnown) {
+    for (const u64 linear : {kLocal, kOther, kGlobal, kLarge})
+        expect_known(linear);
+    EXPECT_TRUE(writable(kLocal));
+}
+
+TEST_F(KeptOfTheLoadedSpace, IsFlushed) {
+    load(1, false);
+    expect_gone(kLocal);
+    expect_known(kGlobal);
+    touch_again();
+    mmu.invalidate_space(1);
+    expect_gone(kLocal);
+    touch_again();
+    mmu.flush(true);
+    expect_gone(kLocal);
+    expect_known(kGlobal);
+    touch_again();
+    mmu.flush(false);
+    expect_gone(kLocal);
+    expect_gone(kGlobal);
+}
+
+TEST_F(KeptOfTheLoadedSpace, IsDroppedPageByPage) {
+    mmu.invlpg(kLocal + 5);
+    expect_gone(kLocal);
+    mmu.invalidate_page(2, kOther);
+    expect_known(kOther);
+    mmu.invlpg(kLarge + 0x12345); // any address of the large page
+    expect_gone(kLarge);
+    touch_again();
+    mmu.invalidate_page(1, kOther + 5);
+    mmu.invalidate_page(1, kLarge + 0x12345);
+    mmu.invalidate_page(1, kGlobal);
+    expect_known(kLocal);
+    expect_gone(kOther);
+    expect_gone(kLarge);
+    expect_known(kGlobal);
+    mmu.invalidate_space(1); // nothing large is kept from now on
+    touch(kLocal);
+    mmu.acquire(kLocal, 1, AccessKind::Read, View::Supervisor);
+    away_and_back();
+    mmu.invlpg(kLocal);
+    EXPECT_FALSE(cached(kLocal));
+    EXPECT_FALSE(cached(kLocal, View::Supervisor)) << "in every view";
+}
+
+TEST_F(KeptOfTheLoadedSpace, IsProtected) {
+    map->mark_code(0x21000, 16);
+    EXPECT_TRUE(cached(kLocal));
+    EXPECT_FALSE(writable(kLocal));
+    touch(kOther, AccessKind::Write);
+    EXPECT_TRUE(writable(kOther));
+    away_and_back();
+    EXPECT_TRUE(writable(kOther)) << "it was written since";
+}
+
+TEST_F(KeptOfTheLoadedSpace, GoesWithItsKey) {
+    mmu.set_protection_keys(1u << 4, 0); // AD of key 2
+    EXPECT_FALSE(cached(kOther));
+    EXPECT_TRUE(runs(kOther)) << "keys are not asked about code";
+    EXPECT_TRUE(cached(kLocal));
+}
+
+TEST_F(KeptOfTheLoadedSpace, IsForgottenWithTheMap) {
+    map->set_a20(false);
+    map->set_a20(true);
+    expect_gone(kLocal);
+}
+
+TEST_F(KeptOfTheLoadedSpace, IsWatched) {
+    unsigned hits = 0;
+    mmu.set_watches({{.linear = kLocal, .on_read = true}},
+                    [&](const Mmu::Watch&, u64, u32, AccessKind) { return ++hits; });
+    touch(kLocal);
+    EXPECT_FALSE(in_tlb(kLocal));
+    touch(kLocal);
+    EXPECT_EQ(hits, 2u);
+}
+
+TEST_F(KeptOfTheLoadedSpace, GivesWayToAGlobalPage) {
+    load(2, true);
+    pte(2, kLocal, 0x60000, G);
+    touch(kLocal);
+    mmu.fetch(kLocal, View::User);
+    load(1, true);
+    EXPECT_EQ(touch(kLocal), 0x60000u);
+    EXPECT_EQ(mmu.fetch(kLocal, View::User).gpa, 0x60000u);
+    mmu.invlpg(kLocal); // both
+    expect_gone(kLocal);
+}
+
+TEST_F(Spaces, NumbersOfCodeBeginAgainInEverySpace) {
+    load(1, false);
+    mmu.fetch(kLocal, View::User);
+    load(2, true);
+    mmu.restart_code_numbers();
+    const u32 other = mmu.fetch(kOther, View::User).number;
+    load(1, true);
+    EXPECT_NE(mmu.fetch(kLocal, View::User).number, other) << "numbers stand for one page each";
 }
 
 TEST_F(Spaces, WithoutBit63TheNewSpacesTranslationsGo) {
@@ -206,7 +382,6 @@ TEST_F(Spaces, AChangedMapReachesEverySpace) {
 }
 
 TEST_F(Spaces, CodeComesBackWithItsSpace) {
-    const auto runs = [&](u64 linear) { return tlb->code().find(linear, true) != nullptr; };
     load(1, false);
     const auto first = mmu.fetch(kLocal, View::User);
     ASSERT_TRUE(first.ok && mmu.fetch(kOther, View::User).ok && mmu.fetch(kGlobal, View::User).ok);
@@ -216,7 +391,7 @@ TEST_F(Spaces, CodeComesBackWithItsSpace) {
     EXPECT_NE(mmu.fetch(kLocal, View::User).number, first.number) << "another page of RAM";
     load(1, true);
     ASSERT_TRUE(runs(kLocal));
-    EXPECT_EQ(tlb->code().find(kLocal, true)->number, first.number);
+    EXPECT_EQ(mmu.fetch(kLocal, View::User).number, first.number);
     load(2, true);
     mmu.invalidate_page(1, kLocal);
     load(1, true);

@@ -182,10 +182,12 @@ TEST_F(Window, AKeptAddressSpaceFindsItsSlotTaken) {
     state.pcid = 0;
     mmu.set_paging(state);
     mmu.load_address_space(true);
+    ASSERT_EQ(mmu.acquire(kHere, 1, R, U).host, map->ram() + 0x200000);
     EXPECT_FALSE(hit(kHere, false)); // leads to 0x200000, and the slot holds 0x300000
     state.pcid = 1;
     mmu.set_paging(state);
     mmu.load_address_space(true);
+    ASSERT_EQ(mmu.acquire(kHere, 1, R, U).host, map->ram() + 0x300000);
     EXPECT_TRUE(hit(kHere, false));
 }
 

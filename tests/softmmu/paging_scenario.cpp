@@ -476,7 +476,7 @@ std::string PagingScenario::play(std::span<const u8> bytes) {
             switch_to(unsigned(in.below(kRoots)), pcids && in.byte() % 4);
             break;
         case 3: change_rights(); break;
-        case 7: { // away from an address space and back; meanwhile something happens to it
+        case 7: { // away from an address space and back; then, or before, something happens to it
             if (!pcids) break;
             const u64 page = linear();
             const Way way = any_way();
@@ -485,9 +485,11 @@ std::string PagingScenario::play(std::span<const u8> bytes) {
             const unsigned home = root;
             const u16 home_pcid = p.pcid;
             switch_to((home + 1) % kRoots, true);
+            const bool back = in.flip();
+            if (back) switch_to(home, true);
             p.cr3 = home * 4096; // for the reference's walk of the page
             bool keep = true;
-            switch (in.byte() % 5) {
+            switch (in.byte() % 6) {
             case 0:
                 if (change_entry_of(page)) mmu_->invalidate_space(home_pcid);
                 break;
@@ -498,6 +500,9 @@ std::string PagingScenario::play(std::span<const u8> bytes) {
             case 3: change_rights(); break;
             case 4:
                 if (const u64 frame = ref.walk(page).address / 4096; frame < kPages) translate(frame);
+                break;
+            case 5:
+                if (back && change_entry_of(page)) mmu_->invlpg(page);
                 break;
             }
             switch_to(home, keep);

@@ -159,11 +159,12 @@ TEST_F(Victims, AreProtectedWithTheirHostPage) {
 
 TEST_F(Victims, AreParkedWithTheirAddressSpace) {
     retire(0x5000);
-    std::vector<Tlb::Parked> parked;
-    tlb.park(parked);
+    const auto kept = std::make_unique<Tlb::Kept>();
+    tlb.park(*kept);
     EXPECT_EQ(tlb.filled(View::User), 0u);
-    std::erase_if(parked, [](const Tlb::Parked& p) { return p.page != 0x5000; });
-    tlb.unpark(parked, true);
+    const Tlb::Kept::Place* const place = kept->take(0x5000, unsigned(View::User));
+    ASSERT_TRUE(place);
+    tlb.unpark(*place);
     EXPECT_TRUE(holds(View::User, 0x5000));
     EXPECT_EQ(tlb.entry(View::User, 0x5000).write_tag, 0x5000u);
     EXPECT_EQ(tlb.entry(View::User, 0x5000).addend, 0x7000000u - 0x5000);
