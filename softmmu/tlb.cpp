@@ -11,8 +11,10 @@ namespace dragoman::softmmu {
 
 Tlb::Tlb() {
     for (unsigned view = 0; view < kViews; ++view)
-        for (u64 index = 0; index < kPlaces; ++index)
+        for (u64 index = 0; index < kPlaces; ++index) {
+            if (index < kTlbEntries) tables_.beside[view][index] = {empty_tag(index), nullptr};
             empty(view, index);
+        }
     for (std::vector<Slot>& list : listed_)
         list.reserve(kViews * kPlaces);
 }
@@ -20,37 +22,39 @@ Tlb::Tlb() {
 void Tlb::empty(unsigned view, u64 index) {
     const u64 tag = empty_tag(index % kTlbEntries);
     at(view, index) = {tag, tag, 0, 0};
-    unlist_writer(writer_number(view, index));
     if (index >= kTlbEntries) return;
-    tables_.beside[view][index] = {tag, nullptr};
+    set_beside(view, index, nullptr);
     empty_window(view, index, true);
 }
 
 void Tlb::empty_writes(unsigned view, u64 index) {
     const u64 tag = empty_tag(index % kTlbEntries);
     at(view, index).write_tag = tag;
-    unlist_writer(writer_number(view, index));
     if (index >= kTlbEntries) return;
-    tables_.beside[view][index] = {tag, nullptr};
+    set_beside(view, index, nullptr);
     empty_window(view, index, false);
+}
+
+void Tlb::set_beside(unsigned view, u64 index, const u64* lines) {
+    Note& note = notes_[view][index];
+    if (!note.beside && !lines) return; // the usual case, and one cache line less
+    note.beside = lines;
+    tables_.beside[view][index] = {lines ? note.page : empty_tag(index), lines};
 }
 
 void Tlb::list_writer(unsigned view, u64 index) {
     const u16 number = writer_number(view, index);
-    unlist_writer(number);
     const u64 host = notes_[view][index].page + at(view, index).addend;
     const u16 list = u16((host >> kPageBits) % kWriterLists);
-    writer_[number] = {.next = writers_[list], .before = list, .listed = true, .first = true};
-    if (Writer& next = writer_[writers_[list]]; writers_[list]) next.before = number, next.first = false;
-    writers_[list] = number;
-}
-
-void Tlb::unlist_writer(u16 number) {
     Writer& w = writer_[number];
-    if (!w.listed) return;
-    (w.first ? writers_[w.before] : writer_[w.before].next) = w.next;
-    if (w.next) writer_[w.next].before = w.before, writer_[w.next].first = w.first;
-    w.listed = false;
+    if (w.list == list) return;
+    if (w.list != kWriterLists) {
+        (w.before ? writer_[w.before].next : writers_[w.list]) = w.next;
+        if (w.next) writer_[w.next].before = w.before;
+    }
+    w = {.next = writers_[list], .before = 0, .list = list};
+    if (w.next) writer_[w.next].before = number;
+    writers_[list] = number;
 }
 
 void Tlb::allow_writes(View view, u64 linear, const u64* code) {
@@ -58,7 +62,7 @@ void Tlb::allow_writes(View view, u64 linear, const u64* code) {
     const u64 index = tlb_index(linear), page = notes_[v][index].page;
     list_writer(v, index);
     tables_.entries[v][index].write_tag = code ? empty_tag(index) : page;
-    tables_.beside[v][index] = {code ? page : empty_tag(index), code};
+    set_beside(v, index, code);
 }
 
 void Tlb::empty_window(unsigned view, u64 index, bool reads) {
@@ -84,13 +88,14 @@ void Tlb::set_window(const HostWindow* window, u32 heat) {
 }
 
 void Tlb::settle_window(unsigned view, u64 index) {
-    empty_window(view, index, true);
     const Note& note = notes_[view][index];
     const TlbEntry& entry = tables_.entries[view][index];
-    if (!note.used || !window_->holds(note.page, reinterpret_cast<const u8*>(note.page + entry.addend)))
-        return;
-    if (entry.read_tag == note.page) tables_.window[view].read_tags[index] = note.page - 1;
-    if (entry.write_tag == note.page) tables_.window[view].write_tags[index] = note.page - 1;
+    const bool there =
+        note.used && window_->holds(note.page, reinterpret_cast<const u8*>(note.page + entry.addend));
+    const u64 full = note.page - 1, empty = empty_window_tag(index);
+    TlbTables::Window& window = tables_.window[view];
+    window.read_tags[index] = there && entry.read_tag == note.page ? full : empty;
+    window.write_tags[index] = there && entry.write_tag == note.page ? full : empty;
 }
 
 void Tlb::settle_window(u64 linear) {
@@ -250,8 +255,7 @@ u64 Tlb::filled(View view) const {
 void Tlb::protect_host_page(const u8* host_page) {
     ++protections_;
     const u64 host = reinterpret_cast<u64>(host_page);
-    for (u16 number = writers_[(host >> kPageBits) % kWriterLists], next; number; number = next) {
-        next = writer_[number].next;
+    for (u16 number = writers_[(host >> kPageBits) % kWriterLists]; number; number = writer_[number].next) {
         const unsigned view = (number - 1) / kPlaces;
         const u64 index = (number - 1) % kPlaces;
         if (notes_[view][index].page + at(view, index).addend == host) empty_writes(view, index);

@@ -205,10 +205,12 @@ class Tlb {
         bool used = false;
         // In listed_; stays when flush_page empties the entry, or it is filled for another.
         bool listed[2] = {};
+        bool beside = false; // there is a `beside`
     };
     void empty(unsigned view, u64 index);
     void empty_writes(unsigned view, u64 index);
     void empty_window(unsigned view, u64 index, bool reads);
+    void set_beside(unsigned view, u64 index, const u64* lines); // null: none
     void settle_window(unsigned view, u64 index);
     void drop(Slot slot);
     TlbEntry& occupy(unsigned view, u64 index, u64 page, Mapping mapping);
@@ -219,16 +221,16 @@ class Tlb {
     bool may_be_large(u64 linear) const;
     template <class Drop> void flush_if(bool global, Drop drops);
 
-    // Entries that may be written in place, by their host page: a list for each hash.
+    // Entries that may be written in place, by their host page: a list for each hash. One that may not be
+    // any more stays in its list until it is needed in another, as most are filled again for the same page.
+    static constexpr u16 kWriterLists = 4096;
     struct Writer {
-        u16 next = 0, before = 0; // numbers, from 1; 0: none. Of the first, `before` is a hash
-        bool listed = false, first = false;
+        u16 next = 0, before = 0; // numbers, from 1; 0: none
+        u16 list = kWriterLists;  // kWriterLists: in none
     };
-    static constexpr u64 kWriterLists = 4096;
     static u16 writer_number(unsigned view, u64 index) { return u16(view * kPlaces + index + 1); }
     static_assert(kViews * kPlaces <= 0xffff);
     void list_writer(unsigned view, u64 index);
-    void unlist_writer(u16 number);
     std::array<u16, kWriterLists> writers_{};
     std::array<Writer, kViews * kPlaces + 1> writer_{};
 

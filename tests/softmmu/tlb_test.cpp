@@ -205,6 +205,49 @@ TEST_F(TlbTest, ProtectingAHostPageReachesEveryAlias) {
     EXPECT_TRUE(holds(View::User, 0x5000)) << "reads stay fast";
 }
 
+TEST_F(TlbTest, ProtectingFindsAnEntryWhereverItLedBefore) {
+    const u64 host = 0x10000000,
+              far = u64{4096} * kPageSize; // the lists are by the low bits of the host's page
+    const auto writable = [&] { return tlb.entry(View::User, 0x5000).write_tag == 0x5000; };
+    const auto protect = [&](u64 page) { tlb.protect_host_page(reinterpret_cast<const u8*>(page)); };
+    for (const u64 to : {host + far, host + kPageSize, host, host}) {
+        fill(View::User, 0x5000, false, 12, host);
+        fill(View::User, 0x6000, false, 12, host); // in the same list, before and after
+        fill(View::Supervisor, 0x5000, false, 12, to);
+        tlb.flush_page(0x5000);
+        fill(View::User, 0x5000, false, 12, to);
+        if (to != host) protect(host);
+        EXPECT_TRUE(writable()) << std::hex << to;
+        protect(to);
+        EXPECT_FALSE(writable()) << std::hex << to;
+        EXPECT_FALSE(hits(tlb.entry(View::User, 0x6000).write_tag, 0x6000, 1));
+        if (to == host) tlb.flush(false);
+    }
+}
+
+TEST_F(TlbTest, NothingIsBesideCodeOnceItsEntryIsAnother) {
+    static const u64 lines = 1;
+    const auto beside = [&] { return tlb.tables().beside[unsigned(View::User)][5]; };
+    EXPECT_EQ(beside().tag, empty_tag(5));
+    for (const bool protect : {false, true}) {
+        fill(View::User, 0x5000);
+        tlb.allow_writes(View::User, 0x5000, &lines);
+        EXPECT_EQ(beside().tag, 0x5000u);
+        EXPECT_EQ(beside().lines, &lines);
+        EXPECT_NE(tlb.entry(View::User, 0x5000).write_tag, 0x5000u);
+        if (protect)
+            tlb.protect_host_page(reinterpret_cast<const u8*>(0x7000000));
+        else
+            tlb.flush(true);
+        EXPECT_EQ(beside().tag, empty_tag(5));
+        fill(View::User, 0x5000);
+        tlb.allow_writes(View::User, 0x5000, &lines);
+        tlb.allow_writes(View::User, 0x5000); // its code is gone
+        EXPECT_EQ(beside().tag, empty_tag(5));
+        EXPECT_EQ(tlb.entry(View::User, 0x5000).write_tag, 0x5000u);
+    }
+}
+
 TEST_F(TlbTest, ListsWhatIsInUse) {
     fill(View::User, 0x5000, true, 21);
     unsigned n = 0;
