@@ -215,6 +215,7 @@ std::string Vcpu::guest_text(const ir::Block& block, const x86::Translator::Sour
 }
 
 CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host, CachedBlock* cold) {
+    if (cold && waits_for_code(*cold)) return cold; // which is no translation
     using Clock = std::chrono::steady_clock;
     const Clock::time_point begin = Clock::now();
     CachedBlock* block = cold ? warm(*cold, host) : nullptr;

@@ -123,7 +123,9 @@ class Vcpu {
     void start_compiler();
     bool may_wait_for_code() const; // there is such a thread, and nobody looks at what is compiled
     bool ask_for_code(const CachedBlock& cold, const u8* host); // false: not now
-    // What became of that. True: the block has its code, or waits for it. False: this thread is to make it.
+    bool waits_for_code(const CachedBlock& cold); // it was asked for before, and may take a while longer
+    // What became of that. True: the block has its code, or waits for it now. False: this thread is to make
+    // it.
     bool code_asked_for(CachedBlock& cold, const u8* host);
     bool collect(CompilerThread::Job& job); // true: the block has its code
     CachedBlock* compile(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block,

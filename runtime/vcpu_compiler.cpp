@@ -59,12 +59,17 @@ bool Vcpu::collect(CompilerThread::Job& job) {
     return true;
 }
 
+bool Vcpu::waits_for_code(const CachedBlock& cold) {
+    if (!may_wait_for_code()) return false;
+    CompilerThread::Job& job = compiler_->job(cold.position);
+    return job.ticket == cold.position && compiler_->underway(job) && job.asked++ < kPatience;
+}
+
 bool Vcpu::code_asked_for(CachedBlock& cold, const u8* host) {
     if (!may_wait_for_code()) return false;
     CompilerThread::Job& job = compiler_->job(cold.position);
     if (job.ticket != cold.position) return ask_for_code(cold, host);
-    if (compiler_->underway(job)) return job.asked++ < kPatience;
-    return collect(job);
+    return !compiler_->underway(job) && collect(job);
 }
 
 } // namespace dragoman::runtime

@@ -90,7 +90,8 @@ TEST_P(Reuse, ALibraryAtManyAddresses) {
     for (u64 n = 0; n < std::size(kPlaces); ++n)
         EXPECT_EQ(library.found[n], (Library::Found{kEntry + 7, n, kEntry + 24, 30, 60 * (n + 1)}))
             << "at " << std::hex << kPlaces[n];
-    if (GetParam().interpret) return;
+    // How much of it another thread has made in time for the next place is not the same each time.
+    if (GetParam().interpret || GetParam().compiler_thread) return;
     const auto& counters = library.m.vcpu->tb_cache()->counters();
     // At the last place, by the end of canonical addresses, all is compiled again.
     EXPECT_GE(counters.of_this_run, 2 * counters.kept) << "moved, not compiled again";
