@@ -210,7 +210,9 @@ TEST_F(Window, SlotsOutsideOfItStayEmpty) {
         heat(linear);
         EXPECT_EQ(hit(linear, false), linear == before) << std::hex << linear;
     }
-    if (window->base()) EXPECT_EQ(window->map(beyond, map->ram(), 1).pages, 0u);
+    if (window->base()) {
+        EXPECT_EQ(window->map(beyond, map->ram(), 1).pages, 0u);
+    }
     EXPECT_EQ(window->map(before, map->ram(), 2).pages, 1u);
 }
 

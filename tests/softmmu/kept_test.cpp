@@ -35,8 +35,14 @@ TEST_F(KeptTest, APlaceIsOfTheLastPagePutThere) {
     put(rival, 1, 2);
     EXPECT_EQ(take(0x5000, 1), -1);
     EXPECT_EQ(take(rival, 1), 2);
-    for (u64 page = 0; page < kPlaces * kPageSize; page += kPageSize) // may be the same place in another view
-        if (put(page, 0, 3), put(0x5000, 1, 4), take(page, 0) == -1) EXPECT_EQ(take(0x5000, 1), 4);
+    for (u64 page = 0; page < kPlaces * kPageSize;
+         page += kPageSize) { // may be the same place in another view
+        put(page, 0, 3);
+        put(0x5000, 1, 4);
+        if (take(page, 0) == -1) {
+            EXPECT_EQ(take(0x5000, 1), 4);
+        }
+    }
 }
 
 TEST_F(KeptTest, ForgetsAPageInEveryView) {
