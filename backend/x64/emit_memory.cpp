@@ -177,7 +177,7 @@ bool Emitter::keeps_eflags(size_t at, const ir::Address& m) const {
            again_[at] == kNoMaker && (*needed_now_)[at] & live_[at] && wants_eflags_soon(at);
 }
 
-// The same without an instruction that touches EFLAGS; R14 stays.
+// tlb_check without an instruction that touches EFLAGS. R14 stays.
 void Emitter::tlb_check_beside_eflags(unsigned size, Access access, const Label& miss) {
     const Label hit = a.newLabel();
     tlb_index();
