@@ -171,7 +171,8 @@ void Emitter::tlb_check(unsigned size, Access access, bool keep_address, const L
 }
 
 // Flags that cannot be made again and are wanted soon, a carry in a long sum for one, stay in EFLAGS. To save
-// them and fetch them back costs no more instructions, but takes several cycles, for which the sum would wait.
+// them and fetch them back costs no more instructions, but takes several cycles, for which the sum would
+// wait.
 bool Emitter::keeps_eflags(size_t at, const ir::Address& m) const {
     return options_.keep_eflags && options_.use_pext && window() && !is_constant(m) &&
            again_[at] == kNoMaker && (*needed_now_)[at] & live_[at] && wants_eflags_soon(at);
