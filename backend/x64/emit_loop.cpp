@@ -123,7 +123,7 @@ void Emitter::count_rounds_ahead(const SharedGroup& group, bool first) {
 // No flags are alive here.
 void Emitter::end_round() {
     const ir::Ref counter = shared_.loop()->counter;
-    const unsigned width = block_->mode_bits / 8;
+    const unsigned width = shared_.loop()->width;
     at_ = FlagsAt::Nowhere;
     out_of_line(&Emitter::pause_loop, block_->insts.back()).entry = pause_;
     Gp value = gp(host::scratch, width);

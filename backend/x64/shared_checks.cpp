@@ -96,6 +96,21 @@ void SharedChecks::follow(const Inst& inst, unsigned width) {
     if (inst.d.is_reg()) of(inst.d) = result;
 }
 
+// Only in place: the others are unknown, with no root.
+void SharedChecks::follow_low(const Inst& inst) {
+    const bool counts = inst.d.is_gpr() && inst.size >= 4 && inst.a == inst.d && inst.b.is_imm() &&
+                        (inst.op == Op::Add || inst.op == Op::Sub);
+    for (u32 left = ir::registers_written(inst); left; left &= left - 1) {
+        const unsigned n = std::countr_zero(left);
+        if (n >= ir::kGprs) continue;
+        Value& low = lows_[n];
+        if (counts && inst.d == Ref::gpr(u8(n)))
+            low.offset += inst.op == Op::Add ? u64(inst.imm) : -u64(inst.imm);
+        else
+            low = {};
+    }
+}
+
 // The accesses are those off base + (index << scale), all else equal.
 SharedChecks::Candidate SharedChecks::origin(const ir::Address& m, unsigned width, u64& offset) {
     Candidate c{.scale = m.index.is_reg() ? m.scale : u8(0), .from_pc = m.from_pc};
@@ -118,6 +133,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
     roots_ = 0;
     for (Value& v : values_)
         v = {.root = ++roots_, .offset = 0};
+    std::copy_n(std::begin(values_), lows_.size(), lows_.begin());
     const unsigned width = block.mode_bits == 64 ? 8 : block.mode_bits == 32 ? 4 : 0;
     if (!width) return;
 
@@ -125,7 +141,10 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
     for (u32 at = 0; at < block.insts.size(); ++at) {
         const Inst& inst = block.insts[at];
         const Use use = use_of(inst);
-        if (at == round_end) std::copy(std::begin(values_), std::end(values_), std::begin(at_round_end_));
+        if (at == round_end) {
+            std::copy(std::begin(values_), std::end(values_), std::begin(at_round_end_));
+            lows_at_round_end_ = lows_;
+        }
         if (at < round_end && !use.bytes && !stays_in_loop(inst, x87)) round_end = 0;
         if (inst.op == Op::Call || (inst.op == Op::X87 && !x87) ||
             (inst.op == Op::Vec && !inst.d.is_xmm() && !use.bytes))
@@ -168,6 +187,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
             }
         }
         follow(inst, width);
+        follow_low(inst);
     }
     if (!round_end || !plan_loop(round_end, width, slots)) make_regions(block, slots);
 }
@@ -179,20 +199,35 @@ i64 SharedChecks::step_of(const Value& v, bool& steady) const {
     return i64(values_[v.root - 1].offset);
 }
 
+// A register that tells the rounds: best one with a host register, and best the whole of it.
+bool SharedChecks::find_counter(unsigned width) {
+    const auto cut = [](i64 value, unsigned bytes) { return bytes == 4 ? i64(i32(value)) : value; };
+    bool found = false;
+    for (u8 n = 0; n < ir::kGprs; ++n) {
+        bool steady = true;
+        i64 step = step_of({.root = n + 1u}, steady), offset = i64(at_round_end_[n].offset);
+        steady &= at_round_end_[n].root == n + 1u;
+        u8 bytes = u8(width);
+        if (!steady && lows_[n].root) {
+            steady = true;
+            step = i64(lows_[n].offset), offset = i64(lows_at_round_end_[n].offset), bytes = 4;
+        }
+        step = cut(step, bytes), offset = cut(offset, bytes);
+        if (!steady || !step || step != i32(step) || offset != i32(offset)) continue;
+        const bool here = host::uncounted[n] != host::memory; // counted, R12 costs a load more
+        const auto worth = [](bool in_register, u8 of) { return 2 * in_register + (of == 8); };
+        const bool has = found && host::uncounted[loop_.counter.index()] != host::memory;
+        if (found && worth(here, bytes) <= worth(has, loop_.width)) continue;
+        loop_.counter = Ref::gpr(n), loop_.step = step, loop_.offset = offset, loop_.width = bytes;
+        found = true;
+    }
+    return found;
+}
+
 bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
     const auto cut = [&](i64 step) { return width == 4 ? i64(i32(step)) : step; };
     loop_ = {.end = round_end};
-    for (u8 n = 0; n < ir::kGprs; ++n) {
-        bool steady = true;
-        const i64 step = cut(step_of({.root = n + 1u}, steady));
-        const Value& then = at_round_end_[n];
-        const i64 offset = cut(i64(then.offset));
-        if (!steady || !step || step != i32(step) || then.root != n + 1u || offset != i32(offset)) continue;
-        const bool better = host::uncounted[n] != host::memory; // counted, R12 costs a load more
-        if (!loop_.step || better) loop_.counter = Ref::gpr(n), loop_.step = step, loop_.offset = offset;
-        if (better) break;
-    }
-    if (!loop_.step) return false;
+    if (!find_counter(width)) return false;
 
     unsigned used = 0;
     for (std::size_t n = 0; n < groups_.size() && used < slots; ++n) {

@@ -8,6 +8,7 @@
 
 #include "ir/block.h"
 
+#include <array>
 #include <functional>
 #include <vector>
 
@@ -34,6 +35,7 @@ struct SharedLoop {
     ir::Ref counter; // a register that tells the rounds
     i64 step = 0;    // what it changes by in each
     i64 offset = 0;  // at `end`, from what it was when the round began
+    u8 width = 0;    // of the counter, in bytes: in 64-bit mode its lower half alone may be one
 };
 
 // From the first access of a group to the last of it or of any other group that begins in between: what has
@@ -89,6 +91,8 @@ class SharedChecks {
     Value& of(ir::Ref r) { return values_[r.id()]; }
     Candidate origin(const ir::Address& mem, unsigned width, u64& offset);
     void follow(const ir::Inst& inst, unsigned width);
+    void follow_low(const ir::Inst& inst);
+    bool find_counter(unsigned width);
     void make_regions(const ir::Block& block, unsigned slots);
     void drop_places();
     bool plan_loop(u32 round_end, unsigned width, unsigned slots);
@@ -101,6 +105,8 @@ class SharedChecks {
     std::vector<Candidate> origins_;              // the same
     Value values_[32];
     Value at_round_end_[32];
+    // Of the lower halves: what a 32-bit instruction moves by a constant, as most counters in C are.
+    std::array<Value, ir::kGprs> lows_, lows_at_round_end_;
     SharedLoop loop_;
     bool is_loop_ = false;
     u32 roots_ = 0;

@@ -66,7 +66,7 @@ class LoopGenerator {
             builder.add(
                 {.op = Op::Cmp, .size = u8(width_), .a = pointers_[0].ref, .b = Ref::imm(), .imm = 0x18000});
         else
-            builder.alu(Op::Sub, chance(50) ? width_ : 4, kRcx, kRcx, Ref::imm(), 1);
+            builder.alu(Op::Sub, counter_ = chance(50) ? width_ : 4, kRcx, kRcx, Ref::imm(), 1);
         builder.insn(i32(4 * n++));
         builder.branch(by_pointer ? Cond::B : Cond::NZ, kPc, kElse);
         b.guest_instructions = n;
@@ -90,6 +90,7 @@ class LoopGenerator {
         }
         c.gpr[9] = g.below(4) * 8; // an index that stays
         c.gpr[1] = 1 + g.below(g.chance(30) ? 2000 : 40);
+        if (width_ == 8 && counter_ == 4) c.gpr[1] |= u64{g.below(3)} << 32; // only its lower half counts
         c.vector_bytes = 16;
         for (auto& v : c.vec)
             for (u8& byte : v)
@@ -155,7 +156,7 @@ class LoopGenerator {
 
     std::mt19937_64 rng_;
     std::vector<Pointer> pointers_;
-    unsigned width_ = 8;
+    unsigned width_ = 8, counter_ = 8; // bytes of an address and of the counter
 };
 
 std::string differences(Context& want, Context& have) {
@@ -296,6 +297,36 @@ TEST(Loops, PauseWhereAPageEnds) {
             EXPECT_EQ(c.rip, kPc);
             EXPECT_EQ(c.budget, 1'000'000 - 6);
         }
+}
+
+// load rax, [rsi]; sub ecx, 1; jnz: only the lower half of RCX tells the rounds.
+TEST(Loops, PauseByACounterOf32Bits) {
+    Block block;
+    block.pc = block.linear_pc = kPc;
+    Builder builder(block);
+    builder.insn(0), builder.load(8, kRax, {.base = kRsi});
+    builder.insn(3), builder.alu(Op::Sub, 4, kRcx, kRcx, Ref::imm(), 1);
+    builder.insn(6), builder.branch(Cond::NZ, kPc, kElse);
+    block.guest_instructions = 3;
+    block.guest_bytes = 8;
+    for (const u64 above : {u64{0}, u64{5} << 32}) {
+        Machine m({}, true);
+        const Machine::Code code = compile_loop(m, block);
+        Context& c = m.ctx();
+        const auto begin = [&](u64 count) {
+            c.gpr[6] = 0x12000, c.gpr[1] = count;
+            c.budget = 1'000'000;
+            c.poll = 1;
+            m.run(block, code);
+        };
+        begin(1); // fills the TLB
+        begin(above + 3000);
+        EXPECT_EQ(c.gpr[1], 3000u - 1024) << "the most rounds before a poll";
+        EXPECT_EQ(c.exit, Exit::Event);
+        begin(above + 1000);
+        EXPECT_EQ(c.gpr[1], 0u);
+        EXPECT_EQ(c.rip, kElse);
+    }
 }
 
 } // namespace
