@@ -3,8 +3,14 @@
 #include "base/bits.h"
 
 #include <algorithm>
+#include <array>
+#include <cerrno>
 #include <cstdio>
 #include <cstring>
+#include <fcntl.h>
+#include <memory>
+#include <sys/stat.h>
+#include <unistd.h>
 
 namespace dragoman::runtime {
 
@@ -29,8 +35,15 @@ u64 get(const u8* p, u32 bytes) {
     return value;
 }
 
-bool fits(std::span<const u8> file, u64 offset, u64 bytes) {
-    return offset <= file.size() && bytes <= file.size() - offset;
+constexpr u64 kPiece = 256 * KiB; // of a segment on its way to RAM: stays in the host's caches
+constexpr u64 kMostNotes = MiB;
+
+bool fits(const ElfFile& file, u64 offset, u64 bytes) {
+    return offset <= file.bytes && bytes <= file.bytes - offset;
+}
+Error unreadable() {
+    return Error{std::string("cannot be read whole: ") +
+                 (errno ? std::strerror(errno) : "it became shorter")};
 }
 
 std::string hex(u64 value) {
@@ -49,28 +62,60 @@ u64 Elf::physical_entry() const {
     return entry;
 }
 
-Result<Elf> read_elf(std::span<const u8> file) {
+ElfFile elf_in_memory(std::span<const u8> file) {
+    return {file.size(), [file](u64 at, std::span<u8> to) {
+                std::copy_n(file.data() + at, to.size(), to.data());
+                return true;
+            }};
+}
+
+Result<ElfFile> elf_on_disk(const std::string& path) {
+    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return Error{path + ": " + std::strerror(errno)};
+    const std::shared_ptr<const int> file(new int(fd), [](const int* opened) {
+        close(*opened);
+        delete opened;
+    });
+    struct stat st {};
+    fstat(fd, &st);
+    return ElfFile{u64(st.st_size), [file](u64 at, std::span<u8> to) {
+                       while (!to.empty()) {
+                           errno = 0;
+                           const ssize_t n = pread(*file, to.data(), to.size(), off_t(at));
+                           if (n < 0 && errno == EINTR) continue;
+                           if (n <= 0) return false;
+                           to = to.subspan(u64(n));
+                           at += u64(n);
+                       }
+                       return true;
+                   }};
+}
+
+Result<Elf> read_elf(const ElfFile& file) {
     if (!fits(file, 0, kLayout32.header_bytes)) return Error{"cut off inside the ELF header"};
-    const u8 elf_class = file[4];
-    if ((elf_class != kClass32 && elf_class != kClass64) || file[5] != kLittleEndian)
+    std::array<u8, kLayout64.header_bytes> header{};
+    if (!file.read(0, std::span(header).first(std::min<u64>(file.bytes, header.size())))) return unreadable();
+    const u8 elf_class = header[4];
+    if ((elf_class != kClass32 && elf_class != kClass64) || header[5] != kLittleEndian)
         return Error{"an ELF of unknown class or byte order"};
     Elf elf;
     elf.wide = elf_class == kClass64;
     const Layout& l = elf.wide ? kLayout64 : kLayout32;
     if (!fits(file, 0, l.header_bytes)) return Error{"cut off inside the ELF header"};
-    const u64 machine = get(&file[18], 2);
+    const u64 machine = get(&header[18], 2);
     if (machine != kMachine386 && machine != kMachineX86_64)
         return Error{"an ELF for machine " + std::to_string(machine) + ", expected i386 or x86-64"};
 
-    elf.entry = get(&file[l.entry], l.word);
-    const u64 table = get(&file[l.program_headers], l.word);
-    const u64 stride = get(&file[l.entry_bytes], 2), count = get(&file[l.count], 2);
+    elf.entry = get(&header[l.entry], l.word);
+    const u64 table = get(&header[l.program_headers], l.word);
+    const u64 stride = get(&header[l.entry_bytes], 2), count = get(&header[l.count], 2);
     if (count && stride < l.segment_bytes)
         return Error{"ELF program headers of " + std::to_string(stride) + " bytes, expected " +
                      std::to_string(l.segment_bytes)};
     if (!fits(file, table, stride * count)) return Error{"ELF program headers lie outside the file"};
     for (u64 n = 0; n < count; ++n) {
-        const u8* p = file.data() + table + n * stride;
+        u8 p[kLayout64.segment_bytes];
+        if (!file.read(table + n * stride, {p, l.segment_bytes})) return unreadable();
         ElfSegment s;
         s.type = u32(get(p, 4));
         s.offset = get(p + l.offset, l.word);
@@ -88,7 +133,7 @@ Result<Elf> read_elf(std::span<const u8> file) {
     return elf;
 }
 
-Status place_elf(const Elf& elf, std::span<const u8> file, RamPlan& plan, softmmu::PhysicalMap& map) {
+Status place_elf(const Elf& elf, const ElfFile& file, RamPlan& plan, softmmu::PhysicalMap& map) {
     u64 total = 0;
     for (const ElfSegment& s : elf.segments) {
         if (s.type != kElfLoad || s.memory_bytes == 0) continue;
@@ -100,20 +145,27 @@ Status place_elf(const Elf& elf, std::span<const u8> file, RamPlan& plan, softmm
     }
     if (total == 0) return Error{"an ELF without anything to load"};
     if (total > map.ram_bytes()) return Error{"ELF segments that lie over each other"};
+    std::vector<u8> piece(kPiece);
     for (const ElfSegment& s : elf.segments) {
         if (s.type != kElfLoad || s.memory_bytes == 0) continue;
-        map.write(s.physical, file.data() + s.offset, s.file_bytes);
+        for (u64 at = 0; at < s.file_bytes; at += kPiece) {
+            const std::span<u8> some(piece.data(), std::min(kPiece, s.file_bytes - at));
+            if (!file.read(s.offset + at, some)) return unreadable();
+            map.write(s.physical + at, some.data(), some.size());
+        }
         clear_ram(map, s.physical + s.file_bytes, s.memory_bytes - s.file_bytes);
         plan.take(s.physical, s.memory_bytes);
     }
     return Ok{};
 }
 
-std::optional<std::span<const u8>> find_note(const Elf& elf, std::span<const u8> file, std::string_view owner,
-                                             u32 type) {
+std::optional<std::vector<u8>> find_note(const Elf& elf, const ElfFile& file, std::string_view owner,
+                                         u32 type) {
     for (const ElfSegment& s : elf.segments) {
         if (s.type != kElfNote) continue;
-        std::span<const u8> rest = file.subspan(s.offset, s.file_bytes);
+        std::vector<u8> notes(std::min(s.file_bytes, kMostNotes));
+        if (!file.read(s.offset, notes)) continue;
+        std::span<const u8> rest = notes;
         while (rest.size() >= 12) {
             const u64 name_bytes = get(&rest[0], 4), bytes = get(&rest[4], 4), note_type = get(&rest[8], 4);
             const u64 data = 12 + align_up(name_bytes, 4), next = data + align_up(bytes, 4);
@@ -121,7 +173,7 @@ std::optional<std::span<const u8>> find_note(const Elf& elf, std::span<const u8>
             // The name ends with a zero byte, which counts.
             if (note_type == type && name_bytes == owner.size() + 1 &&
                 std::memcmp(&rest[12], owner.data(), owner.size()) == 0 && rest[12 + owner.size()] == 0)
-                return rest.subspan(data, bytes);
+                return std::vector<u8>(rest.begin() + long(data), rest.begin() + long(data + bytes));
             if (next >= rest.size()) break;
             rest = rest.subspan(next);
         }

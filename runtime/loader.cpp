@@ -52,7 +52,9 @@ Result<std::vector<u8>> read_start(const std::string& path, u64 bytes) {
 
 Result<FlatEntry> load_kernel(const KernelOption& option, const BoardFacts& board,
                               softmmu::PhysicalMap& map) {
-    auto file = read_file(option.kernel, map.ram_below_4g());
+    auto file = read_start(option.kernel, kernel_header_bytes);
+    const bool elf = file && is_elf(*file) && !is_multiboot(*file); // load_pvh reads the rest
+    if (file && !elf) file = read_file(option.kernel, map.ram_below_4g());
     if (!file) return Error{"-kernel " + file.error().message};
     const KernelImage image{option, *file, board, map};
     Result<FlatEntry> entry =

@@ -61,7 +61,7 @@ Result<std::vector<u8>> read_start(const std::string& path, u64 bytes);
 // The loaders behind load_kernel; each is asked whether the file is of its kind.
 struct KernelImage {
     const KernelOption& option;
-    const std::vector<u8>& file;
+    const std::vector<u8>& file; // all of it; its start is enough for load_pvh
     const BoardFacts& board;
     softmmu::PhysicalMap& map;
 };

@@ -137,9 +137,10 @@ Result<u32> Loading::place_by_addresses(u64 at, const Header& h) {
 Result<u32> Loading::place_by_elf() {
     if (!is_elf(image_.file))
         return error("a multiboot header without load addresses in a file that is no ELF");
-    const auto elf = read_elf(image_.file);
+    const ElfFile file = elf_in_memory(image_.file);
+    const auto elf = read_elf(file);
     if (!elf) return error(elf.error().message);
-    if (auto placed = place_elf(elf.value(), image_.file, plan_, image_.map); !placed)
+    if (auto placed = place_elf(elf.value(), file, plan_, image_.map); !placed)
         return error(placed.error().message);
     const u64 entry = elf.value().physical_entry();
     if (entry >= 4 * GiB) return error("its entry lies over 4 GiB, where multiboot cannot go");

@@ -35,9 +35,11 @@ bool is_elf(const std::vector<u8>& file) {
 
 Result<FlatEntry> load_pvh(const KernelImage& image) {
     const std::string& name = image.option.kernel;
-    const auto elf = read_elf(image.file);
+    auto file = elf_on_disk(name);
+    if (!file) return file.error();
+    const auto elf = read_elf(*file);
     if (!elf) return Error{name + ": " + elf.error().message};
-    const auto note = find_note(elf.value(), image.file, "Xen", kNotePhys32Entry);
+    const auto note = find_note(elf.value(), *file, "Xen", kNotePhys32Entry);
     if (!note || note->size() < 4)
         return Error{name + ": an ELF with neither a PVH note nor a multiboot header: nothing says how to "
                             "start it"};
@@ -45,7 +47,7 @@ Result<FlatEntry> load_pvh(const KernelImage& image) {
     std::memcpy(&entry, note->data(), 4);
 
     RamPlan plan(image.board);
-    if (auto placed = place_elf(elf.value(), image.file, plan, image.map); !placed)
+    if (auto placed = place_elf(elf.value(), *file, plan, image.map); !placed)
         return Error{name + ": " + placed.error().message};
     if (!plan.is_ram(entry, 1)) return Error{name + ": its PVH entry lies outside the machine's memory"};
 

@@ -192,6 +192,27 @@ TEST_F(Loader, PvhKernelGetsStartInfo) {
     }
 }
 
+// Larger than what is read of the file at first and at a time, with its program headers at the end.
+TEST_F(Loader, PvhKernelIsReadByPieces) {
+    Bytes f = make_elf(true, true);
+    constexpr u64 bytes = 700'001;
+    const auto pattern = [](u64 at) { return u8(at * 7 + (at >> 8) + 1); };
+    for (u64 at = 0; at < bytes; ++at)
+        f.put<u8>(0x1000 + at, pattern(at));
+    const std::vector<u8> headers(f.begin() + 64, f.begin() + 64 + 2 * 56);
+    const u64 table = f.size();
+    f.insert(f.end(), headers.begin(), headers.end());
+    f.put<u64>(32, table);
+    f.put<u64>(table + 32, bytes);
+    f.put<u64>(table + 40, bytes + 10);
+    std::fill_n(f.begin() + 64, headers.size(), u8(0));
+    auto entry = load(f);
+    ASSERT_TRUE(entry) << entry.error().message;
+    EXPECT_EQ(entry->eip, kAt + 0x20);
+    for (u64 at = 0; at < bytes; ++at)
+        ASSERT_EQ(get<u8>(kAt + at), pattern(at)) << at;
+}
+
 TEST_F(Loader, ElfMultibootKernelGetsItsInformation) {
     for (const bool wide : {false, true}) {
         SCOPED_TRACE(wide);
