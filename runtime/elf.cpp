@@ -4,13 +4,8 @@
 
 #include <algorithm>
 #include <array>
-#include <cerrno>
 #include <cstdio>
 #include <cstring>
-#include <fcntl.h>
-#include <memory>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace dragoman::runtime {
 
@@ -38,14 +33,6 @@ u64 get(const u8* p, u32 bytes) {
 constexpr u64 kPiece = 256 * KiB; // of a segment on its way to RAM: stays in the host's caches
 constexpr u64 kMostNotes = MiB;
 
-bool fits(const ElfFile& file, u64 offset, u64 bytes) {
-    return offset <= file.bytes && bytes <= file.bytes - offset;
-}
-Error unreadable() {
-    return Error{std::string("cannot be read whole: ") +
-                 (errno ? std::strerror(errno) : "it became shorter")};
-}
-
 std::string hex(u64 value) {
     char text[24];
     std::snprintf(text, sizeof text, "0x%llx", static_cast<unsigned long long>(value));
@@ -62,46 +49,18 @@ u64 Elf::physical_entry() const {
     return entry;
 }
 
-ElfFile elf_in_memory(std::span<const u8> file) {
-    return {file.size(), [file](u64 at, std::span<u8> to) {
-                std::copy_n(file.data() + at, to.size(), to.data());
-                return true;
-            }};
-}
-
-Result<ElfFile> elf_on_disk(const std::string& path) {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return Error{path + ": " + std::strerror(errno)};
-    const std::shared_ptr<const int> file(new int(fd), [](const int* opened) {
-        close(*opened);
-        delete opened;
-    });
-    struct stat st {};
-    fstat(fd, &st);
-    return ElfFile{u64(st.st_size), [file](u64 at, std::span<u8> to) {
-                       while (!to.empty()) {
-                           errno = 0;
-                           const ssize_t n = pread(*file, to.data(), to.size(), off_t(at));
-                           if (n < 0 && errno == EINTR) continue;
-                           if (n <= 0) return false;
-                           to = to.subspan(u64(n));
-                           at += u64(n);
-                       }
-                       return true;
-                   }};
-}
-
-Result<Elf> read_elf(const ElfFile& file) {
-    if (!fits(file, 0, kLayout32.header_bytes)) return Error{"cut off inside the ELF header"};
+Result<Elf> read_elf(const FileReader& file) {
+    if (!file.holds(0, kLayout32.header_bytes)) return Error{"cut off inside the ELF header"};
     std::array<u8, kLayout64.header_bytes> header{};
-    if (!file.read(0, std::span(header).first(std::min<u64>(file.bytes, header.size())))) return unreadable();
+    const auto start = std::span(header).first(std::min<u64>(file.bytes, header.size()));
+    if (auto read = file.read(0, start); !read) return read.error();
     const u8 elf_class = header[4];
     if ((elf_class != kClass32 && elf_class != kClass64) || header[5] != kLittleEndian)
         return Error{"an ELF of unknown class or byte order"};
     Elf elf;
     elf.wide = elf_class == kClass64;
     const Layout& l = elf.wide ? kLayout64 : kLayout32;
-    if (!fits(file, 0, l.header_bytes)) return Error{"cut off inside the ELF header"};
+    if (!file.holds(0, l.header_bytes)) return Error{"cut off inside the ELF header"};
     const u64 machine = get(&header[18], 2);
     if (machine != kMachine386 && machine != kMachineX86_64)
         return Error{"an ELF for machine " + std::to_string(machine) + ", expected i386 or x86-64"};
@@ -112,10 +71,10 @@ Result<Elf> read_elf(const ElfFile& file) {
     if (count && stride < l.segment_bytes)
         return Error{"ELF program headers of " + std::to_string(stride) + " bytes, expected " +
                      std::to_string(l.segment_bytes)};
-    if (!fits(file, table, stride * count)) return Error{"ELF program headers lie outside the file"};
+    if (!file.holds(table, stride * count)) return Error{"ELF program headers lie outside the file"};
     for (u64 n = 0; n < count; ++n) {
         u8 p[kLayout64.segment_bytes];
-        if (!file.read(table + n * stride, {p, l.segment_bytes})) return unreadable();
+        if (auto read = file.read(table + n * stride, {p, l.segment_bytes}); !read) return read.error();
         ElfSegment s;
         s.type = u32(get(p, 4));
         s.offset = get(p + l.offset, l.word);
@@ -125,7 +84,7 @@ Result<Elf> read_elf(const ElfFile& file) {
         s.memory_bytes = get(p + l.memory_size, l.word);
         if (s.type != kElfLoad && s.type != kElfNote) continue;
         const std::string name = "ELF segment " + std::to_string(n);
-        if (!fits(file, s.offset, s.file_bytes)) return Error{name + " lies outside the file"};
+        if (!file.holds(s.offset, s.file_bytes)) return Error{name + " lies outside the file"};
         if (s.type == kElfLoad && s.file_bytes > s.memory_bytes)
             return Error{name + " has more bytes in the file than in memory"};
         elf.segments.push_back(s);
@@ -133,7 +92,7 @@ Result<Elf> read_elf(const ElfFile& file) {
     return elf;
 }
 
-Status place_elf(const Elf& elf, const ElfFile& file, RamPlan& plan, softmmu::PhysicalMap& map) {
+Status place_elf(const Elf& elf, const FileReader& file, RamPlan& plan, softmmu::PhysicalMap& map) {
     u64 total = 0;
     for (const ElfSegment& s : elf.segments) {
         if (s.type != kElfLoad || s.memory_bytes == 0) continue;
@@ -150,7 +109,7 @@ Status place_elf(const Elf& elf, const ElfFile& file, RamPlan& plan, softmmu::Ph
         if (s.type != kElfLoad || s.memory_bytes == 0) continue;
         for (u64 at = 0; at < s.file_bytes; at += kPiece) {
             const std::span<u8> some(piece.data(), std::min(kPiece, s.file_bytes - at));
-            if (!file.read(s.offset + at, some)) return unreadable();
+            if (auto read = file.read(s.offset + at, some); !read) return read.error();
             map.write(s.physical + at, some.data(), some.size());
         }
         clear_ram(map, s.physical + s.file_bytes, s.memory_bytes - s.file_bytes);
@@ -159,12 +118,11 @@ Status place_elf(const Elf& elf, const ElfFile& file, RamPlan& plan, softmmu::Ph
     return Ok{};
 }
 
-std::optional<std::vector<u8>> find_note(const Elf& elf, const ElfFile& file, std::string_view owner,
-                                         u32 type) {
+Result<std::vector<u8>> find_note(const Elf& elf, const FileReader& file, std::string_view owner, u32 type) {
     for (const ElfSegment& s : elf.segments) {
         if (s.type != kElfNote) continue;
         std::vector<u8> notes(std::min(s.file_bytes, kMostNotes));
-        if (!file.read(s.offset, notes)) continue;
+        if (auto read = file.read(s.offset, notes); !read) return read.error();
         std::span<const u8> rest = notes;
         while (rest.size() >= 12) {
             const u64 name_bytes = get(&rest[0], 4), bytes = get(&rest[4], 4), note_type = get(&rest[8], 4);
@@ -178,7 +136,7 @@ std::optional<std::vector<u8>> find_note(const Elf& elf, const ElfFile& file, st
             rest = rest.subspan(next);
         }
     }
-    return std::nullopt;
+    return std::vector<u8>();
 }
 
 void clear_ram(softmmu::PhysicalMap& map, u64 at, u64 bytes) {

@@ -3,25 +3,13 @@
 #pragma once
 
 #include "base/result.h"
+#include "runtime/file_reader.h"
 #include "runtime/ram_plan.h"
 
-#include <functional>
-#include <optional>
-#include <span>
-#include <string>
+#include <string_view>
 #include <vector>
 
 namespace dragoman::runtime {
-
-// Where one is read from.
-struct ElfFile {
-    u64 bytes = 0;
-    std::function<bool(u64 at, std::span<u8> to)>
-        read; // asked for what lies in the file; false: the host failed
-};
-ElfFile elf_in_memory(std::span<const u8> file); // borrowed
-// Piece by piece: a kernel with all its symbols, of 66 MB, need not be in memory a second time.
-Result<ElfFile> elf_on_disk(const std::string& path);
 
 struct ElfSegment {
     u32 type = 0; // kElfLoad, kElfNote, others are of no interest
@@ -41,16 +29,15 @@ struct Elf {
 };
 
 // Header and program headers of an x86 executable. Errors say what is wrong, without the file's name.
-Result<Elf> read_elf(const ElfFile& file);
+Result<Elf> read_elf(const FileReader& file);
 
 // Puts the loadable segments into RAM, by their physical addresses, and takes their place in the plan.
 // Errors do not name the file.
-Status place_elf(const Elf& elf, const ElfFile& file, RamPlan& plan, softmmu::PhysicalMap& map);
+Status place_elf(const Elf& elf, const FileReader& file, RamPlan& plan, softmmu::PhysicalMap& map);
 
 // The contents of the first note of that owner and type (4 and 8: Note Section), in the first MiB of each
-// segment of notes.
-std::optional<std::vector<u8>> find_note(const Elf& elf, const ElfFile& file, std::string_view owner,
-                                         u32 type);
+// segment of notes; empty: there is none. Errors do not name the file.
+Result<std::vector<u8>> find_note(const Elf& elf, const FileReader& file, std::string_view owner, u32 type);
 
 // Zeros in RAM.
 void clear_ram(softmmu::PhysicalMap& map, u64 at, u64 bytes);

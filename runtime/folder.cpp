@@ -40,10 +40,6 @@ template <class T> bool put_view(int fd, const char* name, T value) {
 
 } // namespace
 
-Descriptor::~Descriptor() {
-    if (fd_ >= 0) ::close(fd_);
-}
-
 Folder::Folder(Descriptor root, const FolderOption& option)
     : root_(std::move(root)), security_(option.security), read_only_(option.read_only) {}
 

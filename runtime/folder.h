@@ -6,6 +6,7 @@
 #include "base/result.h"
 #include "base/types.h"
 #include "runtime/card_options.h"
+#include "runtime/descriptor.h"
 
 #include <string>
 #include <sys/stat.h>
@@ -13,23 +14,6 @@
 #include <utility>
 
 namespace dragoman::runtime {
-
-// Owns a descriptor; negative: none.
-class Descriptor {
-  public:
-    explicit Descriptor(int fd = -1) : fd_(fd) {}
-    Descriptor(Descriptor&& other) noexcept : fd_(std::exchange(other.fd_, -1)) {}
-    Descriptor& operator=(Descriptor&& other) noexcept {
-        std::swap(fd_, other.fd_);
-        return *this;
-    }
-    ~Descriptor();
-    int get() const { return fd_; }
-    explicit operator bool() const { return fd_ >= 0; }
-
-  private:
-    int fd_;
-};
 
 // Paths are relative, without "." and ".."; the empty one is the folder itself. Functions return 0 or a
 // negative errno.

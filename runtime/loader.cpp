@@ -2,13 +2,9 @@
 
 #include "frontend/x86/mode.h"
 #include "frontend/x86/system_registers.h"
+#include "runtime/file_reader.h"
 
 #include <algorithm>
-#include <cerrno>
-#include <cstring>
-#include <fcntl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
 namespace dragoman::runtime {
 
@@ -16,29 +12,14 @@ namespace {
 
 // The first `most` bytes of the file; `whole`: larger files are an error.
 Result<std::vector<u8>> read_bytes(const std::string& path, u64 most, bool whole) {
-    const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
-    if (fd < 0) return Error{path + ": " + std::strerror(errno)};
-    struct stat st {};
-    fstat(fd, &st);
-    Result<std::vector<u8>> result = std::vector<u8>();
-    if (S_ISDIR(st.st_mode)) {
-        result = Error{path + ": is a directory, expected a file"};
-    } else if (whole && u64(st.st_size) > most) {
-        result = Error{path + ": larger than the " + std::to_string(most / MiB) + " MiB that fit"};
-    } else {
-        std::vector<u8>& bytes = *result;
-        bytes.resize(std::min<u64>(u64(st.st_size), most));
-        std::size_t done = 0;
-        while (done < bytes.size()) {
-            const ssize_t n = read(fd, bytes.data() + done, bytes.size() - done);
-            if (n < 0 && errno == EINTR) continue;
-            if (n <= 0) break;
-            done += std::size_t(n);
-        }
-        if (done < bytes.size()) result = Error{path + ": cannot be read whole: " + std::strerror(errno)};
-    }
-    close(fd);
-    return result;
+    const auto file = FileReader::open(path);
+    if (!file) return file.error();
+    const u64 size = file.value().bytes;
+    if (whole && size > most)
+        return Error{path + ": larger than the " + std::to_string(most / MiB) + " MiB that fit"};
+    std::vector<u8> bytes(std::min(size, most));
+    if (auto read = file.value().read(0, bytes); !read) return Error{path + ": " + read.error().message};
+    return bytes;
 }
 
 } // namespace

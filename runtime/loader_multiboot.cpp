@@ -137,7 +137,7 @@ Result<u32> Loading::place_by_addresses(u64 at, const Header& h) {
 Result<u32> Loading::place_by_elf() {
     if (!is_elf(image_.file))
         return error("a multiboot header without load addresses in a file that is no ELF");
-    const ElfFile file = elf_in_memory(image_.file);
+    const FileReader file = FileReader::over(image_.file);
     const auto elf = read_elf(file);
     if (!elf) return error(elf.error().message);
     if (auto placed = place_elf(elf.value(), file, plan_, image_.map); !placed)

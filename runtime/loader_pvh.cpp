@@ -35,19 +35,20 @@ bool is_elf(const std::vector<u8>& file) {
 
 Result<FlatEntry> load_pvh(const KernelImage& image) {
     const std::string& name = image.option.kernel;
-    auto file = elf_on_disk(name);
+    const auto file = FileReader::open(name);
     if (!file) return file.error();
-    const auto elf = read_elf(*file);
+    const auto elf = read_elf(file.value());
     if (!elf) return Error{name + ": " + elf.error().message};
-    const auto note = find_note(elf.value(), *file, "Xen", kNotePhys32Entry);
-    if (!note || note->size() < 4)
+    const auto note = find_note(elf.value(), file.value(), "Xen", kNotePhys32Entry);
+    if (!note) return Error{name + ": " + note.error().message};
+    if (note.value().size() < 4)
         return Error{name + ": an ELF with neither a PVH note nor a multiboot header: nothing says how to "
                             "start it"};
     u32 entry = 0;
-    std::memcpy(&entry, note->data(), 4);
+    std::memcpy(&entry, note.value().data(), 4);
 
     RamPlan plan(image.board);
-    if (auto placed = place_elf(elf.value(), *file, plan, image.map); !placed)
+    if (auto placed = place_elf(elf.value(), file.value(), plan, image.map); !placed)
         return Error{name + ": " + placed.error().message};
     if (!plan.is_ram(entry, 1)) return Error{name + ": its PVH entry lies outside the machine's memory"};
 
