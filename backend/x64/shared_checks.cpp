@@ -24,6 +24,11 @@ bool plain(const ir::Address& m, unsigned width) {
     return m.seg == ir::Seg::None && m.size == width && m.linear_size == width;
 }
 
+// What is left of a sum of addresses, or of a counter, in so many bytes.
+i64 cut(i64 value, unsigned bytes) {
+    return bytes == 4 ? i64(i32(value)) : value;
+}
+
 // The group with one more access; its span is more than kMaxSpan if that lies too far away, or wants another
 // alignment.
 SharedGroup extend(SharedGroup group, u64 offset, const SharedChecks::Use& use) {
@@ -117,7 +122,7 @@ SharedChecks::Candidate SharedChecks::origin(const ir::Address& m, unsigned widt
     offset = u64(m.disp);
     if (m.base.is_reg()) c.base.root = of(m.base).root, offset += of(m.base).offset;
     if (m.index.is_reg()) c.index.root = of(m.index).root, offset += of(m.index).offset << m.scale;
-    if (width == 4) offset = u64(i64(i32(offset)));
+    offset = u64(cut(i64(offset), width));
     return c;
 }
 
@@ -133,7 +138,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
     roots_ = 0;
     for (Value& v : values_)
         v = {.root = ++roots_, .offset = 0};
-    std::copy_n(std::begin(values_), lows_.size(), lows_.begin());
+    std::copy_n(values_.begin(), lows_.size(), lows_.begin());
     const unsigned width = block.mode_bits == 64 ? 8 : block.mode_bits == 32 ? 4 : 0;
     if (!width) return;
 
@@ -142,7 +147,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
         const Inst& inst = block.insts[at];
         const Use use = use_of(inst);
         if (at == round_end) {
-            std::copy(std::begin(values_), std::end(values_), std::begin(at_round_end_));
+            at_round_end_ = values_;
             lows_at_round_end_ = lows_;
         }
         if (at < round_end && !use.bytes && !stays_in_loop(inst, x87)) round_end = 0;
@@ -201,12 +206,10 @@ i64 SharedChecks::step_of(const Value& v, bool& steady) const {
 
 // A register that tells the rounds: best one with a host register, and best the whole of it.
 bool SharedChecks::find_counter(unsigned width) {
-    const auto cut = [](i64 value, unsigned bytes) { return bytes == 4 ? i64(i32(value)) : value; };
-    bool found = false;
+    int best = 0;
     for (u8 n = 0; n < ir::kGprs; ++n) {
-        bool steady = true;
+        bool steady = at_round_end_[n].root == n + 1u;
         i64 step = step_of({.root = n + 1u}, steady), offset = i64(at_round_end_[n].offset);
-        steady &= at_round_end_[n].root == n + 1u;
         u8 bytes = u8(width);
         if (!steady && lows_[n].root) {
             steady = true;
@@ -214,18 +217,16 @@ bool SharedChecks::find_counter(unsigned width) {
         }
         step = cut(step, bytes), offset = cut(offset, bytes);
         if (!steady || !step || step != i32(step) || offset != i32(offset)) continue;
-        const bool here = host::uncounted[n] != host::memory; // counted, R12 costs a load more
-        const auto worth = [](bool in_register, u8 of) { return 2 * in_register + (of == 8); };
-        const bool has = found && host::uncounted[loop_.counter.index()] != host::memory;
-        if (found && worth(here, bytes) <= worth(has, loop_.width)) continue;
+        const bool in_register = host::uncounted[n] != host::memory; // counted, R12 costs a load more
+        const int worth = 1 + 2 * in_register + (bytes == 8);
+        if (worth <= best) continue;
+        best = worth;
         loop_.counter = Ref::gpr(n), loop_.step = step, loop_.offset = offset, loop_.width = bytes;
-        found = true;
     }
-    return found;
+    return best > 0;
 }
 
 bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
-    const auto cut = [&](i64 step) { return width == 4 ? i64(i32(step)) : step; };
     loop_ = {.end = round_end};
     if (!find_counter(width)) return false;
 
@@ -234,7 +235,8 @@ bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
         SharedGroup& g = groups_[n];
         const Candidate& c = origins_[n];
         bool steady = true;
-        const i64 stride = cut(step_of(c.base, steady) + i64(u64(step_of(c.index, steady)) << c.scale));
+        const i64 stride =
+            cut(step_of(c.base, steady) + i64(u64(step_of(c.index, steady)) << c.scale), width);
         if (!steady || stride > kMaxStride || stride < -kMaxStride || (stride & g.aligned)) continue;
         g.ahead = true;
         g.stride = stride;

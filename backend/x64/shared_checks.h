@@ -103,8 +103,7 @@ class SharedChecks {
     std::vector<SharedRegion> regions_, extents_; // extents_: of each group
     std::vector<u32> members_;                    // of each group
     std::vector<Candidate> origins_;              // the same
-    Value values_[32];
-    Value at_round_end_[32];
+    std::array<Value, 32> values_, at_round_end_;
     // Of the lower halves: what a 32-bit instruction moves by a constant, as most counters in C are.
     std::array<Value, ir::kGprs> lows_, lows_at_round_end_;
     SharedLoop loop_;
