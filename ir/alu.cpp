@@ -20,7 +20,8 @@ namespace chosen = host;
 namespace chosen = portable;
 #endif
 
-template <class T, T (*fn)(T, T, T, Flags&)> u64 widened(u64 a, u64 b, u64 c, Flags& flags) {
+template <class T, T (*fn)(T, T, T, Flags&), Op op> u64 widened(u64 a, u64 b, u64 c, Flags& flags) {
+    if constexpr (flags_settled(op) != 0) flags = kSettled;
     return fn(T(a), T(b), T(c), flags);
 }
 
@@ -34,8 +35,9 @@ struct Table {
 constexpr Table make_table() {
     Table t;
 #define ALU(name, where)                                                                                     \
-    t.rows[std::size_t(Op::name)] = {{widened<u8, where::name<u8>>, widened<u16, where::name<u16>>,          \
-                                      widened<u32, where::name<u32>>, widened<u64, where::name<u64>>}};
+    t.rows[std::size_t(Op::name)] = {                                                                        \
+        {widened<u8, where::name<u8>, Op::name>, widened<u16, where::name<u16>, Op::name>,                   \
+         widened<u32, where::name<u32>, Op::name>, widened<u64, where::name<u64>, Op::name>}};
     ALU(Add, chosen)
     ALU(Or, chosen)
     ALU(Adc, chosen)
@@ -90,6 +92,7 @@ constexpr Table table = make_table();
 
 template <class T> Wide multiply(Op op, u64 lo, u64 b, Flags& flags) {
     T l = T(lo), h = 0;
+    flags = kSettled;
     if (op == Op::MulWide)
         chosen::MulWide<T>(l, h, T(b), flags);
     else
@@ -125,7 +128,7 @@ template <class T> bool divide(Op op, Wide& value, u64 b, Flags& flags) {
     T q = lo, r = hi;
     if (!divide(op == Op::IdivWide, q, r, T(b))) return false;
 #if defined(__x86_64__) // for the flags, all of which are undefined; generated code does the same
-    flags = kZF | kPF;
+    flags = kSettled;
     if (op == Op::DivWide)
         host::DivWide<T>(lo, hi, T(b), flags);
     else

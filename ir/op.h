@@ -74,4 +74,20 @@ constexpr const OpInfo& info(Op op) {
     return op_table::rows[static_cast<u8>(op)];
 }
 
+// Flags of `writes` that some processors keep, AMD's for these ops, where the manual leaves them undefined.
+// They are what the host's instruction makes of kSettled, so that nothing depends on what was there before.
+inline constexpr Flags kSettled = kZF | kPF; // as after a comparison of equals
+constexpr Flags flags_settled(Op op) {
+    switch (op) {
+    case Op::Imul:
+    case Op::MulWide:
+    case Op::ImulWide: return kSF | kZF | kAF | kPF;
+    case Op::DivWide:
+    case Op::IdivWide: return kAllFlags;
+    case Op::Tzcnt:
+    case Op::Lzcnt: return kOF | kSF | kAF | kPF;
+    default: return 0;
+    }
+}
+
 } // namespace dragoman::ir

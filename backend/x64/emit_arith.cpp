@@ -206,7 +206,7 @@ void Emitter::divide(InstId id, const Inst& inst) {
         a.cmp(gp(host::scratch, wide), 1);
         a.jbe(slow);
     }
-    a.cmp(x86::ecx, x86::ecx); // flags are undefined: what the host gives, from a known state
+    settle_flags();
     a.mov(x86::rax, gp(guest_rax, 8));
     a.emit(id, gp(by, size));
     const unsigned result = size == 1 ? 2 : size;

@@ -150,6 +150,7 @@ void Emitter::guest_flags(Flags writes, bool maybe, Flags reads) {
 void Emitter::guest_flags(const Inst& inst) {
     const ir::Op op = inst.op == ir::Op::Rmw ? inst.sub : inst.op;
     guest_flags(ir::flags_written(inst), ir::info(op).effects & ir::kFlagsMaybe, ir::flags_read(inst));
+    if (needed_after_ & ir::flags_settled(op)) settle_flags();
 }
 
 void Emitter::flags_to_value(unsigned to) {

@@ -121,6 +121,9 @@ class Emitter final : private asmjit::ErrorHandler {
     // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
     void guest_flags(const Inst& inst);
     void guest_flags(Flags writes, bool maybe, Flags reads);
+    void settle_flags() {
+        a.cmp(asmjit::x86::ecx, asmjit::x86::ecx);
+    }                                 // ir::kSettled
     void flags_to_value(unsigned to); // saved flags -> EFLAGS positions; RAX and EFLAGS are lost
     void value_to_flags();            // R14 -> saved flags; RCX and EFLAGS are lost
 
