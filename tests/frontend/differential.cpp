@@ -1,4 +1,5 @@
 #include "differential.h"
+#include "host_processor.h"
 
 #include "base/bits.h"
 #include "frontend/x86/instruction.h"
@@ -172,9 +173,9 @@ class Maker {
                 continue;
             const InstructionInfo* row = find_instruction(d_.insn);
             if (!row || (row->reads & undefined)) continue;
-            // A shift by 0 keeps what was there.
+            // A shift by 0 keeps what was there, and BT keeps ZF.
             const bool maybe = d_.insn.meta.category == ZYDIS_CATEGORY_SHIFT ||
-                               d_.insn.meta.category == ZYDIS_CATEGORY_ROTATE;
+                               d_.insn.meta.category == ZYDIS_CATEGORY_ROTATE || is_bit_test();
             undefined = (maybe ? undefined : undefined & ~row->writes) | row->undefined;
             c.code.insert(c.code.end(), code.begin(), code.begin() + d_.insn.length);
             c.instructions++;
@@ -250,7 +251,9 @@ class Maker {
     }
 
     bool runs_natively() const {
-        if (d_.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR) return false;
+        if (d_.insn.meta.branch_type == ZYDIS_BRANCH_TYPE_FAR || host_differs(d_.insn)) return false;
+        const InstructionInfo* row = find_instruction(d_.insn);
+        if (row && !host_has(row->feature)) return false;
         // Zydis 4.0 shows another address than the processor's (see Translation::effective).
         const auto& raw = d_.insn.raw;
         if (d_.insn.address_width == 32 && raw.modrm.mod == 0 && raw.modrm.rm == 4 && raw.sib.base == 5 &&
@@ -333,12 +336,12 @@ class Maker {
     bool is_divide() const {
         return d_.insn.mnemonic == ZYDIS_MNEMONIC_DIV || d_.insn.mnemonic == ZYDIS_MNEMONIC_IDIV;
     }
-    bool is_bit_string() const {
+    bool is_bit_test() const {
         const auto m = d_.insn.mnemonic;
-        return (m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
-                m == ZYDIS_MNEMONIC_BTC) &&
-               d_.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER;
+        return m == ZYDIS_MNEMONIC_BT || m == ZYDIS_MNEMONIC_BTS || m == ZYDIS_MNEMONIC_BTR ||
+               m == ZYDIS_MNEMONIC_BTC;
     }
+    bool is_bit_string() const { return is_bit_test() && d_.operands[1].type == ZYDIS_OPERAND_TYPE_REGISTER; }
     static void put(Case& c, u64 address, u64 value) {
         std::memcpy(&c.data[address - Native::data_base], &value, 8);
     }
@@ -346,6 +349,8 @@ class Maker {
     void place_string(Case& c) {
         UserState& s = c.before;
         s.gpr[1] = rnd(40);
+        // With ECX = 0 and 32-bit addresses Intel's processors clear the upper half of RCX, AMD's do not.
+        if (d_.insn.address_width == 32 && host_is_amd()) ++s.gpr[1];
         s.gpr[6] = random_address();
         s.gpr[7] = rnd(2) ? random_address() : s.gpr[6] + rnd(64) - 32;
         if (d_.insn.address_width == 32)
@@ -487,7 +492,7 @@ Case random_case(std::mt19937_64& random, const std::function<bool(ZydisMnemonic
 std::vector<ZydisMnemonic> integer_mnemonics() {
     std::vector<ZydisMnemonic> all;
     for (const InstructionInfo& row : instruction_table())
-        if (is_integer(row.mnemonic) && !(row.attributes & kNo64) &&
+        if (is_integer(row.mnemonic) && !(row.attributes & kNo64) && host_has(row.feature) &&
             row.mnemonic != ZYDIS_MNEMONIC_JCXZ) // there is no 16-bit address
             all.push_back(row.mnemonic);
     return all;

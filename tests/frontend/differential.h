@@ -64,7 +64,7 @@ struct Case {
 // Until one is found that `wanted` (by its mnemonic) accepts; null: any.
 Case random_case(std::mt19937_64& random, const std::function<bool(ZydisMnemonic)>& wanted = nullptr);
 
-// All of the general-purpose group that exist in 64-bit mode.
+// All of the general-purpose group that exist in 64-bit mode, and on the host.
 std::vector<ZydisMnemonic> integer_mnemonics();
 
 // A run of `length` instructions on registers alone: for flags and registers from one instruction to the

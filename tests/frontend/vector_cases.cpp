@@ -1,4 +1,5 @@
 // Random instructions of a group of VectorGroup, with the state they start from.
+#include "host_processor.h"
 #include "vector_differential.h"
 #include "vector_operands.h"
 
@@ -17,6 +18,8 @@ using namespace x86;
 namespace {
 
 using Random = std::mt19937_64;
+
+constexpr u32 kMisalignedMask = 1 << 17; // MXCSR.MM, of AMD's processors alone
 
 bool moves_state(ZydisMnemonic m) {
     switch (m) {
@@ -331,6 +334,7 @@ class VectorMaker {
         if (rnd(16)) fx.status &= u16(~(~fx.control & 0x3f)); // else an exception waits
         if (fx.status & ~fx.control & 0x3f) fx.status |= 0x8080;
         fx.tag = rnd(3) ? 0xff : u8(random_());
+        if (!host_tells_x87_pointers(fx.control, fx.status)) return;
         fx.opcode = u16(random_() & 0x7ff);
         fx.ip = random_() & 0x0000ffff0000ffff;
         fx.dp = random_() & 0x0000ffff0000ffff;
@@ -340,16 +344,17 @@ class VectorMaker {
         UserState& s = c.plain.before;
         s.gpr[7] =
             Native::data_base + 0x400 + 64 * rnd(20) + (rnd(8) ? 0 : 16 * rnd(4)) + (rnd(8) ? 0 : rnd(16));
-        // x87, SSE, AVX and AVX-512; the host may have others.
+        // x87, SSE, AVX and AVX-512; the host may have others. AVX-512's lie elsewhere in AMD's areas.
         const auto states = [this] {
             static const u64 basic = __builtin_cpu_supports("avx2") ? 8 : 4;
-            return rnd(basic) | (host_has_avx512() && rnd(2) ? rnd(8) << 5 : 0);
+            return rnd(basic) | (host_has_avx512() && !host_is_amd() && rnd(2) ? rnd(8) << 5 : 0);
         };
         s.gpr[0] = states();
         s.gpr[2] = 0;
         FxArea area;
         fill_state(area);
         if (rnd(8) == 0) area.mxcsr |= 1u << (16 + rnd(16));
+        if (host_is_amd()) area.mxcsr &= ~kMisalignedMask;
         if (rnd(8) == 0) area.control = u16(random_()); // reserved bits, too
         u64 header[8] = {states()};
         if (rnd(3) == 0) { // compacted
@@ -387,6 +392,8 @@ class VectorMaker {
             for (unsigned n = 0; n < 10; ++n)
                 bytes[n] = u8(rnd(10) | rnd(10) << 4);
         if (insn_.mnemonic == ZYDIS_MNEMONIC_LDMXCSR && rnd(8)) bytes[2] = bytes[3] = 0;
+        if (insn_.mnemonic == ZYDIS_MNEMONIC_LDMXCSR && host_is_amd())
+            bytes[2] &= u8(~(kMisalignedMask >> 16));
 
         fill_state(c.fx);
         for (auto& v : c.vectors.vec)

@@ -1,4 +1,5 @@
 #include "vector_differential.h"
+#include "host_processor.h"
 
 #include "frontend/x86/mode.h"
 #include "frontend/x86/x87_ops.h"
@@ -102,6 +103,18 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
     cpu.xcr0 = kX87State | kSseState | kAvxState | (host_has_avx512() ? u64{kAvx512States} : 0);
     update_key(cpu);
     const ir::Exit exit = machine.run(c.plain.code);
+    if (host_is_amd()) {
+        const auto names = [&](const char* part) { return c.plain.text.find(part) != std::string::npos; };
+        // What a mask looks like when an element has faulted; and SHA takes what is not aligned.
+        const bool gp = exit == ir::Exit::Fault && cpu.fault.vector == kGP;
+        if ((result.faulted && names("gather")) || (!result.faulted && gp && names(" sha"))) return "";
+        // VREDUCE keeps a denormal remainder where FTZ is set; a store that faults has set nothing in MXCSR.
+        if (names("vreduce") && c.fx.mxcsr & 0x8000) return "";
+        if (result.faulted && names("vcvtps2ph")) return "";
+        if (names("save")) // MXCSR_MASK has one bit more, MM (APM vol. 2, 11.4.4)
+            for (u8* data : {native.data(), guest_data})
+                data[c.plain.before.gpr[7] - Native::data_base + 30] &= u8(~2);
+    }
     FxArea our_fx = stored(cpu);
     // How much of a compacted area is loaded before its MXCSR is found to be wrong is the processor's own
     // affair.
@@ -115,6 +128,9 @@ std::string compare_vector(Machine& machine, Native& native, const VectorCase& c
         our_fx.mxcsr = (our_fx.mxcsr & ~precision) | (host_fx.mxcsr & precision);
     // Those of several steps stop at the first that raises.
     if (result.vector == kXM && (c.plain.text.find("dpp") != std::string::npos)) our_fx.mxcsr = host_fx.mxcsr;
+
+    if (!host_tells_x87_pointers(host_fx.control, host_fx.status))
+        our_fx.opcode = host_fx.opcode, our_fx.ip = host_fx.ip, our_fx.dp = host_fx.dp;
 
     Report r;
     const unsigned host_end = result.faulted ? result.vector : ~0u;

@@ -162,7 +162,11 @@ def use_signals(test, shell, program="signals"):
         return
     wanted, got = ([line.strip() for line in text.splitlines() if line.strip() and not line.startswith("dragoman:")] for text in (
         subprocess.run([test.guest(program)], stdout=subprocess.PIPE, check=True).stdout.decode(), shell.run(program)[0]))
-    if "-cpu" in test.arguments.options:  # whether FDP changes without an exception goes with the model
+    with open("/proc/cpuinfo", encoding="ascii", errors="replace") as cpuinfo:
+        amd = re.search("AuthenticAMD|HygonGenuine", cpuinfo.read())
+    if amd:  # under a hypervisor an AMD host's INT1 is reported at itself, though it is a trap
+        wanted, got = ([line for line in lines if not line.startswith("icebp:")] for lines in (wanted, got))
+    if "-cpu" in test.arguments.options or amd:  # whether FDP changes without an exception goes with the model
         wanted, got = ([re.sub(r" fdp \S+", "", line) for line in lines] for lines in (wanted, got))
     if wanted != got:
         lines = "\n".join(f"  host:  {w}\n  guest: {g}" for w, g in zip(wanted, got) if w != g)

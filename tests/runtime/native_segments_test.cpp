@@ -1,6 +1,7 @@
 // Segmentation against the host's processor: random instructions in random segments of the LDT, run natively,
 // by the interpreter and as generated code. DRAGOMAN_SEED gives the first seed, DRAGOMAN_CASES the number of
 // cases.
+#include "../frontend/host_processor.h"
 #include "segment_cases.h"
 #include "segment_fpu.h"
 #include "segment_guest.h"
@@ -190,6 +191,9 @@ class Comparison {
 TEST(NativeSegmentsTest, SingleInstructionsAsOnTheHost) {
     NativeSegments native;
     if (!native.available()) GTEST_SKIP() << native.why_not();
+    if (host_is_amd())
+        GTEST_SKIP()
+            << "AMD's processors have ways of their own at the ends of segments and of the address space";
     const u64 first = from_environment("DRAGOMAN_SEED", std::random_device{}() & 0xfffffff);
     const u64 cases = from_environment("DRAGOMAN_CASES", 5000);
     std::printf("seed %llu, %llu cases\n", (unsigned long long)first, (unsigned long long)cases);

@@ -1,5 +1,7 @@
 #include "segment_fpu.h"
 
+#include "../frontend/host_processor.h"
+
 #include <cstring>
 
 namespace dragoman::test {
@@ -32,9 +34,11 @@ void random_fpu(std::mt19937_64& random, x86::SaveArea& fx) {
     if (random() % 8) fx.status &= u16(~(~fx.control & 0x3f)); // else an exception waits
     if (fx.status & ~fx.control & 0x3f) fx.status |= 0x8080;
     fx.tag = random() % 3 ? 0xff : u8(random());
-    fx.opcode = u16(random() & 0x7ff);
-    fx.ip = u32(random());
-    fx.dp = u32(random());
+    if (host_tells_x87_pointers(fx.control, fx.status)) {
+        fx.opcode = u16(random() & 0x7ff);
+        fx.ip = u32(random());
+        fx.dp = u32(random());
+    }
     for (auto& st : fx.st)
         random_number(random, st);
     for (auto& xmm : fx.xmm)
@@ -50,9 +54,11 @@ void compare_fpu(const x86::SaveArea& before, const x86::SaveArea& host, const x
     value("FCW", before.control, host.control, ours.control);
     value("FSW", before.status, host.status, ours.status);
     value("abridged FTW", before.tag, host.tag, ours.tag);
-    value("FOP", before.opcode, host.opcode, ours.opcode);
-    value("FIP", before.ip, host.ip, ours.ip);
-    value("FDP", before.dp, host.dp, ours.dp);
+    if (host_tells_x87_pointers(host.control, host.status)) {
+        value("FOP", before.opcode, host.opcode, ours.opcode);
+        value("FIP", before.ip, host.ip, ours.ip);
+        value("FDP", before.dp, host.dp, ours.dp);
+    }
     value("MXCSR", before.mxcsr, host.mxcsr, ours.mxcsr);
     const auto bytes = [&](const char* name, u32 number, const u8* was, const u8* theirs, const u8* our,
                            unsigned size) {
