@@ -4,6 +4,7 @@
 
 #include "ir/alu.h"
 #include "ir/operands.h"
+#include "ir/passes/passes.h"
 
 #include <atomic>
 #include <cstring>
@@ -40,6 +41,10 @@ bool alu_dabc(Context& ctx, const Inst& inst) {
     const u64 c = read(ctx, inst.c, inst.size, inst.imm);
     write(ctx, inst.d, inst.size, alu_function(inst.op, inst.size)(a, b, c, ctx.flags));
     return true;
+}
+bool shift(Context& ctx, const Inst& inst) {
+    if (flags_settled(inst)) ctx.flags = kSettled;
+    return info(inst.op).form == Form::DABC ? alu_dabc(ctx, inst) : alu_dab(ctx, inst);
 }
 bool multiply(Context& ctx, const Inst& inst) {
     const u64 b = read(ctx, inst.a, inst.size, inst.imm);
@@ -116,15 +121,15 @@ ARITHMETIC(MulWide, multiply)
 ARITHMETIC(ImulWide, multiply)
 ARITHMETIC(DivWide, divide)
 ARITHMETIC(IdivWide, divide)
-ARITHMETIC(Shl, alu_dab)
-ARITHMETIC(Shr, alu_dab)
-ARITHMETIC(Sar, alu_dab)
+ARITHMETIC(Shl, shift)
+ARITHMETIC(Shr, shift)
+ARITHMETIC(Sar, shift)
 ARITHMETIC(Rol, alu_dab)
 ARITHMETIC(Ror, alu_dab)
 ARITHMETIC(Rcl, alu_dab)
 ARITHMETIC(Rcr, alu_dab)
-ARITHMETIC(Shld, alu_dabc)
-ARITHMETIC(Shrd, alu_dabc)
+ARITHMETIC(Shld, shift)
+ARITHMETIC(Shrd, shift)
 ARITHMETIC(Bt, alu_ab)
 ARITHMETIC(Bts, alu_dab)
 ARITHMETIC(Btr, alu_dab)

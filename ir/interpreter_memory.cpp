@@ -2,6 +2,7 @@
 #include "ir/alu.h"
 #include "ir/memory.h"
 #include "ir/operands.h"
+#include "ir/passes/passes.h"
 
 #include <cstring>
 
@@ -28,6 +29,7 @@ u64 modified(Context& ctx, const Inst& inst, u64 old, Flags& flags) {
     const u64 a = inst.a.is_none() ? 0 : read(ctx, inst.a, inst.size, inst.imm);
     const u64 c = inst.c.is_none() ? 0 : read(ctx, inst.c, inst.size, inst.imm);
     if (inst.sub == Op::Xchg) return a;
+    if (flags_settled(inst)) flags = kSettled;
     return alu_function(inst.sub, inst.size)(old, a, c, flags);
 }
 

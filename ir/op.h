@@ -75,7 +75,8 @@ constexpr const OpInfo& info(Op op) {
 }
 
 // Flags of `writes` that some processors keep, AMD's for these ops, where the manual leaves them undefined.
-// They are what the host's instruction makes of kSettled, so that nothing depends on what was there before.
+// They are what the host's instruction makes of kSettled, so that nothing depends on what was there before
+// (of an instruction: ir/passes/passes.h).
 inline constexpr Flags kSettled = kZF | kPF; // as after a comparison of equals
 constexpr Flags flags_settled(Op op) {
     switch (op) {

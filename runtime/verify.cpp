@@ -4,6 +4,7 @@
 #include "base/bits.h"
 #include "ir/interpreter.h"
 #include "ir/memory.h"
+#include "ir/passes/passes.h"
 #include "runtime/registers_text.h"
 
 #include <algorithm>
@@ -133,7 +134,7 @@ Traits traits_of(const ir::Block& block) {
     ir::Flags open = 0; // incomparable ones, not written since
     for (const ir::Inst& inst : block.insts) {
         all.unverified |= (ir::flags_read(inst) & open) != 0;
-        if (!(ir::info(inst.op).effects & ir::kFlagsMaybe)) open &= ~ir::flags_written(inst);
+        open &= ~ir::flags_replaced(inst);
         const Traits& t = by_op[u8(inst.op == ir::Op::Rmw ? inst.sub : inst.op)];
         const bool state = inst.op == ir::Op::StoreState;
         all.unverified |= t.unverified;

@@ -133,9 +133,9 @@ void Emitter::want_eflags() {
     at_ = FlagsAt::Both;
 }
 
-void Emitter::guest_flags(Flags writes, bool maybe, Flags reads) {
+void Emitter::guest_flags(Flags writes, Flags replaced, Flags reads) {
     const Flags produced = needed_after_ & writes;
-    const Flags kept = needed_after_ & (maybe ? ir::kAllFlags : ~writes);
+    const Flags kept = needed_after_ & ~replaced;
     if (reads || (produced && kept)) want_eflags();
     // As the way out of line has it, which comes with them saved.
     if (at_ == FlagsAt::Again && writes && kept) save_flags();
@@ -148,9 +148,8 @@ void Emitter::guest_flags(Flags writes, bool maybe, Flags reads) {
 }
 
 void Emitter::guest_flags(const Inst& inst) {
-    const ir::Op op = inst.op == ir::Op::Rmw ? inst.sub : inst.op;
-    guest_flags(ir::flags_written(inst), ir::info(op).effects & ir::kFlagsMaybe, ir::flags_read(inst));
-    if (needed_after_ & ir::flags_settled(op)) settle_flags();
+    guest_flags(ir::flags_written(inst), ir::flags_replaced(inst), ir::flags_read(inst));
+    if (needed_after_ & ir::flags_settled(inst)) settle_flags();
 }
 
 void Emitter::flags_to_value(unsigned to) {

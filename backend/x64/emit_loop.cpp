@@ -42,7 +42,7 @@ void Emitter::find_needed_in_rounds() {
     for (size_t i = shared_.loop()->end; i-- > 0;) {
         const Inst& inst = block_->insts[i];
         Flags needed = needed_in_rounds_[i + 1];
-        if (!(ir::info(inst.op).effects & ir::kFlagsMaybe)) needed &= ~ir::flags_written(inst);
+        needed &= ~ir::flags_replaced(inst);
         needed |= ir::flags_read(inst);
         const SharedGroup* const group = shared_.group(i);
         const bool stays = group && group->ahead && inst.op != ir::Op::X87;

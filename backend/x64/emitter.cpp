@@ -184,7 +184,7 @@ void Emitter::prepare(const ir::Block& block) {
     Flags needed = needed_[n] = ir::kAllFlags;
     for (size_t i = n; i-- > 0;) {
         const Inst& inst = block.insts[i];
-        if (!(ir::info(inst.op).effects & ir::kFlagsMaybe)) needed &= ~ir::flags_written(inst);
+        needed &= ~ir::flags_replaced(inst);
         needed |= ir::flags_read(inst);
         if (ir::may_leave(inst) || i == n - 1) needed = ir::kAllFlags;
         needed_[i] = needed;

@@ -120,7 +120,7 @@ class Emitter final : private asmjit::ErrorHandler {
     bool wants_eflags_soon(size_t from) const; // before all of them are overwritten
     // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
     void guest_flags(const Inst& inst);
-    void guest_flags(Flags writes, bool maybe, Flags reads);
+    void guest_flags(Flags writes, Flags replaced, Flags reads);
     void settle_flags() {
         a.cmp(asmjit::x86::ecx, asmjit::x86::ecx);
     }                                 // ir::kSettled

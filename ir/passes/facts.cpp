@@ -24,22 +24,31 @@ RegSet registers_in_state(const Inst& inst) {
     return s;
 }
 
-// The flags that `op` with this count replaces. SDM vol. 2: undefined flags may be kept.
-Flags replaced_by_count(Op op, unsigned size, Ref count, i64 imm) {
-    if (!count.is_imm()) return 0;
-    const u64 n = u64(imm) & (size == 8 ? 63 : 31);
-    if (n == 0) return 0;
-    const Flags overflow = n == 1 ? Flags{kOF} : 0;
+// The operand that an op is shifted by; none: it is no shift.
+Ref shift_count(const Inst& inst, Op op) {
     switch (op) {
     case Op::Shl:
     case Op::Shr:
-    case Op::Sar: return kCF | kPF | kZF | kSF | overflow;
-    case Op::Shld:
-    case Op::Shrd: return n <= size * 8 ? kCF | kPF | kZF | kSF | overflow : 0;
+    case Op::Sar:
     case Op::Rol:
-    case Op::Ror: return kCF | overflow;
-    default: return 0; // Rcl, Rcr
+    case Op::Ror: return inst.op == Op::Rmw ? inst.a : inst.b;
+    case Op::Shld:
+    case Op::Shrd: return inst.c;
+    default: return Ref::none(); // Rcl and Rcr want the old carry
     }
+}
+
+// The flags that a shift by a constant gives a value to, by the manual.
+Flags defined_by_shift(const Inst& inst, Op op) {
+    if (!shift_count(inst, op).is_imm()) return 0;
+    const u64 n = u64(inst.imm) & (inst.size == 8 ? 63 : 31);
+    if (n == 0 || ((op == Op::Shld || op == Op::Shrd) && n > inst.size * 8u)) return 0;
+    const Flags overflow = n == 1 ? Flags{kOF} : 0;
+    return op == Op::Rol || op == Op::Ror ? kCF | overflow : kCF | kPF | kZF | kSF | overflow;
+}
+
+Op operation(const Inst& inst) {
+    return inst.op == Op::Rmw ? inst.sub : inst.op;
 }
 
 } // namespace
@@ -105,17 +114,22 @@ RegSet registers_written(const Inst& inst) {
 Flags flags_replaced(const Inst& inst) {
     if (inst.op == Op::Call) return 0;
     if (inst.op == Op::SetFlags) return Flags(inst.imm) & kAllFlags;
-    const Op op = inst.op == Op::Rmw ? inst.sub : inst.op;
+    const Op op = operation(inst);
     if (!(info(op).effects & kFlagsMaybe)) return flags_written(inst);
     switch (op) {
     case Op::Bt:
     case Op::Bts:
     case Op::Btr:
     case Op::Btc: return kCF;
-    case Op::Shld:
-    case Op::Shrd: return replaced_by_count(op, inst.size, inst.c, inst.imm);
-    default: return replaced_by_count(op, inst.size, inst.op == Op::Rmw ? inst.a : inst.b, inst.imm);
+    default: return defined_by_shift(inst, op) | flags_settled(inst);
     }
+}
+
+Flags flags_settled(const Inst& inst) {
+    const Op op = operation(inst);
+    if (!(info(op).effects & kFlagsMaybe)) return flags_settled(op);
+    const Flags defined = defined_by_shift(inst, op);
+    return defined & kZF ? kAllFlags & ~defined : 0; // a rotation keeps some
 }
 
 } // namespace dragoman::ir

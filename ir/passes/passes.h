@@ -29,5 +29,8 @@ RegSet registers_written(const Inst& inst);
 unsigned written_bytes(const Inst& inst);
 // The flags whose old value certainly does not matter after this op.
 Flags flags_replaced(const Inst& inst);
+// Those among them that the manual leaves undefined, and that are what the host makes of kSettled (ir/op.h): of
+// shifts by a constant, too.
+Flags flags_settled(const Inst& inst);
 
 } // namespace dragoman::ir

@@ -99,8 +99,43 @@ TEST(DeadFlags, AShiftByARegisterMayKeepThem) {
 0005  jump 0x10
 )",
                 R"(
-0000  add.4 eax, eax, ecx !a
+0000  add.4 eax, eax, ecx !-
 0003  shl.4 edx, edx, 1
+0005  jump 0x10
+)");
+}
+
+TEST(DeadFlags, AShiftByAConstantKeepsNone) {
+    expect_pass(dead_flags, R"(
+0000  add.4 eax, eax, ecx
+0003  shr.4 edx, edx, 7
+0005  shld.8 ebx, ebx, ecx, 3
+0007  jump 0x10
+)",
+                R"(
+0000  add.4 eax, eax, ecx !-
+0003  shr.4 edx, edx, 7 !-
+0005  shld.8 ebx, ebx, ecx, 3
+0007  jump 0x10
+)");
+    expect_pass(dead_flags, R"(
+0000  add.4 eax, eax, ecx
+0003  shr.4 edx, edx, 32
+0005  jump 0x10
+)",
+                R"(
+0000  add.4 eax, eax, ecx
+0003  shr.4 edx, edx, 32
+0005  jump 0x10
+)");
+    expect_pass(dead_flags, R"(
+0000  add.4 eax, eax, ecx
+0003  rol.4 edx, edx, 7
+0005  jump 0x10
+)",
+                R"(
+0000  add.4 eax, eax, ecx !pazso
+0003  rol.4 edx, edx, 7
 0005  jump 0x10
 )");
 }
