@@ -145,6 +145,7 @@ Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Optio
     HostFeatures features = HostFeatures::detect();
     if (!options.use_bmi2) features.force_off(HostFeature::Bmi2);
     options.use_pext &= options.use_bmi2 && features.has(HostFeature::FastPext);
+    options.bulk_misaligned &= features.has(HostFeature::FastMisalignedStrings);
     for (HostFeature needed : {HostFeature::Sse42, HostFeature::Lahf64})
         if (!features.has(needed))
             return Error{"the host processor lacks SSE4.2 or LAHF in 64-bit mode; it has: " +

@@ -98,24 +98,25 @@ struct Options {
     // Context::budget is left alone, so nobody knows how many instructions have retired; its register is one
     // more for the guest's.
     bool uncounted = false;
-    bool count_exact = false;  // polls also test Context::budget (count clock, single-stepping)
-    bool use_bmi2 = true;      // if the host has it
-    bool use_pext = true;      // if the host has BMI2, and does it fast
-    bool inline_tlb = true;    // off: every access goes through the slow path
-    bool inline_lookup = true; // off: indirect jumps leave to the run loop
-    bool far_links = true;     // off: jumps to other pages ask the jump cache
-    bool saved_flags = true;   // off: between linked blocks the flags are always in EFLAGS
-    bool compare_again = true; // off: flags are always saved when EFLAGS is wanted for something else
-    bool keep_eflags = true;   // off: a TLB check always uses EFLAGS
-    bool early_polls = true;   // off: a branch backward polls between its flags and the jump
-    bool share_checks = true;  // off: each access has a TLB check of its own
-    bool load_operands = true; // off: what is loaded goes through a register
-    bool late_stack = true;    // off: the stack pointer moves with each PUSH and POP
-    bool loop_checks = true;   // off: no check is made for several rounds of a loop
-    bool window = true;        // off: no host window (softmmu/host_window.h)
-    bool inline_x87 = true;    // off: x87 instructions are calls into C++
-    bool lazy_vectors = true;  // off: every call into C++ takes the vector registers with it
-    bool bulk = true;          // off: helpers that move memory (ir::Bulk) are always called
+    bool count_exact = false;    // polls also test Context::budget (count clock, single-stepping)
+    bool use_bmi2 = true;        // if the host has it
+    bool use_pext = true;        // if the host has BMI2, and does it fast
+    bool inline_tlb = true;      // off: every access goes through the slow path
+    bool inline_lookup = true;   // off: indirect jumps leave to the run loop
+    bool far_links = true;       // off: jumps to other pages ask the jump cache
+    bool saved_flags = true;     // off: between linked blocks the flags are always in EFLAGS
+    bool compare_again = true;   // off: flags are always saved when EFLAGS is wanted for something else
+    bool keep_eflags = true;     // off: a TLB check always uses EFLAGS
+    bool early_polls = true;     // off: a branch backward polls between its flags and the jump
+    bool share_checks = true;    // off: each access has a TLB check of its own
+    bool load_operands = true;   // off: what is loaded goes through a register
+    bool late_stack = true;      // off: the stack pointer moves with each PUSH and POP
+    bool loop_checks = true;     // off: no check is made for several rounds of a loop
+    bool window = true;          // off: no host window (softmmu/host_window.h)
+    bool inline_x87 = true;      // off: x87 instructions are calls into C++
+    bool lazy_vectors = true;    // off: every call into C++ takes the vector registers with it
+    bool bulk = true;            // off: helpers that move memory (ir::Bulk) are always called
+    bool bulk_misaligned = true; // off: they are for misaligned units; else if the host is slow with them
     // The window's host address, less than 2 GiB; none: there is no window.
     std::optional<u32> window_base;
     i32 window_start() const { return i32(window_base.value_or(0)); }
@@ -143,7 +144,8 @@ inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
                                        {"window", &Options::window},
                                        {"inline-x87", &Options::inline_x87},
                                        {"lazy-vectors", &Options::lazy_vectors},
-                                       {"bulk", &Options::bulk}};
+                                       {"bulk", &Options::bulk},
+                                       {"bulk-misaligned", &Options::bulk_misaligned}};
 
 class Backend {
   public:

@@ -19,10 +19,11 @@ enum class HostFeature : u32 {
     Bmi1 = 1u << 8,
     Lzcnt = 1u << 9,
     Adx = 1u << 10,
-    Avx2 = 1u << 11,     // and the operating system keeps YMM registers
-    Xsave = 1u << 12,    // and the operating system has enabled it
-    Avx512 = 1u << 13,   // F and BW, and the operating system keeps ZMM and opmask registers
-    FastPext = 1u << 14, // BMI2, with PEXT as one operation
+    Avx2 = 1u << 11,                  // and the operating system keeps YMM registers
+    Xsave = 1u << 12,                 // and the operating system has enabled it
+    Avx512 = 1u << 13,                // F and BW, and the operating system keeps ZMM and opmask registers
+    FastPext = 1u << 14,              // BMI2, with PEXT as one operation
+    FastMisalignedStrings = 1u << 15, // REP MOVS and STOS of units that are not aligned take no longer
 };
 
 class HostFeatures {

@@ -58,8 +58,8 @@ void StubWriter::bulk(const u8* call, unsigned view, bool wide, ir::Bulk what) {
     a.jne(elsewhere);
     a.test(count, count);
     a.jz(elsewhere);
-    // Misaligned units are slow as such: there the helper does better, with bytes.
-    if (scale) {
+    // Where misaligned units are slow as such the helper does better, with bytes.
+    if (scale && !options_.bulk_misaligned) {
         a.mov(x86::r13d, x86::edi);
         if (moves) a.or_(x86::r13d, x86::esi);
         a.test(x86::r13b, what.size - 1);

@@ -2,6 +2,8 @@
 // in the host window and pages that are not. DRAGOMAN_SEED and DRAGOMAN_ROUNDS choose another run.
 #include "machine.h"
 
+#include "backend/x64/host_features.h"
+
 #include <gtest/gtest.h>
 
 #include <cstdlib>
@@ -66,7 +68,11 @@ u64 setting(const char* name, u64 otherwise) {
 
 class InBulk {
   public:
-    InBulk(backend::Options options, u64 seed) : m_(options, true), on_(options.bulk), rng_(seed) {}
+    InBulk(backend::Options options, u64 seed)
+        : m_(options, true), on_(options.bulk),
+          misaligned_(options.bulk_misaligned &&
+                      backend::HostFeatures::detect().has(backend::HostFeature::FastMisalignedStrings)),
+          rng_(seed) {}
 
     // True: the host did it all.
     bool round() {
@@ -105,7 +111,8 @@ class InBulk {
         reference_.memory->ram = m_.memory->ram;
 
         const bool moves = what.bulk.kind == Bulk::Move;
-        bool direct = on_ && bytes && !ctx.direction_flag && !(((moves ? rsi : 0) | rdi) & (size - 1));
+        const bool aligned = !(((moves ? rsi : 0) | rdi) & (size - 1));
+        bool direct = on_ && bytes && !ctx.direction_flag && (aligned || misaligned_);
         const auto all_hot = [&](u64 at) {
             for (u64 page = at >> 12; page <= (at + bytes - 1) >> 12; ++page)
                 direct &= page >= 16 && page < 32 && hot[page - 16];
@@ -129,7 +136,7 @@ class InBulk {
 
   private:
     unsigned below(unsigned n) { return n ? unsigned(rng_() % n) : 0; }
-    const bool on_;
+    const bool on_, misaligned_;
     std::mt19937_64 rng_;
     Machine reference_;
 };
@@ -151,6 +158,9 @@ TEST(Bulk, AsUnitByUnit) {
 }
 TEST(Bulk, AsUnitByUnitCounted) {
     run_random({});
+}
+TEST(Bulk, AsUnitByUnitWhereMisalignedUnitsAreSlow) {
+    run_random({.uncounted = true, .bulk_misaligned = false});
 }
 TEST(Bulk, IsOffWhereItIsTurnedOff) {
     run_random({.uncounted = true, .bulk = false});
