@@ -24,9 +24,10 @@ class Memory {
     // Ends a Write or ReadWrite acquire: carries a bounce buffer's bytes to where they belong. Cannot fault.
     virtual void commit(Context& ctx) = 0;
 
-    // Code was translated from the page of `linear` when that had this number (softmmu/code_pages.h): may it be
-    // entered now? Looks the page up if need be. Raises nothing: whoever is refused asks again for the reason.
-    virtual bool may_enter(Context&, u64 /*linear*/, u32 /*number*/) { return false; }
+    // May the generated code around Context::host_return be entered: is its first page (`part` 0) or the one behind
+    // it (1) what it was when the code was made? Looks the page up if need be, and sets Context::rip to where the code
+    // begins. Raises nothing: whoever is refused asks again for the reason.
+    virtual bool may_enter(Context&, unsigned /*part*/) { return false; }
 
     // Generated code has often found this address's page in the TLB, but not in the host window.
     virtual void warm(Context&, u64 /*linear*/) {}

@@ -16,7 +16,8 @@ Zeros<ir::Context::JumpCacheEntry> make_jump_cache() {
     constexpr u64 entries = ir::Context::jump_cache_entries;
     static_assert(entries * sizeof(Entry) % kHugePage == 0);
     Zeros<Entry> cache(entries, kHugePage);
-    ask_for_huge_pages(cache.data(), ir::Context::jump_cache_none * sizeof(Entry)); // the others are only read
+    ask_for_huge_pages(cache.data(),
+                       ir::Context::jump_cache_none * sizeof(Entry)); // the others are only read
     return cache;
 }
 
@@ -36,6 +37,12 @@ const backend::SidePoint* CachedBlock::side_point(const u8* host_return) const {
         std::lower_bound(points.begin(), points.end(), offset,
                          [](const backend::SidePoint& p, u32 at) { return p.return_offset < at; });
     return it != points.end() && it->return_offset == offset ? &*it : nullptr;
+}
+
+const backend::LinkSite* CachedBlock::link_site(const u8* host_return) const {
+    const u32 offset = u32(host_return - entry);
+    const auto it = std::ranges::find(out, offset, [](const Link& link) { return link.site.return_offset; });
+    return it != out.end() ? &it->site : nullptr;
 }
 
 // One piece: links, then points.
@@ -261,12 +268,8 @@ bool TranslationCache::try_link(CachedBlock& from, const u8* host_return, Cached
     for (Link& link : from.out) {
         const backend::LinkSite& at = link.site;
         if (at.return_offset != offset || at.target != to.key.rip || link.is_linked()) continue;
-        if (at.far ? !to.has_numbers() : bool((from.linear_pc ^ to.linear_pc) >> 12)) continue;
-        if (!at.far &&
-            to.crosses_page()) { // its second page must be asked for, and the flags may be in EFLAGS
-            backend_->look_up(from.entry, at);
-            continue;
-        }
+        if (!at.far && (from.linear_pc ^ to.linear_pc) >> 12) continue;
+        if ((at.far || to.crosses_page()) && !to.has_numbers()) continue;
         backend_->link(from.entry, at, to.entry, to.code);
         to.in.push_back(link);
         ++counters_.links;
@@ -339,6 +342,13 @@ bool TranslationCache::may_write(u64 gpa, u64 size) {
     const CachedBlock* running = interpreted_;
     if (ctx_ && ctx_->host_return) running = by_host(reinterpret_cast<const u8*>(ctx_->host_return));
     return !running || running->guest_instructions <= 1 || !running->covers(gpa, size);
+}
+
+softmmu::CodeWatcher::Entered TranslationCache::entered(unsigned part) {
+    const CachedBlock* const block = by_host(reinterpret_cast<const u8*>(ctx_->host_return));
+    DRAGOMAN_ASSERT(block);
+    const u64 linear = part ? (block->linear_pc | 0xfff) + 1 : block->linear_pc;
+    return {.rip = block->key.rip, .linear = linear, .number = block->code_pages[part]};
 }
 
 void TranslationCache::written(u64 gpa, u64 size) {

@@ -88,6 +88,8 @@ struct CachedBlock {
     bool covers(u64 gpa, u64 size) const;
     // The side point of Context::host_return; null if there is none.
     const backend::SidePoint* side_point(const u8* host_return) const;
+    // The same of the jump that was left unlinked.
+    const backend::LinkSite* link_site(const u8* host_return) const;
 
     struct Drop {
         void operator()(CachedBlock* block) const {
@@ -153,6 +155,7 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
 
     // CodeWatcher
     bool may_write(u64 gpa, u64 size) override;
+    Entered entered(unsigned part) override;
     void written(u64 gpa, u64 size) override;
     // MapListener
     void mappings_changed() override {}

@@ -332,6 +332,8 @@ void Vcpu::left(CachedBlock& block) {
     CachedBlock* from = host_return ? cache_->by_host(host_return) : &block;
     previous_site_ = nullptr;
     if (from) {
+        if (const backend::LinkSite* site = host_return ? from->link_site(host_return) : nullptr)
+            c.rip = site->target;
         settle(*from);
         if (c.exit == ir::Exit::Lookup && executor_->may_link()) previous_site_ = host_return;
         if (branch_refused(from->source.near_branch, from->key.rip + u64(i64(from->source.end)))) ++c.budget;

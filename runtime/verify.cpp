@@ -292,8 +292,12 @@ class VerifyingExecutor final : public Executor {
         if (!differences.empty()) report(cpu, block, differences);
     }
 
-    // Context::rip is not set by a memory access that faults: the side point tells.
+    // Context::rip is not set by a memory access that faults: the side point tells; nor by a jump that is not
+    // linked.
     static u64 rip_of(const x86::Cpu& cpu, const CachedBlock& block) {
+        if (cpu.host_return)
+            if (const auto* site = block.link_site(reinterpret_cast<const u8*>(cpu.host_return)))
+                return site->target;
         const bool stopped = cpu.exit == ir::Exit::Fault || cpu.exit == ir::Exit::Restart;
         const auto* point = stopped && cpu.host_return
                                 ? block.side_point(reinterpret_cast<const u8*>(cpu.host_return))

@@ -20,6 +20,13 @@ class CodeWatcher {
     // False: they belong to the block that is running now, which must first be left (the instruction runs
     // again alone).
     virtual bool may_write(u64 gpa, u64 size) = 0;
+    // Generated code asks whether it may be entered from another page: where it begins, and what number its
+    // first page (`part` 0) or the one behind (1) had when it was made. Context::host_return lies in it.
+    struct Entered {
+        u64 rip = 0, linear = 0; // `linear`: in that page
+        u32 number = ~u32{0};    // softmmu/code_pages.h; this one is no page's
+    };
+    virtual Entered entered(unsigned /*part*/) { return {}; }
     // They are being written: forget the translations made from them.
     virtual void written(u64 gpa, u64 size) = 0;
 };

@@ -62,12 +62,6 @@ class X64Backend final : public Backend {
     }
     void unlink(const u8* code, const LinkSite& site) override { patch(code, site, code + site.stub_offset); }
 
-    void look_up(const u8* code, const LinkSite& site) override {
-        const u8* displacement = code + site.return_offset - 4; // of the stub's CALL
-        for (const Stubs& set : stubs_.sets)
-            if (target_of(displacement) == set.exit_link) return point(displacement, set.look_up);
-    }
-
     void run(ir::Context& ctx, const u8* entry) override {
         set_gs(&ctx);
         ctx.exit = ir::Exit::None;
@@ -91,18 +85,10 @@ class X64Backend final : public Backend {
   private:
     // JMP rel32, or Jcc rel32 with its two-byte opcode.
     void patch(const u8* code, const LinkSite& site, const u8* target) {
-        const u8* jump = code + site.jump_offset;
-        point(jump + (*jump == 0x0f ? 2 : 1), target);
-    }
-    void point(const u8* displacement, const u8* target) {
+        const u8* const jump = code + site.jump_offset;
+        const u8* const displacement = jump + (*jump == 0x0f ? 2 : 1);
         const i32 relative = i32(target - (displacement + 4));
         std::memcpy(buffer_.writable_of(displacement), &relative, sizeof relative);
-    }
-
-    static const u8* target_of(const u8* displacement) {
-        i32 relative;
-        std::memcpy(&relative, displacement, sizeof relative);
-        return displacement + 4 + relative;
     }
 
     // GS belongs to us: nothing in user space uses it on x86-64 Linux.

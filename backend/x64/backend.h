@@ -15,8 +15,9 @@
 
 namespace dragoman::backend {
 
-// A direct jump that can be linked: until then it leads to a stub that leaves with Context::rip = target and
-// Exit::Lookup, and Context::host_return inside the stub. A jump to another page leads to the far entry.
+// A direct jump that can be linked: until then it leads to a stub that leaves with Exit::Lookup, and
+// Context::host_return inside the stub; Context::rip is not set then. A jump to another page leads to the far
+// entry.
 struct LinkSite {
     u32 jump_offset;   // of the patchable jmp rel32 from the block's entry
     u32 stub_offset;   // where it leads while unlinked
@@ -52,7 +53,8 @@ struct PcNumber {
 // What is needed of a block as long as it is run.
 struct Entries {
     u32 code_bytes = 0;
-    // Offsets of the entries. For those who come with the flags in EFLAGS, and with the flags saved in RAX:
+    // Offsets of the entries. For those who come with the flags in EFLAGS, and with the flags saved in RAX;
+    // where the block lies in two pages they lead to the far entry.
     u32 entry = 0, saved_entry = 0;
     // With the flags saved, from another page (so the jump cache's): asks whether the block's pages are what
     // they were.
@@ -174,13 +176,11 @@ class Backend {
     // not be running in another thread).
     virtual void link(const u8* code, const LinkSite& site, const u8* target_code, const Entries& target) = 0;
     virtual void unlink(const u8* code, const LinkSite& site) = 0;
-    // Makes an unlinked jump look its target up in the jump cache instead of leaving: for a target that must
-    // be checked each time. For good.
-    virtual void look_up(const u8* code, const LinkSite& site) = 0;
 
     // Runs code from `entry` until it leaves: Context::exit, rip, registers, flags and budget are then at
     // rest. When a memory access or a helper left it, Context::host_return names the SidePoint; rip is not
-    // set then for Fault and Restart raised by memory accesses (the caller sets it from the SidePoint).
+    // set then for Fault and Restart raised by memory accesses (the caller sets it from the SidePoint), nor
+    // where host_return names a LinkSite.
     virtual void run(ir::Context& ctx, const u8* entry) = 0;
 
     // Host code as text, one instruction a line (Capstone).

@@ -253,18 +253,17 @@ void Emitter::ask_for_page(unsigned part, u64 linear) {
     a.jne(other);
     a.bind(same);
 }
-// Or it has only been forgotten.
+// Or it has only been forgotten. Which block asks is told by where the call returns to.
 void Emitter::page_is_another(const OutOfLine& o) {
-    const u64 linear = block_->linear_pc;
-    const bool rip_is_linear = linear == block_->pc;
-    if (!rip_is_linear) {
-        move_imm(host::scratch, block_->pc);
-        a.mov(in_context(offsetof(Context, rip), 8), x86::rcx);
-    }
-    move_pc(host::address, linear);
-    constexpr i32 lea_bytes = 7;
-    a.lea(x86::rcx, x86::ptr(x86::rip, i32(out_->numbers[o.part]) - i32(a.offset()) - lea_bytes));
-    call_to(rip_is_linear ? stubs_.may_enter[o.part] : stubs_.may_enter_at_rip[o.part]);
+    call_to(stubs_.may_enter[o.part]);
+    a.jmp(o.back);
+}
+
+// From the first of the two, with the flags in EFLAGS: the second must be asked for, too.
+void Emitter::entry_of_two_pages(const OutOfLine& o) {
+    out_->entry = u32(a.offset());
+    a.lahf();
+    a.seto(x86::al);
     a.jmp(o.back);
 }
 
@@ -273,14 +272,17 @@ bool Emitter::far(u64 target) const {
     return (((linear - block_->pc + target) ^ linear) | (last ^ linear)) >> softmmu::kPageBits;
 }
 
+// Where the jump leads is told by the LinkSite, and which that is by where the call returns to.
 void Emitter::link_stub(const OutOfLine& o) {
     const bool far = this->far(o.value);
+    if (far && !options_.far_links) {
+        move_pc(host::scratch, o.value);
+        return call_to(options_.inline_lookup ? stubs_.look_up : stubs_.exit_jump);
+    }
     const u32 stub = u32(a.offset());
-    if (!far || !options_.far_links) want_eflags();
-    move_pc(host::scratch, o.value);
-    if (far && !options_.far_links)
-        return call_to(options_.inline_lookup ? stubs_.look_up : stubs_.exit_link);
-    call_to(far ? stubs_.exit_jump : stubs_.exit_link);
+    const bool saved = at_ == FlagsAt::Saved || at_ == FlagsAt::Both;
+    if (!saved) want_eflags();
+    call_to(saved ? stubs_.exit_link_saved : stubs_.exit_link);
     out_->links.push_back({.jump_offset = o.jump_offset,
                            .stub_offset = stub,
                            .return_offset = u32(a.offset()),
@@ -398,7 +400,6 @@ void Emitter::emit_JumpInd(const Inst& inst) {
 }
 
 void Emitter::lookup_miss(const OutOfLine&) {
-    a.mov(x86::rcx, x86::r13);
     call_to(stubs_.jump_missed);
 }
 

@@ -114,11 +114,12 @@ u32 Emitter::emit_entries(const ir::Block& block) {
     const FlagsAt wanted =
         shared_.loop() && options_.saved_flags && needed_[0] ? FlagsAt::Saved : first_flags();
     at_ = FlagsAt::Saved;
-    if (from_far) {
-        ask_for_page(0, block.linear_pc);
-        const u64 last = block.linear_pc + block.guest_bytes - 1;
-        if ((last ^ block.linear_pc) >> softmmu::kPageBits) ask_for_page(1, last);
-    }
+    const u64 last = block.linear_pc + block.guest_bytes - 1;
+    const bool crosses_page = from_far && (last ^ block.linear_pc) >> softmmu::kPageBits;
+    const Label start = a.newLabel();
+    a.bind(start);
+    if (from_far) ask_for_page(0, block.linear_pc);
+    if (crosses_page) ask_for_page(1, last);
     const u32 before = a.count;
     if (wanted == FlagsAt::Saved) {
         // Not for those who come from above: to them it is the immediate operand of TEST EAX.
@@ -133,6 +134,10 @@ u32 Emitter::emit_entries(const ir::Block& block) {
         out_->entry = u32(a.offset());
     }
     out_->far_entry = from_far ? 0 : out_->saved_entry;
+    if (crosses_page) {
+        out_->saved_entry = 0;
+        out_of_line(&Emitter::entry_of_two_pages, block.insts.front()).back = start;
+    }
     at_ = wanted;
     return before;
 }

@@ -288,6 +288,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void far_branch(const OutOfLine& o);
     void ask_for_page(unsigned part, u64 linear); // part: of Block::code_pages
     void page_is_another(const OutOfLine& o);
+    void entry_of_two_pages(const OutOfLine& o);
     void lookup_miss(const OutOfLine& o);
     void finish_flags(); // the guest's flags to EFLAGS, as every block expects them
 

@@ -33,8 +33,9 @@ class StubWriter {
     void find_beyond_tag(const u8* find_size, unsigned view, ir::Access access);
     void reach(const u8* find_size, unsigned view, ir::Access access, unsigned size);
     void bulk(const u8* call, unsigned view, bool wide, ir::Bulk what);
-    void may_enter(unsigned part, bool set_rip);
+    void may_enter(unsigned part);
     void exit_link();
+    void exit_link_saved();
     void look_up();
     void jump_missed();
     void exit_jump();

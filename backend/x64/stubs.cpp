@@ -65,22 +65,17 @@ void StubWriter::call() {
 
 namespace {
 
-void ask_may_enter(Context& ctx, u64 linear, u32 number) {
-    if (ctx.memory->may_enter(ctx, linear, number)) return;
+void ask_may_enter(Context& ctx, unsigned part) {
+    if (ctx.memory->may_enter(ctx, part)) return;
     ctx.host_return = 0; // nothing of the block has run
     ctx.exit = Exit::Lookup;
 }
 
 } // namespace
 
-void StubWriter::may_enter(unsigned part, bool set_rip) {
-    if (set_rip) a.mov(FIELD(rip, 8), x86::r14);
+void StubWriter::may_enter(unsigned part) {
     to_cpp();
-    a.mov(x86::edx, x86::ptr(x86::r12, 0, 4));
-    if (part) { // the next page
-        a.or_(x86::rsi, i32(softmmu::kPageSize - 1));
-        a.inc(x86::rsi);
-    }
+    a.mov(x86::esi, part);
     call_cpp(reinterpret_cast<const void*>(ask_may_enter), 8);
     from_cpp();
 }
@@ -88,9 +83,14 @@ void StubWriter::may_enter(unsigned part, bool set_rip) {
 void StubWriter::exit_link() {
     a.lahf();
     a.seto(x86::al);
+    exit_link_saved();
+}
+
+void StubWriter::exit_link_saved() {
     a.pop(x86::r14);
     a.mov(FIELD(host_return, 8), x86::r14);
-    exit_with(Exit::Lookup);
+    a.mov(FIELD(exit, 4), imm(int(Exit::Lookup)));
+    leave_live();
 }
 
 // As Emitter::emit_JumpInd, for many sites in one place.
@@ -98,8 +98,6 @@ void StubWriter::look_up() {
     using Entry = Context::JumpCacheEntry;
     const Label miss = a.newLabel();
     a.lea(x86::rsp, x86::ptr(x86::rsp, 8)); // nobody returns
-    a.lahf();
-    a.seto(x86::al);
     a.mov(x86::r14, x86::rcx);
     a.and_(x86::r14d, (1 << Context::jump_cache_bits) - 1);
     a.shl(x86::r14d, 5);
@@ -119,6 +117,7 @@ void StubWriter::jump_missed() {
     using Entry = Context::JumpCacheEntry;
     static_assert(sizeof(Entry) == 1 << 5);
     const Label miss = a.newLabel(), event = a.newLabel();
+    a.mov(x86::rcx, x86::r13);
     const auto second = [&](size_t field) {
         return x86::ptr(x86::r14, i32(Context::jump_cache_second * sizeof(Entry) + field), 8);
     };
@@ -263,11 +262,11 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vecto
                             stubs.bulk[view][wide][kind][size] = here(),
                             w.bulk(stubs.call, view, wide, {kind, u8(1u << size)});
         for (unsigned part = 0; part < 2; ++part) {
-            stubs.may_enter[part] = here(), w.may_enter(part, true);
-            stubs.may_enter_at_rip[part] = here(), w.may_enter(part, false);
+            stubs.may_enter[part] = here(), w.may_enter(part);
         }
         stubs.jump_missed = here(), w.jump_missed();
         stubs.exit_link = here(), w.exit_link();
+        stubs.exit_link_saved = here(), w.exit_link_saved();
         stubs.look_up = here(), w.look_up();
         stubs.exit_jump = here(), w.exit_jump();
         stubs.exit_event = here(), w.exit_event();

@@ -57,19 +57,17 @@ struct Stubs {
     // of 64 bits, Bulk::Kind and log2 of the unit's size.
     const u8* bulk[softmmu::kViews][2][3][4] = {};
 
-    // Called with the linear address of a block in R14, and in RCX the address of the number that its page
-    // had when it was made, flags saved. Returns if the page has that number now, everything as before but
-    // RCX, R14 and EFLAGS; or leaves with Exit::Lookup. [0] asks for the first of its pages, [1] for the one
-    // behind. For code where linear addresses are not RIPs Context::rip is set before the call of
-    // may_enter_at_rip.
+    // Called where a block begins, with flags saved, by ir::Memory::may_enter's `part`. Returns if that
+    // allows it, everything as before but RCX, R14 and EFLAGS; or leaves with Exit::Lookup.
     const u8* may_enter[2] = {};
-    const u8* may_enter_at_rip[2] = {};
 
+    // Leaving with Exit::Lookup and rip as it was: the LinkSite tells it.
+    const u8* exit_link = nullptr;       // called; flags in EFLAGS
+    const u8* exit_link_saved = nullptr; // called; flags saved
     // Leaving; rip in RCX.
-    const u8* exit_link = nullptr;   // called; flags in EFLAGS; Exit::Lookup
-    const u8* exit_jump = nullptr;   // the same with the flags saved
-    const u8* look_up = nullptr;     // called; flags in EFLAGS; asks the jump cache before it leaves
-    const u8* jump_missed = nullptr; // called; flags saved; asks the second level of the jump cache
+    const u8* exit_jump = nullptr;   // called; flags saved; Exit::Lookup
+    const u8* look_up = nullptr;     // called; flags saved; asks the jump cache before it leaves
+    const u8* jump_missed = nullptr; // the same, rip in R13; asks the second level of the jump cache
     const u8* exit_event = nullptr;  // jumped to; flags saved; Exit::Event
     const u8* exit_side = nullptr;   // called; flags saved; Exit::Event
     const u8* exit_here =

@@ -33,10 +33,12 @@ void GuestMemory::commit(ir::Context&) {
     mmu_.commit();
 }
 
-bool GuestMemory::may_enter(ir::Context& ctx, u64 linear, u32 number) {
-    if (!canonical(mmu_.paging(), linear, 1)) return false;
-    const auto page = mmu_.fetch(linear, ctx.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor);
-    return page.ok && page.number == number;
+bool GuestMemory::may_enter(ir::Context& ctx, unsigned part) {
+    const auto entered = mmu_.map().watcher()->entered(part);
+    ctx.rip = entered.rip;
+    if (!canonical(mmu_.paging(), entered.linear, 1)) return false;
+    const auto page = mmu_.fetch(entered.linear, ctx.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor);
+    return page.ok && page.number == entered.number;
 }
 
 void GuestMemory::warm(ir::Context& ctx, u64 linear) {

@@ -12,7 +12,7 @@ class GuestMemory final : public ir::Memory {
     explicit GuestMemory(softmmu::Mmu& mmu) : mmu_(mmu) {}
     u8* acquire(ir::Context& ctx, u64 linear, u32 size, ir::Access access) override;
     void commit(ir::Context& ctx) override;
-    bool may_enter(ir::Context& ctx, u64 linear, u32 number) override;
+    bool may_enter(ir::Context& ctx, unsigned part) override;
     void warm(ir::Context& ctx, u64 linear) override;
 
   private:

@@ -52,7 +52,7 @@ TEST(Vectors, StayInContextUntilABlockAsks) {
             for (u8& byte : m.ctx().vec[1])
                 byte = 0x10;
             m.ctx().mxcsr = 0x7f80;
-            m.backend->run(m.ctx(), user.start());
+            m.run(user.start());
             EXPECT_EQ(m.ctx().rip, 0x4000u);
             EXPECT_EQ(m.ctx().vec[0][7], (asks ? 0x60 : 0x40) + 6) << m.list(kernel);
             EXPECT_EQ(m.ctx().vec[1][7], 0x10);
@@ -79,7 +79,7 @@ TEST(Time, IsThatOfTheContext) {
         for (const TimeLine line : {TimeLine{0, 77}, TimeLine{u64{3} << 61, ~u64{0}}, TimeLine{1234567, 5}}) {
             ctx.time = line;
             const u64 before = line.at(host_counter());
-            m.backend->run(ctx, code.start());
+            m.run(code);
             const u64 after = line.at(host_counter());
             EXPECT_LE(ctx.gpr[12] - before, after - before) << m.list(code);
             EXPECT_NE(ctx.gpr[12], last);
@@ -155,7 +155,7 @@ TEST(Calls, LeaveAtOnceWhenTheHelperSaysSo) {
     c.exit_to(0x1008);
     const auto code = m.compile(b);
     m.ctx().gpr[0] = 0;
-    m.backend->run(m.ctx(), code.start());
+    m.run(code.start());
     EXPECT_EQ(m.ctx().exit, Exit::Halt);
     EXPECT_EQ(m.ctx().rip, 0x1234u);
     EXPECT_EQ(m.ctx().gpr[0], 1u);
@@ -179,7 +179,7 @@ TEST(Mxcsr, IsTheGuestsInCodeAndTheHostsOutside) {
     m.ctx().gpr[6] = 0x3000;
     for (unsigned i = 0; i < 16; ++i)
         *m.memory->byte(0x3000 + i) = u8(i);
-    m.backend->run(m.ctx(), code.start());
+    m.run(code.start());
     EXPECT_EQ(__builtin_ia32_stmxcsr() & ~0x3fu, before & ~0x3fu);
     EXPECT_EQ(m.ctx().mxcsr, 0x7f80u);
     EXPECT_EQ(m.ctx().vec[1][15], 15);

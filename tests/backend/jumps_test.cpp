@@ -24,21 +24,21 @@ TEST(Links, LeadToTheStubThenToTheBlockThenBack) {
     const backend::LinkSite& site = site_to(a, 0x1800);
 
     m.ctx().budget = 100;
-    m.backend->run(m.ctx(), a.start());
+    m.run(a.start());
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     EXPECT_EQ(m.ctx().rip, 0x1800u);
     EXPECT_EQ(m.ctx().host_return, reinterpret_cast<u64>(a.entry) + site.return_offset);
     EXPECT_EQ(m.ctx().budget, 99);
 
     m.backend->link(a.entry, site, b.entry, b.compiled);
-    m.backend->run(m.ctx(), a.start());
+    m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().gpr[0], 2u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
     EXPECT_EQ(m.ctx().budget, 97);
 
     m.backend->unlink(a.entry, site);
-    m.backend->run(m.ctx(), a.start());
+    m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x1800u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
 }
@@ -65,9 +65,9 @@ TEST(Links, CarryTheFlags) {
                                                 {u64{1} << 63, u64{1}, Flags(kOF | kPF | kAF)},
                                                 {u64{3}, u64{1}, Flags(0)}}) {
             m.ctx().gpr[0] = left, m.ctx().gpr[3] = right;
-            m.backend->run(m.ctx(), a.start());
+            m.run(a.start());
             EXPECT_EQ(m.ctx().flags, want);
-            if (!linked) m.backend->run(m.ctx(), b.start());
+            if (!linked) m.run(b.start());
             EXPECT_EQ(m.ctx().gpr[1], want) << (linked ? "linked" : "by the run loop");
         }
     }
@@ -84,7 +84,7 @@ TEST(Links, IntoAnotherPageAskForItsNumber) {
         const backend::LinkSite& site = site_to(a, 0x2000);
         EXPECT_TRUE(site.far);
         m.ctx().flags = kCF | kOF;
-        m.backend->run(m.ctx(), a.start());
+        m.run(a.start());
         EXPECT_EQ(m.ctx().rip, 0x2000u);
         EXPECT_EQ(m.ctx().exit, Exit::Lookup);
         EXPECT_EQ(m.ctx().host_return, reinterpret_cast<u64>(a.entry) + site.return_offset);
@@ -94,7 +94,7 @@ TEST(Links, IntoAnotherPageAskForItsNumber) {
         const auto entered = [&] {
             m.ctx().gpr[0] = m.ctx().gpr[3] = 0;
             m.ctx().flags = kCF | kOF;
-            m.backend->run(m.ctx(), a.start());
+            m.run(a.start());
             EXPECT_EQ(m.ctx().exit, Exit::Lookup);
             EXPECT_EQ(m.ctx().rip, m.ctx().gpr[3] ? 0x3000u : 0x2000u);
             EXPECT_EQ(m.ctx().flags, m.ctx().gpr[3] ? Flags(kPF) : Flags(0)) << "of the last addition";
@@ -109,10 +109,10 @@ TEST(Links, IntoAnotherPageAskForItsNumber) {
         EXPECT_TRUE(entered());
         number = 78;
         EXPECT_FALSE(entered());
-        m.memory->may_be_entered = 77;
+        m.may_be_entered = 77;
         EXPECT_TRUE(entered());
         numbers[!user][softmmu::CodePages::slot(0x2000)] = 77;
-        m.memory->may_be_entered = 0;
+        m.may_be_entered = 0;
         EXPECT_FALSE(entered()) << "the other's table says nothing";
         m.backend->unlink(a.entry, site);
         number = 77;
@@ -137,12 +137,49 @@ TEST(Links, FromTheFlagsOfAConditionIntoAnotherPage) {
             .code_numbers[0][softmmu::CodePages::slot(0x2000)] = 5;
         m.backend->link(a.entry, site_to(a, 0x2000), b.entry, b.compiled);
         m.ctx().gpr[0] = 0; // 0 - 1 and 0 - -1 both borrow
-        m.backend->run(m.ctx(), a.start());
+        m.run(a.start());
         EXPECT_EQ(m.ctx().rip, 0x4000u);
         EXPECT_EQ(m.ctx().gpr[3], 1u) << "the carry came along";
         m.ctx().gpr[0] = u64(n);
-        m.backend->run(m.ctx(), a.start());
+        m.run(a.start());
         EXPECT_EQ(m.ctx().rip, 0x3000u);
+    }
+}
+
+// One that begins in the page of the jump asks all the same, whatever the jump has done with the flags.
+TEST(Links, IntoABlockOfTwoPagesAskForBoth) {
+    for (const bool save : {false, true}) {
+        Machine m;
+        Block first = block_at(0x1000), second = block_at(0x1ffe, 2);
+        Builder f(first), s(second);
+        f.insn(0);
+        f.alu(Op::Sub, 8, kRax, kRax, Ref::imm(), 1);
+        if (save) f.load(8, kRdx, {.base = kRsi});
+        f.jump(0x1ffe);
+        s.insn(0);
+        s.alu(Op::Adc, 8, kRbx, kRbx, Ref::imm(), 0);
+        s.jump(0x4000);
+        second.code_pages[0] = 5, second.code_pages[1] = 6;
+        const auto a = m.compile(first), b = m.compile(second);
+        EXPECT_FALSE(site_to(a, 0x1ffe).far);
+        m.backend->link(a.entry, site_to(a, 0x1ffe), b.entry, b.compiled);
+        auto& numbers = const_cast<softmmu::TlbTables&>(m.vcpu->tlb.tables()).code_numbers[0];
+        const auto entered = [&] {
+            m.ctx().gpr[0] = m.ctx().gpr[3] = 0; // 0 - 1 borrows
+            m.run(a);
+            EXPECT_EQ(m.ctx().exit, Exit::Lookup);
+            EXPECT_EQ(m.ctx().rip, m.ctx().gpr[3] ? 0x4000u : 0x1ffeu);
+            return m.ctx().gpr[3] == 1;
+        };
+        for (const u32 one : {5, 7})
+            for (const u32 other : {6, 7}) {
+                numbers[softmmu::CodePages::slot(0x1000)] = one;
+                numbers[softmmu::CodePages::slot(0x2000)] = other;
+                EXPECT_EQ(entered(), one == 5 && other == 6) << one << " " << other << m.list(b);
+            }
+        m.may_be_entered = 6;
+        numbers[softmmu::CodePages::slot(0x1000)] = 5;
+        EXPECT_TRUE(entered()) << m.list(b);
     }
 }
 
@@ -150,17 +187,17 @@ TEST(Links, IntoAnotherPageMayGoThroughTheJumpCache) {
     Machine m({.far_links = false});
     const auto a = m.compile(adding(0x1000, 0, 1, 0x2000)), b = m.compile(adding(0x2000, 3, 10, 0x3000));
     EXPECT_TRUE(a.compiled.links.empty());
-    m.backend->run(m.ctx(), a.start());
+    m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     m.jump_cache[jump_cache_index(0x2000)] = {
         .pc = 0x2000, .key = m.ctx().key, .host = b.entry + b.compiled.saved_entry};
     m.ctx().flags = kCF | kOF;
-    m.backend->run(m.ctx(), a.start());
+    m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x3000u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
     m.ctx().key = 2; // another mode
-    m.backend->run(m.ctx(), a.start());
+    m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
 }
 
@@ -183,14 +220,14 @@ TEST(Links, TheSecondLevelOfTheJumpCacheTakesTurns) {
         m.ctx().gpr[0] = target;
         m.ctx().gpr[3] = 0;
         m.ctx().flags = kCF | kOF;
-        m.backend->run(m.ctx(), from.start());
+        m.run(from.start());
         EXPECT_EQ(m.ctx().rip, 0x3000u);
         EXPECT_EQ(m.ctx().gpr[3], target);
         const Context::JumpCacheEntry& first = m.jump_cache[jump_cache_index(target)];
         EXPECT_EQ(first.pc, target);
         EXPECT_EQ(first.host, m.jump_cache[jump_cache_second_index(target)].host);
         ++m.ctx().key; // another mode
-        m.backend->run(m.ctx(), from.start());
+        m.run(from.start());
         EXPECT_EQ(m.ctx().rip, target) << "neither level knows it";
         --m.ctx().key;
     }
@@ -216,7 +253,7 @@ TEST(Polls, EndALoopOnRequest) {
     m.backend->link(code.entry, site_to(code, 0x1000), code.entry, code.compiled);
     m.ctx().gpr[1] = 1000;
     m.ctx().budget = 1'000'000;
-    m.backend->run(m.ctx(), code.start());
+    m.run(code.start());
     EXPECT_EQ(m.ctx().gpr[0], 2000u);
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     EXPECT_EQ(m.ctx().rip, 0x100au);
@@ -224,7 +261,7 @@ TEST(Polls, EndALoopOnRequest) {
 
     m.ctx().gpr[1] = 1000, m.ctx().gpr[0] = 0;
     m.ctx().poll = 1;
-    m.backend->run(m.ctx(), code.start());
+    m.run(code.start());
     EXPECT_EQ(m.ctx().exit, Exit::Event);
     EXPECT_EQ(m.ctx().rip, 0x1000u);
     EXPECT_EQ(m.ctx().gpr[0], 2u);
@@ -240,7 +277,7 @@ TEST(Polls, EndALoopWhenTheBudgetIsUsedUp) {
         for (const i64 budget : {i64{30}, i64{299}, i64{1} << 62}) {
             m.ctx().gpr[1] = 1000, m.ctx().gpr[0] = 0;
             m.ctx().budget = budget;
-            m.backend->run(m.ctx(), code.start());
+            m.run(code.start());
             const u64 rounds = budget > 3000 ? 1000 : u64(budget) / 3 + 1;
             EXPECT_EQ(m.ctx().gpr[0], 2 * rounds);
             EXPECT_EQ(m.ctx().exit, rounds == 1000 ? Exit::Lookup : Exit::Event);
@@ -292,7 +329,7 @@ TEST(IndirectJump, GoesThroughTheCache) {
     const u64 target = 0xffff'8000'1234'5678;
     const auto to = m.compile(adding(target, 3, 7, 0x3000));
     m.ctx().gpr[0] = target;
-    m.backend->run(m.ctx(), from.start());
+    m.run(from.start());
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     EXPECT_EQ(m.ctx().rip, target);
 
@@ -300,12 +337,12 @@ TEST(IndirectJump, GoesThroughTheCache) {
     m.ctx().key = 1;
     entry = {.pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
     m.ctx().flags = kCF | kOF;
-    m.backend->run(m.ctx(), from.start());
+    m.run(from.start());
     EXPECT_EQ(m.ctx().rip, 0x3000u);
     EXPECT_EQ(m.ctx().gpr[3], 7u);
 
     m.ctx().key = 2; // another mode
-    m.backend->run(m.ctx(), from.start());
+    m.run(from.start());
     EXPECT_EQ(m.ctx().rip, target);
     EXPECT_EQ(m.ctx().flags, Flags(0)) << "of the addition";
 }
@@ -325,7 +362,7 @@ TEST(IndirectJump, IsLeftWhenAPollIsAskedFor) {
         const auto run = [&] {
             m.ctx().gpr[0] = target;
             m.ctx().flags = kCF;
-            m.backend->run(m.ctx(), from.start());
+            m.run(from.start());
             return m.ctx().exit;
         };
         const u64 found = lookup ? 0x3000 : target;
@@ -374,7 +411,7 @@ TEST(IndirectJump, IsForOneKeyWhetherTheBlockKnowsItOrNot) {
                     .pc = target, .key = found_under, .host = to.entry + to.compiled.saved_entry};
                 m.ctx().key = key;
                 m.ctx().gpr[0] = target;
-                m.backend->run(m.ctx(), from.start());
+                m.run(from.start());
                 EXPECT_EQ(m.ctx().rip, found_under == key ? 0x3000 : target) << m.list(from);
             }
         }

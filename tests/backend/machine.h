@@ -13,6 +13,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <functional>
 #include <new>
 #include <string>
 #include <vector>
@@ -75,8 +76,8 @@ class FlatMemory final : public ir::Memory {
         size_ = 0;
     }
 
-    bool may_enter(ir::Context&, u64, u32 number) override { return number == may_be_entered; }
-    u32 may_be_entered = 0; // the number of the only code page that may, if generated code asks
+    bool may_enter(ir::Context& ctx, unsigned part) override { return on_enter(ctx, part); }
+    std::function<bool(ir::Context&, unsigned)> on_enter; // Machine's
 
     u8* byte(u64 linear) { return &ram[linear & 0xffff]; }
 
@@ -134,6 +135,11 @@ class Machine {
         backend = std::move(*made);
         next = (backend->stub_bytes() + 15) & ~u64{15};
         ctx().memory = memory.get();
+        memory->on_enter = [this](ir::Context& at, unsigned part) {
+            const Made& entered = around(at.host_return);
+            at.rip = entered.pc;
+            return entered.code_pages[part] == may_be_entered;
+        };
         ctx().use_jump_cache(jump_cache.data());
         ctx().key = 1;
         for (ir::Segment& seg : ctx().seg)
@@ -150,7 +156,7 @@ class Machine {
     Code compile(const ir::Block& block) {
         Code code{buffer->executable() + next, {}};
         DRAGOMAN_ASSERT(backend->compile(block, code.entry, buffer->bytes() - next, code.compiled));
-        next = (next + code.compiled.code_bytes + 15) & ~u64{15};
+        note(block, code);
         return code;
     }
     // What `maker` compiles, moved here by way of its portable form.
@@ -162,7 +168,7 @@ class Machine {
         next += 64 * (made.compiled.code_bytes % 5);
         Code code{buffer->executable() + next, {}};
         DRAGOMAN_ASSERT(backend->place(portable, code.entry, code.compiled));
-        next = (next + code.compiled.code_bytes + 15) & ~u64{15};
+        note(block, code);
         return code;
     }
     std::string list(const Code& code) { return backend->list(code.entry, code.compiled.code_bytes); }
@@ -172,11 +178,21 @@ class Machine {
             if (reinterpret_cast<u64>(code.entry) + p.return_offset == host_return) return &p;
         return nullptr;
     }
+    // Runs; a jump that is not linked tells where it leads.
+    void run(const u8* start) {
+        backend->run(ctx(), start);
+        if (!ctx().host_return) return;
+        const Made& made = around(ctx().host_return);
+        for (const backend::LinkSite& site : made.links)
+            if (made.entry + site.return_offset == reinterpret_cast<const u8*>(ctx().host_return))
+                ctx().rip = site.target;
+    }
+    void run(const Code& code) { run(code.start()); }
     // Runs, then does to rip and budget what a run loop does. `also`: a block that the first one is linked
     // to.
     void run(const ir::Block& block, const Code& code, const ir::Block* also = nullptr,
              const Code* also_code = nullptr) {
-        backend->run(ctx(), code.start());
+        run(code);
         if (!settle(block, code) && also) settle(*also, *also_code);
     }
     bool settle(const ir::Block& block, const Code& code) {
@@ -201,6 +217,33 @@ class Machine {
     Log log;
     std::unique_ptr<backend::Backend> backend;
     u64 next = 0;
+    u32 may_be_entered = 0; // the number of the only code page that may, if generated code asks
+
+  private:
+    struct Made { // what a run loop knows of each block
+        const u8* entry;
+        u32 bytes;
+        u64 pc;
+        u32 code_pages[2];
+        std::vector<backend::LinkSite> links;
+    };
+    void note(const ir::Block& block, const Code& code) {
+        const backend::Compiled& c = code.compiled;
+        std::erase_if(made_,
+                      [&](const Made& m) { return m.entry + m.bytes > code.entry; }); // `next` was set back
+        made_.push_back(
+            {code.entry, c.code_bytes, block.pc, {block.code_pages[0], block.code_pages[1]}, c.links});
+        next = (next + c.code_bytes + 15) & ~u64{15};
+    }
+    // The block whose code made the call that returns there.
+    const Made& around(u64 host_return) const {
+        const auto* const call = reinterpret_cast<const u8*>(host_return) - 1;
+        const auto it =
+            std::ranges::find_if(made_, [&](const Made& m) { return u64(call - m.entry) < m.bytes; });
+        DRAGOMAN_ASSERT(it != made_.end());
+        return *it;
+    }
+    std::vector<Made> made_;
 };
 
 inline ir::Block block_at(u64 pc, u32 instructions = 1) {

@@ -21,14 +21,14 @@ TEST(MemoryAccess, MissesOnceThenHits) {
     std::memcpy(m.memory->byte(0x2108), &value, 8);
     m.ctx().gpr[6] = 0x2100, m.ctx().gpr[3] = 4;
     for (u64 round = 0; round < 3; ++round) {
-        m.backend->run(m.ctx(), code.start());
+        m.run(code.start());
         EXPECT_EQ(m.memory->acquires, 1u) << m.list(code);
         EXPECT_EQ(m.memory->commits, 0u);
         EXPECT_EQ(m.ctx().gpr[0], value);
         EXPECT_EQ(std::memcmp(m.memory->byte(0x2120), &value, 8), 0);
     }
     m.ctx().gpr[6] = 0xffff'8000'0000'2ffc - 8; // the load crosses into the next page, the store does not
-    m.backend->run(m.ctx(), code.start());
+    m.run(code.start());
     EXPECT_EQ(m.memory->acquires, 3u);
     EXPECT_EQ(m.memory->commits, 1u) << "whoever acquires for writing commits";
 }
@@ -54,7 +54,7 @@ TEST(MemoryAccess, SharesNoCheckAcrossTheAddressSpace) {
         std::memcpy(m.memory->byte(first), &first, 8);
         std::memcpy(m.memory->byte(second), &second, 8);
         for (unsigned round = 0; round < 2; ++round) {
-            m.backend->run(m.ctx(), code.start());
+            m.run(code.start());
             EXPECT_EQ(m.ctx().gpr[0], first) << m.list(code);
             EXPECT_EQ(m.ctx().gpr[3], second) << m.list(code);
         }
@@ -75,7 +75,7 @@ TEST(MemoryAccess, SharedChecksKeepTheFlagsOfABitOperation) {
     m.ctx().gpr[6] = 0x2100, m.ctx().gpr[3] = 1;
     for (unsigned round = 0; round < 2; ++round) {
         m.ctx().gpr[0] = 0x7f;
-        m.backend->run(m.ctx(), code.start());
+        m.run(code.start());
         EXPECT_EQ(m.ctx().flags, Flags(kOF | kSF | kAF)) << "of 0x7f + 1; no bit was set\n" << m.list(code);
     }
 }

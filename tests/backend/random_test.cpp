@@ -525,7 +525,7 @@ void run_random(backend::Options options, const char* what, Way way = kPlain) {
     options.loop_checks = false; // the reference runs one round; loop_test.cpp has the others
     const bool moved = way == kMoved, window = way == kWindow;
     Machine reference, machine(options, window), maker(options);
-    machine.memory->may_be_entered = kNumber;
+    machine.may_be_entered = kNumber;
     const u64 start = machine.next;
     const auto compile = [&](const Block& block) {
         if (!moved) return machine.compile(block);

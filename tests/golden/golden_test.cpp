@@ -257,9 +257,8 @@ class Lister {
         name(set.look_up, "look_up");
         name(set.may_enter[0], "may_enter");
         name(set.may_enter[1], "may_enter_second");
-        name(set.may_enter_at_rip[0], "may_enter_at_rip");
-        name(set.may_enter_at_rip[1], "may_enter_second_at_rip");
         name(set.exit_link, "exit_link");
+        name(set.exit_link_saved, "exit_link_saved");
         name(set.jump_missed, "jump_missed");
         name(set.exit_event, "exit_event");
         name(set.exit_jump, "exit_jump");

@@ -626,11 +626,12 @@ TEST_P(Run, ResetStartsAtTheResetVector) {
 }
 
 TEST_P(Run, TheCacheComesRoundUnderAGuestThatGoesOn) {
-    // 20000 blocks of three bytes, twice: inc eax; jmp $+2. Then dec ebx; jnz start; hlt.
+    // So many blocks of three bytes, twice: inc eax; jmp $+2. Then dec ebx; jnz start; hlt.
+    constexpr unsigned kBlocks = 40000;
     VcpuMachine small(GetParam(), 1 * MiB);
     small.protected32();
     u64 at = 0x200000;
-    for (unsigned i = 0; i < 20000; ++i)
+    for (unsigned i = 0; i < kBlocks; ++i)
         at = small.code(at, {0x40, 0xeb, 0x00});
     at = small.code(at, {0x4b, 0x0f, 0x85});
     small.put<u32>(at, u32(0x200000 - (at + 4)));
@@ -638,8 +639,8 @@ TEST_P(Run, TheCacheComesRoundUnderAGuestThatGoesOn) {
     small.cpu().rip = 0x200000;
     small.reg(bx) = 2;
     small.run();
-    EXPECT_EQ(small.reg(ax), 40000u);
-    small.expect_retired(2 * 40000 + 2 * 2 + 1);
+    EXPECT_EQ(small.reg(ax), 2 * kBlocks);
+    small.expect_retired(2 * 2 * kBlocks + 2 * 2 + 1);
     if (!GetParam().interpret) {
         EXPECT_GT(small.vcpu->cache().counters().evicted, 0u);
     }
