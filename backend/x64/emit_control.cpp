@@ -242,21 +242,21 @@ void Emitter::finish_flags() {
 
 // Another page may be mapped elsewhere tomorrow. Whoever comes from one enters here, with the flags saved;
 // the block's page must have the number that it had when the block was made.
-void Emitter::ask_for_page(unsigned part, u64 linear) {
-    OutOfLine& o = out_of_line(&Emitter::page_is_another, block_->insts.front());
-    o.part = part;
-    const Label other = o.entry, same = o.back = a.newLabel();
+void Emitter::ask_for_page(unsigned part, u64 linear, const Label& other) {
     a.long_().cmp(in_context(tlb_field(softmmu::TlbTables::code_number_of(linear, block_->user)), 4),
                   imm(i32(block_->code_pages[part])));
     out_->numbers[part] = u32(a.offset()) - 4;
     note_pc(PcForm::PageSlot, linear, 8);
     a.jne(other);
-    a.bind(same);
 }
 // Or it has only been forgotten. Which block asks is told by where the call returns to.
-void Emitter::page_is_another(const OutOfLine& o) {
-    call_to(stubs_.may_enter[o.part]);
-    a.jmp(o.back);
+void Emitter::enter_other_page(unsigned part, const Label& same) {
+    call_to(stubs_.may_enter[part]);
+    if (part == 0) a.short_();
+    a.jmp(same);
+}
+void Emitter::second_page_is_another(const OutOfLine& o) {
+    enter_other_page(1, o.back);
 }
 
 // From the first of the two, with the flags in EFLAGS: the second must be asked for, too.

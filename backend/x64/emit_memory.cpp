@@ -282,16 +282,40 @@ int Emitter::stub_size(unsigned size) const {
     return window() && size && !(size & (size - 1)) && size <= 64 ? std::countr_zero(size) : -1;
 }
 
+// PUSH and POP in 64-bit code have most of the accesses that share a check: the store or load, then an LEA.
+// What RSP moves by; 0: the access is another.
+int Emitter::moves_stack_behind(const Inst& inst) const {
+    const ir::Address& m = inst.mem;
+    const i64 by = inst.op == Op::Store ? -8 : inst.op == Op::Load ? 8 : 0;
+    const i64 at = by < 0 ? by : 0;
+    if (!by || inst.size != 8 || m.size != 8 || m.base != ir::kRsp || m.index.is_reg() || m.disp != at ||
+        m.seg != ir::Seg::None || inst.d == ir::kRsp || late_stack_ || position_ + 1 >= end_of_copy_)
+        return 0;
+    const Inst& next = block_->insts[position_ + 1];
+    const bool moves = next.op == Op::Lea && next.d == ir::kRsp && next.size == 8 && next.mem.size == 8 &&
+                       next.mem.base == ir::kRsp && next.mem.index.is_none() && next.mem.disp == by;
+    return moves ? int(by) : 0;
+}
+
 // In a region's copy an access is a call, which is shorter: the copy is run where pages are not in the window
 // yet, or a group lies over the end of one.
 void Emitter::access_by_call(const Inst& inst, unsigned size, Access access, AccessFn op) {
     bind_alone();
     clobber(needed_before_);
     loaded_ = kNoSlot;
-    address(inst.mem, true);
-    call_to(stubs_.reach[block_->view][u8(access)][stub_size(size)]);
+    const int moves = moves_stack_behind(inst);
+    if (moves) {
+        call_to(moves < 0 ? stubs_.reach_push[block_->view] : stubs_.reach_pop[block_->view]);
+    } else {
+        address(inst.mem, true);
+        call_to(stubs_.reach[block_->view][u8(access)][stub_size(size)]);
+    }
     note_side_point();
     (this->*op)(inst, host_pointer(size));
+    if (moves < 0) {
+        ++position_; // the LEA
+        return call_to(stubs_.commit_push);
+    }
     if (access == Access::Read) return;
     call_to(inst.op == Op::Rmw ? stubs_.commit : stubs_.commit_if_needed);
 }

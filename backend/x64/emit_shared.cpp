@@ -188,7 +188,8 @@ Emitter::Mem Emitter::shared_access(const Inst& inst, unsigned size, bool one_re
 void Emitter::region_alone(const OutOfLine& o) {
     const SharedRegion& region = shared_.regions()[o.region];
     in_copy_ = true;
-    emit_range(region.first, region.last + 1, false);
+    end_of_copy_ = region.last + 1;
+    emit_range(region.first, end_of_copy_, false);
     in_copy_ = false;
     meet_flags(ends_[o.region]);
     a.jmp(o.back);

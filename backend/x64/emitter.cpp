@@ -117,9 +117,21 @@ u32 Emitter::emit_entries(const ir::Block& block) {
     const u64 last = block.linear_pc + block.guest_bytes - 1;
     const bool crosses_page = from_far && (last ^ block.linear_pc) >> softmmu::kPageBits;
     const Label start = a.newLabel();
-    a.bind(start);
-    if (from_far) ask_for_page(0, block.linear_pc);
-    if (crosses_page) ask_for_page(1, last);
+    if (from_far) {
+        const Label other = a.newLabel(), same = a.newLabel();
+        a.bind(other); // in front of it all, a jump to there is four bytes shorter
+        enter_other_page(0, same);
+        a.bind(start);
+        out_->far_entry = u32(a.offset());
+        ask_for_page(0, block.linear_pc, other);
+        a.bind(same);
+    }
+    if (crosses_page) {
+        OutOfLine& o = out_of_line(&Emitter::second_page_is_another, block.insts.front());
+        o.back = a.newLabel();
+        ask_for_page(1, last, o.entry);
+        a.bind(o.back);
+    }
     const u32 before = a.count;
     if (wanted == FlagsAt::Saved) {
         // Not for those who come from above: to them it is the immediate operand of TEST EAX.
@@ -133,9 +145,9 @@ u32 Emitter::emit_entries(const ir::Block& block) {
         if (wanted == FlagsAt::Eflags) want_eflags();
         out_->entry = u32(a.offset());
     }
-    out_->far_entry = from_far ? 0 : out_->saved_entry;
+    if (!from_far) out_->far_entry = out_->saved_entry;
     if (crosses_page) {
-        out_->saved_entry = 0;
+        out_->saved_entry = out_->far_entry;
         out_of_line(&Emitter::entry_of_two_pages, block.insts.front()).back = start;
     }
     at_ = wanted;

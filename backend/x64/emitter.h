@@ -74,7 +74,6 @@ class Emitter final : private asmjit::ErrorHandler {
         const Inst* inst = nullptr;
         AccessFn op = nullptr; // of an access: to be done on the host pointer
         u64 value = 0;         // target rip; or linear address
-        unsigned part = 0;     // of Block::code_pages
         u32 jump_offset = 0;   // of a link site
         u32 region = 0;        // of SharedChecks
         u8 size = 0;
@@ -161,6 +160,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void tlb_index(); // RCX = where R14's page has its entry or tag; EFLAGS lost
     // The address, the TLB check and the op, which is emitted here and once more out of line. Saves flags.
     void access_memory(const Inst& inst, unsigned size, ir::Access access, AccessFn op);
+    int moves_stack_behind(const Inst& inst) const;
     void access_by_call(const Inst& inst, unsigned size, ir::Access access, AccessFn op);
     int stub_size(unsigned size) const;
     void find_slowly(const OutOfLine& o);
@@ -286,8 +286,9 @@ class Emitter final : private asmjit::ErrorHandler {
     void jump_out(const OutOfLine& o);
     bool far(u64 target) const; // to another page, or from a block that lies in two
     void far_branch(const OutOfLine& o);
-    void ask_for_page(unsigned part, u64 linear); // part: of Block::code_pages
-    void page_is_another(const OutOfLine& o);
+    void ask_for_page(unsigned part, u64 linear, const Label& other); // part: of Block::code_pages
+    void enter_other_page(unsigned part, const Label& same);
+    void second_page_is_another(const OutOfLine& o);
     void entry_of_two_pages(const OutOfLine& o);
     void lookup_miss(const OutOfLine& o);
     void finish_flags(); // the guest's flags to EFLAGS, as every block expects them
@@ -362,7 +363,8 @@ class Emitter final : private asmjit::ErrorHandler {
     Label round_, pause_;  // in line; between rounds, with a poll and the checks to come again
     bool share_ = false;   // in line, between the ends of a region
     bool in_copy_ = false; // in a region's copy out of line
-    size_t region_ = 0;    // the next region of shared_, or the present one
+    size_t end_of_copy_ = 0;
+    size_t region_ = 0; // the next region of shared_, or the present one
     std::vector<Label>
         alone_; // by position: where the access is emitted with its own check, if a check may go there
     std::vector<FlagsAt> alone_at_; // and where the flags are when it goes there

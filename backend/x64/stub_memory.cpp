@@ -139,6 +139,12 @@ void StubWriter::reach(const u8* find_size, unsigned view, ir::Access access, un
     jump_to(find_size);
 }
 
+// `offset` from RSP.
+void StubWriter::reach_stack(const u8* reach, int offset) {
+    a.lea(x86::r14, x86::ptr(guest_rsp(), offset));
+    jump_to(reach);
+}
+
 // In find, for R14 and the size on the stack: returns the pointer if the page holds code, but not there.
 void StubWriter::write_beside_code(unsigned view) {
     using softmmu::TlbEntry, softmmu::TlbTables;
@@ -237,6 +243,11 @@ void StubWriter::commit_if_needed(const u8* commit) {
     a.ret();
     a.bind(needed);
     jump_to(commit);
+}
+
+void StubWriter::commit_push(const u8* commit_if_needed) {
+    a.lea(guest_rsp(), x86::ptr(guest_rsp(), -8));
+    jump_to(commit_if_needed);
 }
 
 void StubWriter::commit() {

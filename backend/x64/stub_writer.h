@@ -28,10 +28,12 @@ class StubWriter {
     void acquire(ir::Access access);
     void commit();
     void commit_if_needed(const u8* commit);
+    void commit_push(const u8* commit_if_needed);
     void find(unsigned view, ir::Access access, bool only);
     void find_size(const u8* find, unsigned size);
     void find_beyond_tag(const u8* find_size, unsigned view, ir::Access access);
     void reach(const u8* find_size, unsigned view, ir::Access access, unsigned size);
+    void reach_stack(const u8* reach, int offset);
     void bulk(const u8* call, unsigned view, bool wide, ir::Bulk what);
     void may_enter(unsigned part);
     void exit_link();
@@ -56,6 +58,9 @@ class StubWriter {
 
     static Mem stack(int offset) { return asmjit::x86::ptr(asmjit::x86::rsp, offset, 8); }
 
+    asmjit::x86::Gp guest_rsp() const {
+        return gp((options_.uncounted ? host::uncounted : host::counted)[ir::kRsp.index()], 8);
+    }
     void jump_to(const u8* stub);
     Mem window_tag(unsigned view, ir::Access access) const { // of the page whose index is RCX / 8
         return backend::window_tag(options_, view, access, 0);

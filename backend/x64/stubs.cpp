@@ -251,8 +251,17 @@ Result<StubSets> make_stubs(u8* writable, const u8* at, u64 room, unsigned vecto
                     }
                 }
         }
+        constexpr unsigned eight = 3;
+        if (options.window_base)
+            for (unsigned view = 0; view < softmmu::kViews; ++view) {
+                stubs.reach_push[view] = here();
+                w.reach_stack(stubs.reach[view][u8(ir::Access::Write)][eight], -8);
+                stubs.reach_pop[view] = here();
+                w.reach_stack(stubs.reach[view][u8(ir::Access::Read)][eight], 0);
+            }
         stubs.commit = here(), w.commit();
         stubs.commit_if_needed = here(), w.commit_if_needed(stubs.commit);
+        stubs.commit_push = here(), w.commit_push(stubs.commit_if_needed);
         stubs.call = here(), w.call();
         if (options.window_base)
             for (unsigned view = 0; view < softmmu::kViews; ++view)

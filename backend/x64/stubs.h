@@ -46,10 +46,14 @@ struct Stubs {
     const u8* find_size[softmmu::kViews][3][sizes] = {};
     const u8* find_beyond_tag[softmmu::kViews][3][sizes] = {};
     const u8* reach[softmmu::kViews][3][sizes] = {};
+    // reach for eight bytes that 64-bit code pushes or pops, which R14 need not say.
+    const u8* reach_push[softmmu::kViews] = {};
+    const u8* reach_pop[softmmu::kViews] = {};
     // Called after a write through R14: ends what acquire began (frame::to_commit). Everything as before,
     // EFLAGS too.
     const u8* commit = nullptr;
     const u8* commit_if_needed = nullptr; // the same where EFLAGS may be lost: mostly there is nothing to do
+    const u8* commit_push = nullptr;      // that, and RSP less by 8
     // Called with a in R14, b in frame::argument, a CallRecord* in RCX, flags saved. The result in R14, flags
     // saved, RCX and EFLAGS lost; or leaves.
     const u8* call = nullptr;

@@ -241,6 +241,8 @@ class Lister {
                     name(set.reach[view][access][n], "reach_" + of);
                 }
             }
+            name(set.reach_push[view], "reach_push");
+            name(set.reach_pop[view], "reach_pop");
             for (const bool wide : {false, true})
                 for (unsigned size = 0; size < 4; ++size) {
                     const std::string bytes = std::to_string(1u << size);
@@ -253,6 +255,7 @@ class Lister {
         name(set.acquire[2], "acquire_both");
         name(set.commit, "commit");
         name(set.commit_if_needed, "commit_if_needed");
+        name(set.commit_push, "commit_push");
         name(set.call, "call");
         name(set.look_up, "look_up");
         name(set.may_enter[0], "may_enter");
