@@ -255,8 +255,9 @@ TEST_F(FatVolumeTest, AnythingOnTheVolume) {
         if (!back) continue;
         Tree tree;
         add(built, *back, "", tree);
-        for (const auto& [path, text] : tree)
-            EXPECT_EQ(path.find(".."), std::string::npos) << path;
+        for (const auto& [path, text] : tree) // a name may have two dots, or more, among others
+            for (const fs::path& name : fs::path(path))
+                EXPECT_TRUE(name != "." && name != "..") << path;
     }
     EXPECT_GT(refused, 0u);
 }
