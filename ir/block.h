@@ -27,6 +27,12 @@ struct Block {
     bool pinned = false; // depends on its pc in another way than Inst::from_pc says: it is not to be used elsewhere
     bool simd_unmasked = false; // MXCSR unmasks an exception: numeric vector instructions may raise #XM
     std::vector<Inst> insts;
+
+    // Linear address of the page behind its first: 4 GiB is followed by 0, but in 64-bit mode.
+    u64 second_page() const {
+        const u64 next = (linear_pc | 0xfff) + 1;
+        return mode_bits == 64 ? next : u32(next);
+    }
 };
 
 // Text form, one instruction a line: "op.size d, a, b" ... (docs/ir.md). parse() reads what print() writes.

@@ -142,6 +142,7 @@ void TranslationCache::describe(CachedBlock& cached, const BlockKey& key,
     cached.key = key;
     cached.source = source;
     cached.linear_pc = block.linear_pc;
+    cached.second_page = block.second_page();
     std::copy_n(block.code_pages, 2, cached.code_pages);
     cached.guest_bytes = block.guest_bytes;
     cached.guest_instructions = block.guest_instructions;
@@ -347,8 +348,9 @@ bool TranslationCache::may_write(u64 gpa, u64 size) {
 softmmu::CodeWatcher::Entered TranslationCache::entered(unsigned part) {
     const CachedBlock* const block = by_host(reinterpret_cast<const u8*>(ctx_->host_return));
     DRAGOMAN_ASSERT(block);
-    const u64 linear = part ? (block->linear_pc | 0xfff) + 1 : block->linear_pc;
-    return {.rip = block->key.rip, .linear = linear, .number = block->code_pages[part]};
+    return {.rip = block->key.rip,
+            .linear = part ? block->second_page : block->linear_pc,
+            .number = block->code_pages[part]};
 }
 
 void TranslationCache::written(u64 gpa, u64 size) {

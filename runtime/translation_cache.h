@@ -65,8 +65,8 @@ struct CachedBlock {
     BlockKey key;
     x86::Translator::Source source;
     u64 position = 0; // where its code starts, in bytes allocated since the beginning (a place of the ring)
-    const u8* entry = nullptr; // where its code begins; null: it has none and is interpreted
-    u64 linear_pc = 0;
+    const u8* entry = nullptr;          // where its code begins; null: it has none and is interpreted
+    u64 linear_pc = 0, second_page = 0; // as in ir::Block
     u32 code_pages[2] = {ir::Block::no_number, ir::Block::no_number};
     u32 guest_bytes = 0, guest_instructions = 0;
     bool alive = true; // false: invalidated, kept until the ring comes round because it may be running

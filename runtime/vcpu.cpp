@@ -166,9 +166,9 @@ bool Vcpu::take_interrupt() {
 }
 
 // Is the second page of a block that has one still what it was?
-bool Vcpu::second_page_stays(const CachedBlock& block, u64 linear, softmmu::View view) {
+bool Vcpu::second_page_stays(const CachedBlock& block) {
     if (!block.crosses_page()) return true;
-    const auto second = mmu_.fetch(align_down(linear, 4096) + 4096, view);
+    const auto second = fetch_behind();
     return second.ok && second.number == block.code_pages[1];
 }
 
@@ -200,7 +200,7 @@ CachedBlock* Vcpu::next_block() {
         key.gpa = fetched.gpa;
         host = fetched.host;
         CachedBlock* const block = cache_->find(key);
-        if (block && fetched.number == block->code_pages[0] && second_page_stays(*block, linear, view))
+        if (block && fetched.number == block->code_pages[0] && second_page_stays(*block))
             return block->entry || !backend_ ? block : translate(key, host, block);
         if (block) cache_->invalidate(*block);
     }

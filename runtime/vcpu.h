@@ -112,7 +112,7 @@ class Vcpu {
     bool take_interrupt(); // NMI, INTR
     bool halted_wait();
     CachedBlock* next_block();
-    bool second_page_stays(const CachedBlock& block, u64 linear, softmmu::View view);
+    bool second_page_stays(const CachedBlock& block);
     // `host`: where the block's first byte is; null: not in memory. `cold`: the block without code that there
     // is already; null: none.
     CachedBlock* translate(const BlockKey& key, const u8* host, CachedBlock* cold);

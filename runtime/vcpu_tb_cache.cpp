@@ -90,6 +90,7 @@ CachedBlock* Vcpu::from_kept(const BlockKey& key, const TbRecord& record) {
     ir::Block block;
     block.pc = key.rip;
     block.linear_pc = linear_pc();
+    block.mode_bits = cpu().code64() ? 64 : 32;
     block.guest_bytes = u32{record.guest[Source::First]} + record.guest[Source::Second];
     block.guest_instructions = record.guest_instructions;
     Source source;

@@ -129,7 +129,7 @@ u32 Emitter::emit_entries(const ir::Block& block) {
     if (crosses_page) {
         OutOfLine& o = out_of_line(&Emitter::second_page_is_another, block.insts.front());
         o.back = a.newLabel();
-        ask_for_page(1, last, o.entry);
+        ask_for_page(1, block.second_page(), o.entry);
         a.bind(o.back);
     }
     const u32 before = a.count;

@@ -617,6 +617,20 @@ TEST_P(Run, ATripleFaultOnAPageSaysWhatTheWalkFound) {
         << text;
 }
 
+// The last byte below 4 GiB, which nobody answers for, reads as FFH: inc dword [0x3000], the rest of it at 0.
+TEST_P(Run, ABlockGoesOnAtZeroBehindFourGigabytes) {
+    m.protected32();
+    m.code(0, {0x05, 0x00, 0x30, 0x00, 0x00, 0x49, 0x75, 0xf7, 0xf4}); // dec ecx; jnz -1; hlt
+    m.put<u32>(0x3000, 0);
+    m.cpu().rip = 0xffffffff;
+    m.reg(cx) = 1000;
+    EXPECT_EQ(m.run(), StopReason::Requested);
+    EXPECT_EQ(m.get<u32>(0x3000), 1000u);
+    if (!GetParam().interpret) {
+        EXPECT_LT(m.vcpu->cache().counters().blocks, 20u) << "made once";
+    }
+}
+
 TEST_P(Run, ResetStartsAtTheResetVector) {
     m.code(0x7c00, {0xf4});
     m.run();
