@@ -79,6 +79,11 @@ std::string info_jit(const MonitorCall& call) {
     text += format("host code        %.1f instructions in line for a guest instruction, %.1f bytes in all "
                    "for a guest byte\n",
                    ratio(c.host_instructions, c.guest_instructions), ratio(c.host_bytes, c.guest_bytes));
+    text += "  of them        ";
+    for (unsigned kind = 0; kind < backend::kInstructionKinds; ++kind)
+        text += format("%s%s %.1f", kind ? ", " : "", backend::kInstructionKindNames[kind],
+                       ratio(c.kinds[kind].host, c.kinds[kind].guest));
+    text += "\n";
     text += format("translation      %.2f us a block, %.0f ns a guest instruction, %.3f s in all\n",
                    ratio(v.translation_ns, v.translations) / 1e3,
                    ratio(v.translation_ns, v.translated_instructions), double(v.translation_ns) / 1e9);

@@ -15,7 +15,7 @@ namespace dragoman::runtime {
 namespace {
 
 constexpr char kMagic[8] = {'D', 'r', 'a', 'g', 'o', 't', 'b', '\n'};
-constexpr u32 kFormat = 3;
+constexpr u32 kFormat = 4;
 
 u32 checksum(const void* at, u64 bytes, u32 before = 0) {
     return u32(crc32_z(before, static_cast<const Bytef*>(at), bytes));
@@ -95,6 +95,7 @@ backend::PortableCode TbRecord::portable(u64 now) const {
             .numbers = {numbers[0], numbers[1]},
             .host_instructions = host_instructions,
             .calls = calls,
+            .kinds = kinds,
             .links = array<backend::LinkSite>(this, at.links, links),
             .points = array<backend::SidePoint>(this, at.points, points),
             .stub_jumps = array<u32>(this, at.stub_jumps, stub_jumps),
@@ -122,6 +123,7 @@ void make_record(std::vector<u64>& made, TbRecord header, const u8* const parts[
     std::copy_n(code.numbers, 2, header.numbers);
     header.host_instructions = code.host_instructions;
     header.calls = code.calls;
+    header.kinds = code.kinds;
     header.links = u32(code.links.size());
     header.kept = u32(code.kept.size());
     header.points = u32(code.points.size());

@@ -53,6 +53,7 @@ struct TbRecord {
     u16 guest_instructions = 0;
     u32 entry = 0, saved_entry = 0, far_entry = 0, numbers[2] = {}, host_instructions = 0, calls = 0;
     u32 links = 0, kept = 0, points = 0, pc_numbers = 0, stub_jumps = 0, code = 0;
+    backend::KindCounts kinds;
 
     u32 guest_bytes() const { return u32{guest[0]} + guest[1] + guest[2]; }
     const u8* guest_at(unsigned part) const;      // the bytes of that part

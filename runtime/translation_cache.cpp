@@ -177,6 +177,10 @@ bool TranslationCache::compile(CachedBlock& cached, const ir::Block& block,
     cached.take_parts(made_, arena_);
     counters_.host_bytes += made_.code_bytes;
     counters_.host_instructions += made_.host_instructions;
+    for (unsigned kind = 0; kind < backend::kInstructionKinds; ++kind) {
+        counters_.kinds[kind].guest += made_.kinds[kind].guest;
+        counters_.kinds[kind].host += made_.kinds[kind].host;
+    }
     return true;
 }
 

@@ -105,6 +105,10 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     struct Counters { // since the start, for `info jit`
         u64 blocks = 0, guest_bytes = 0, guest_instructions = 0, host_bytes = 0, host_instructions = 0;
         u64 invalidated = 0, evicted = 0, links = 0;
+        struct Kind {
+            u64 guest = 0, host = 0; // instructions; those of the host in line
+        };
+        std::array<Kind, backend::kInstructionKinds> kinds;
         u64 cold = 0, warmed = 0; // blocks that began without code; those of them that have got some
     };
 

@@ -118,6 +118,7 @@ class X64Backend final : public Backend {
 void Compiled::clear() {
     static_cast<Entries&>(*this) = {};
     numbers[0] = numbers[1] = host_instructions = calls = 0;
+    kinds = {};
     movable = false;
     pc_numbers.clear();
     links.clear();

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "backend/x64/code_buffer.h"
+#include "backend/x64/instruction_kind.h"
 #include "base/log.h"
 #include "ir/block.h"
 #include "ir/context.h"
@@ -65,6 +66,7 @@ struct Entries {
 struct Compiled : Entries {
     u32 numbers[2] = {};       // offsets of the numbers that it compares (Block::code_pages); 0: none
     u32 host_instructions = 0; // in line: without what is rarely run and lies behind the block's end
+    KindCounts kinds;          // of what is in line, by kinds of guest instructions
     u32 calls = 0;             // CallRecords (stubs.h), the last of its bytes
     bool movable = false;      // the block may be used at another pc in the same place of a page: 64-bit code
     std::vector<PcNumber> pc_numbers;
@@ -84,6 +86,7 @@ struct PortableCode {
     std::span<const PcNumber> pc_numbers;
     u32 entry = 0, saved_entry = 0, far_entry = 0, numbers[2] = {}, host_instructions = 0,
         calls = 0;                                                    // as in Compiled
+    KindCounts kinds;
     u32 code_pages[2] = {ir::Block::no_number, ir::Block::no_number}; // for place(): what they are now
     std::span<const LinkSite> links;
     std::span<const SidePoint> points;

@@ -170,13 +170,34 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         find_needed();
         if (late_stack_ && !bears_late_stack(inst)) move_stack();
         if (in_line && position_ == early_poll_) shared_.loop() ? end_round() : emit_early_poll();
-        if (inst.op == ir::Op::Insn) begin_instruction(position_);
+        if (inst.op == ir::Op::Insn) {
+            if (in_line) count_for(position_);
+            begin_instruction(position_);
+        }
         imm_from_pc_ = inst.from_pc;
         if (in_line) begin_shared_region();
         (this->*table_[u8(inst.op)])(inst);
         if (!needed_after_) at_ = FlagsAt::Nowhere;
         if (in_line) end_shared_region(at);
     }
+    count_for_none();
+}
+
+void Emitter::count_for(size_t at) {
+    count_for_none();
+    const auto begin = block_->insts.begin() + i64(at) + 1;
+    auto end = std::find_if(begin, block_->insts.end(), [](const Inst& i) { return i.op == ir::Op::Insn; });
+    const bool goes_on = end > begin &&
+                         end[-1].op == ir::Op::Jump && // the block ends, the guest does not jump
+                         u64(end[-1].imm) == rip_of(i32(block_->guest_bytes));
+    kind_ = &out_->kinds[u8(kind_of({begin, end - goes_on}))];
+    ++kind_->guest;
+    count_before_ = a.count;
+}
+
+void Emitter::count_for_none() {
+    if (kind_) kind_->host += u16(a.count - count_before_);
+    kind_ = nullptr;
 }
 
 void Emitter::find_needed() {

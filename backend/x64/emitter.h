@@ -98,6 +98,9 @@ class Emitter final : private asmjit::ErrorHandler {
     void take_vectors(); // at the beginning, if there may be none
     void emit_range(size_t first, size_t end, bool in_line);
     void find_needed(); // the flags around the op at position_
+    // Counts what comes from here on for the guest instruction at `at`; for none.
+    void count_for(size_t at);
+    void count_for_none();
     void begin_instruction(size_t at);
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
     u64 rip_of(i32 guest_offset) const;
@@ -360,9 +363,11 @@ class Emitter final : private asmjit::ErrorHandler {
     SharedChecks shared_;
     const std::vector<Flags>* needed_now_ = nullptr; // that of the next two that holds for the present code
     std::vector<Flags> needed_in_rounds_;            // needed_ where the checks were made ahead
-    Label round_, pause_;  // in line; between rounds, with a poll and the checks to come again
-    bool share_ = false;   // in line, between the ends of a region
-    bool in_copy_ = false; // in a region's copy out of line
+    Label round_, pause_;       // in line; between rounds, with a poll and the checks to come again
+    bool share_ = false;        // in line, between the ends of a region
+    KindCount* kind_ = nullptr; // of the guest instruction that is in line now
+    u32 count_before_ = 0;      // CountingAssembler::count when it began
+    bool in_copy_ = false;      // in a region's copy out of line
     size_t end_of_copy_ = 0;
     size_t region_ = 0; // the next region of shared_, or the present one
     std::vector<Label>

@@ -110,6 +110,7 @@ bool CodeMover::take(const u8* entry, const Compiled& made, std::span<const std:
           .numbers = {made.numbers[0], made.numbers[1]},
           .host_instructions = made.host_instructions,
           .calls = made.calls,
+          .kinds = made.kinds,
           .links = made.links,
           .points = made.points,
           .stub_jumps = stub_jumps_,
@@ -187,6 +188,7 @@ bool CodeMover::place(const PortableCode& from, u8* writable, const u8* at, Comp
     out.far_entry = from.far_entry;
     std::copy_n(from.numbers, 2, out.numbers);
     out.host_instructions = from.host_instructions;
+    out.kinds = from.kinds;
     out.calls = from.calls;
     out.links.assign(from.links.begin(), from.links.end());
     for (LinkSite& link : out.links)

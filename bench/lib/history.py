@@ -3,9 +3,9 @@
 import json
 import statistics
 
-from lib import tables
+from lib import programs, tables
 
-PROGRAMS = ("integer", "integer-i386", "classes", "work")
+PROGRAMS = programs.NAMES
 WORSE = 1.05
 
 

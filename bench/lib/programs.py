@@ -12,6 +12,7 @@ import sys
 from lib import emulators as machines
 
 
+NAMES = ("integer", "integer-i386", "classes", "work")
 TREE = os.path.join(machines.GUESTS, "userland-amd64")
 WORK = "/usr/share/dragoman/work.sh"
 # On the host a private mount namespace gives the tree what the guest has: devices, /proc and a /tmp in memory.
@@ -43,9 +44,12 @@ def guest_command(program, emulator, arguments):
     return machines.guest_command(emulator, " ".join([program, *arguments]))
 
 
-def kernels(text):
+def kernels(text, program="", names=()):
     """What a program printed: seconds and checksum of each of its kernels."""
     found = re.findall(r"^kernel ([\w-]+) ([\d.]+) ([0-9a-f]{8})$", text, re.MULTILINE)
+    unknown = set(names) - {name for name, _, _ in found}
+    if unknown:
+        sys.exit(f"bench/compare: {program} has no kernel {', '.join(sorted(unknown))}")
     if not found:
         sys.exit(f"bench/compare: no figures in:\n{text[-2000:]}")
     return {name: float(seconds) for name, seconds, _ in found}, {name: check for name, _, check in found}
@@ -65,7 +69,7 @@ def measure(program, chosen, rounds, timeout, percent, names):
             else:
                 run = machines.Run(guest_command(program, chosen[name], arguments), {"done": rb"DRAGOMAN-EXIT 0"}, timeout)
                 text, peak = run.output, run.peak_kib
-            seconds, sums = kernels(text)
+            seconds, sums = kernels(text, program, names)
             checks = checks or sums
             if sums != checks:
                 sys.exit(f"bench/compare: {name} computes something else than the host:\n{sums}\n{checks}")

@@ -66,3 +66,11 @@ def io(results):
             line += f" {seconds['qemu'] / seconds['dragoman']:14.2f}"
         lines.append(line)
     return "\n".join(lines)
+
+
+def jit(results):
+    lines = ["What the translator says of itself " + "".join(f"{program:>14}" for program in results)]
+    for name in next(iter(results.values())):
+        values = [figures[name] for figures in results.values()]
+        lines.append(f"  {name:33}" + "".join(f"{value:14.1f}" if value % 1 else f"{value:14.0f}" for value in values))
+    return "\n".join(lines)

@@ -2,6 +2,7 @@
 #define _GNU_SOURCE
 #include "kernel.h"
 
+#include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -82,6 +83,14 @@ static uint32_t fork_exec(int rounds) {
     return sum == (uint32_t)rounds;
 }
 
+static volatile sig_atomic_t caught;
+static void catch(int number) { caught += number == SIGUSR1; }
+static uint32_t signals(int rounds) {
+    if (signal(SIGUSR1, catch) == SIG_ERR) failed("signal");
+    for (int r = 0; r < rounds; r++) raise(SIGUSR1);
+    return (uint32_t)caught;
+}
+
 /* MOV EAX, imm32; RET, at `to`. */
 typedef uint32_t made(void);
 static made *make(uint8_t *to, uint32_t value) {
@@ -152,6 +161,7 @@ const struct kernel systems[] = {{"getpid", get_pid, 300000},
                                  {"page-fault", page_fault, 80},
                                  {"mprotect", protect, 10000},
                                  {"fork-exec", fork_exec, 80},
+                                 {"signals", signals, 30000},
                                  {"rewritten-code", rewritten_code, 20000},
                                  {"data-beside-code", data_beside_code, 200000},
                                  {"fresh-code", fresh_code, 4},
