@@ -44,7 +44,8 @@ def ask(command, timeout):
 def figures(answer):
     """Of `info jit`, by name; of kinds, only those that there were."""
     def number(pattern):
-        return float(re.search(pattern, answer).group(1))
+        text = re.search(pattern, answer).group(1)
+        return int(text) if text.isdigit() else float(text)
     return {
         "host instructions for a guest's": number(r"host code +([\d.]+)"),
         **{f"  {kind}": number(rf"of them.*?\b{re.escape(kind)} ([\d.]+)") for kind in KINDS},

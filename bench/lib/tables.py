@@ -72,5 +72,5 @@ def jit(results):
     lines = ["What the translator says of itself " + "".join(f"{program:>14}" for program in results)]
     for name in next(iter(results.values())):
         values = [figures[name] for figures in results.values()]
-        lines.append(f"  {name:33}" + "".join(f"{value:14.1f}" if value % 1 else f"{value:14.0f}" for value in values))
+        lines.append(f"  {name:33}" + "".join(f"{value:14}" for value in values))
     return "\n".join(lines)
