@@ -108,7 +108,8 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     return made.data();
 }
 
-// All three fall through to where the block wants its flags. How many instructions came before that.
+// Each falls through to where the block wants its flags, or leads to one that does. How many instructions
+// came before that.
 u32 Emitter::emit_entries(const ir::Block& block) {
     const bool from_far = block.code_pages[0] != ir::Block::no_number;
     const FlagsAt wanted =
