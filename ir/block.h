@@ -28,6 +28,8 @@ struct Block {
     bool simd_unmasked = false; // MXCSR unmasks an exception: numeric vector instructions may raise #XM
     std::vector<Inst> insts;
 
+    // Its only instruction goes on in the page behind.
+    bool crosses_page() const { return (linear_pc + guest_bytes - 1) >> 12 != linear_pc >> 12; }
     // Linear address of the page behind its first: 4 GiB is followed by 0, but in 64-bit mode.
     u64 second_page() const {
         const u64 next = (linear_pc | 0xfff) + 1;

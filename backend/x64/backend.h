@@ -85,7 +85,7 @@ struct PortableCode {
     bool movable = false;
     std::span<const PcNumber> pc_numbers;
     u32 entry = 0, saved_entry = 0, far_entry = 0, numbers[2] = {}, host_instructions = 0,
-        calls = 0;                                                    // as in Compiled
+        calls = 0; // as in Compiled
     KindCounts kinds;
     u32 code_pages[2] = {ir::Block::no_number, ir::Block::no_number}; // for place(): what they are now
     std::span<const LinkSite> links;
@@ -121,7 +121,7 @@ struct Options {
     bool inline_x87 = true;      // off: x87 instructions are calls into C++
     bool lazy_vectors = true;    // off: every call into C++ takes the vector registers with it
     bool bulk = true;            // off: helpers that move memory (ir::Bulk) are always called
-    bool bulk_misaligned = true; // off: they are for misaligned units; else if the host is slow with them
+    bool bulk_misaligned = true; // off: they are for misaligned units; so they are on slow hosts
     // The window's host address, less than 2 GiB; none: there is no window.
     std::optional<u32> window_base;
     i32 window_start() const { return i32(window_base.value_or(0)); }

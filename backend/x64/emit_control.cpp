@@ -268,8 +268,8 @@ void Emitter::entry_of_two_pages(const OutOfLine& o) {
 }
 
 bool Emitter::far(u64 target) const {
-    const u64 linear = block_->linear_pc, last = linear + block_->guest_bytes - 1;
-    return (((linear - block_->pc + target) ^ linear) | (last ^ linear)) >> softmmu::kPageBits;
+    const u64 linear = block_->linear_pc;
+    return block_->crosses_page() || ((linear - block_->pc + target) ^ linear) >> softmmu::kPageBits;
 }
 
 // Where the jump leads is told by the LinkSite, and which that is by where the call returns to.

@@ -86,6 +86,7 @@ const u8* Emitter::compile(const ir::Block& block, const u8* at, u64 room, Compi
     if (shared_.loop()) begin_loop();
     take_budget();
     emit_range(0, block.insts.size(), true);
+    count_for_none();
     out.host_instructions = a.count - before;
     emit_out_of_line();
     if (!records_.empty()) a.align(AlignMode::kZero, 8);
@@ -115,8 +116,7 @@ u32 Emitter::emit_entries(const ir::Block& block) {
     const FlagsAt wanted =
         shared_.loop() && options_.saved_flags && needed_[0] ? FlagsAt::Saved : first_flags();
     at_ = FlagsAt::Saved;
-    const u64 last = block.linear_pc + block.guest_bytes - 1;
-    const bool crosses_page = from_far && (last ^ block.linear_pc) >> softmmu::kPageBits;
+    const bool of_two_pages = from_far && block.crosses_page();
     const Label start = a.newLabel();
     if (from_far) {
         const Label other = a.newLabel(), same = a.newLabel();
@@ -127,7 +127,7 @@ u32 Emitter::emit_entries(const ir::Block& block) {
         ask_for_page(0, block.linear_pc, other);
         a.bind(same);
     }
-    if (crosses_page) {
+    if (of_two_pages) {
         OutOfLine& o = out_of_line(&Emitter::second_page_is_another, block.insts.front());
         o.back = a.newLabel();
         ask_for_page(1, block.second_page(), o.entry);
@@ -147,7 +147,7 @@ u32 Emitter::emit_entries(const ir::Block& block) {
         out_->entry = u32(a.offset());
     }
     if (!from_far) out_->far_entry = out_->saved_entry;
-    if (crosses_page) {
+    if (of_two_pages) {
         out_->saved_entry = out_->far_entry;
         out_of_line(&Emitter::entry_of_two_pages, block.insts.front()).back = start;
     }
@@ -181,7 +181,6 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         if (!needed_after_) at_ = FlagsAt::Nowhere;
         if (in_line) end_shared_region(at);
     }
-    count_for_none();
 }
 
 void Emitter::count_for(size_t at) {

@@ -363,11 +363,9 @@ class Emitter final : private asmjit::ErrorHandler {
     SharedChecks shared_;
     const std::vector<Flags>* needed_now_ = nullptr; // that of the next two that holds for the present code
     std::vector<Flags> needed_in_rounds_;            // needed_ where the checks were made ahead
-    Label round_, pause_;       // in line; between rounds, with a poll and the checks to come again
-    bool share_ = false;        // in line, between the ends of a region
-    KindCount* kind_ = nullptr; // of the guest instruction that is in line now
-    u32 count_before_ = 0;      // CountingAssembler::count when it began
-    bool in_copy_ = false;      // in a region's copy out of line
+    Label round_, pause_;  // in line; between rounds, with a poll and the checks to come again
+    bool share_ = false;   // in line, between the ends of a region
+    bool in_copy_ = false; // in a region's copy out of line
     size_t end_of_copy_ = 0;
     size_t region_ = 0; // the next region of shared_, or the present one
     std::vector<Label>
@@ -386,6 +384,8 @@ class Emitter final : private asmjit::ErrorHandler {
     i32 guest_offset_ = 0;
     u32 instruction_index_ = 0;
     size_t position_ = 0;
+    KindCount* kind_ = nullptr; // of the guest instruction that is in line now
+    u32 count_before_ = 0;      // CountingAssembler::count when it began
     static constexpr size_t kNoPoll = ~size_t{0};
     size_t early_poll_ = kNoPoll; // where the block's last branch polls
     bool may_fail_ = false;       // asmjit may refuse the next instruction
