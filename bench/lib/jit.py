@@ -2,7 +2,6 @@
 
 import os
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -21,23 +20,27 @@ def ask(command, timeout):
         path = os.path.join(directory, "monitor")
         process = subprocess.Popen([*command, "-no-shutdown", "-monitor", f"unix:{path},server=on,wait=off"],
                                    stdin=subprocess.DEVNULL, stdout=subprocess.PIPE)
-        watchdog = threading.Timer(timeout, lambda: os.kill(process.pid, signal.SIGKILL))
+        watchdog = threading.Timer(timeout, process.kill)
         watchdog.start()
-        output = b""
-        while b"DRAGOMAN-EXIT 0" not in output:
-            data = os.read(process.stdout.fileno(), 65536)
-            if not data:
-                sys.exit(f"bench/compare: {' '.join(command)}\nended early; the end of its output:\n"
-                         f"{output[-2000:].decode('utf-8', 'replace')}")
-            output += data
-        with socket.socket(socket.AF_UNIX) as monitor:
-            monitor.connect(path)
-            monitor.sendall(b"info jit\nquit\n")
-            answer = b""
-            while data := monitor.recv(65536):
-                answer += data
-        process.communicate()
-        watchdog.cancel()
+        try:
+            output = b""
+            while b"DRAGOMAN-EXIT 0" not in output:
+                data = os.read(process.stdout.fileno(), 65536)
+                if not data:
+                    sys.exit(f"bench/compare: {' '.join(command)}\nended early; the end of its output:\n"
+                             f"{output[-2000:].decode('utf-8', 'replace')}")
+                output += data
+            with socket.socket(socket.AF_UNIX) as monitor:
+                monitor.connect(path)
+                monitor.sendall(b"info jit\nquit\n")
+                answer = b""
+                while data := monitor.recv(65536):
+                    answer += data
+            process.communicate()
+        finally:
+            watchdog.cancel()
+            process.kill()
+            process.wait()
     return answer.decode().replace("\r", "")
 
 
