@@ -130,13 +130,14 @@ linux_parts() {
         "$GUESTS/packages" || "$ROOT/scripts/make-initramfs" --arch amd64 --modules "$DISK_MODULES"
 }
 
-# image_tree TREE APPEND: what our bootable images hold: kernel, archives, GRUB's menu (on screen and on the first
-# serial line at once), and a file of known content to read back.
+# image_tree TREE APPEND [INITRD]: what our bootable images hold: kernel, archives (or that one), GRUB's menu (on screen
+# and on the first serial line at once), and a file of known content to read back.
 image_tree() {
     mkdir -p "$1/boot/grub"
     cp "$GUESTS/vmlinuz-amd64" "$1/boot/vmlinuz"
-    cp "$GUESTS/initrd-amd64.cpio" "$1/boot/initrd"
-    cp "$GUESTS/modules-amd64.cpio" "$1/boot/modules"
+    local archives=/boot/initrd
+    cp "${3:-$GUESTS/initrd-amd64.cpio}" "$1/boot/initrd"
+    [ $# -gt 2 ] || { cp "$GUESTS/modules-amd64.cpio" "$1/boot/modules"; archives+=" /boot/modules"; }
     (set +o pipefail; seq 1 700000 | head -c 4194304) >"$1/numbers"
     cat >"$1/boot/grub/grub.cfg" <<CFG
 serial --unit=0 --speed=115200
@@ -147,7 +148,7 @@ set default=0
 menuentry "Dragoman guest" {
     echo "Loading Linux"
     linux /boot/vmlinuz $2
-    initrd /boot/initrd /boot/modules
+    initrd $archives
 }
 menuentry "Reboot" { reboot }
 CFG

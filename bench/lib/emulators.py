@@ -45,18 +45,22 @@ def chosen(arguments):
     return emulators
 
 
+def append(script, load=""):
+    """The kernel command line by which the initramfs's /init loads the modules `load` and runs `script`."""
+    return f"console=ttyS0 dragoman.load={load} dragoman.run={base64.b64encode(script.encode()).decode().rstrip('=')}"
+
+
 def guest_command(emulator, script, arch="amd64", initrd=None, load="", options=()):
-    """Debian's unmodified kernel with the benchmark's initramfs, whose /init loads the modules `load` and runs `script`."""
-    run = base64.b64encode(script.encode()).decode().rstrip("=")
+    """Debian's unmodified kernel with the benchmark's initramfs."""
     return [*emulator, *MACHINE, "-kernel", os.path.join(GUESTS, f"vmlinuz-{arch}"),
             "-initrd", os.path.join(GUESTS, initrd or f"initrd-bench-{arch}.cpio"), *options, "-append",
-            f"console=ttyS0 dragoman.load={load} dragoman.run={run}"]
+            append(script, load)]
 
 
 class Run:
     """One run of an emulator from start to power-off; ends the program when that does not come."""
 
-    def __init__(self, command, patterns, timeout):
+    def __init__(self, command, patterns, timeout, expected_status=0):
         self.marks = {}  # first time (seconds from start) at which a pattern was in the output
         start = time.monotonic()
         with tempfile.TemporaryFile() as errors:
@@ -71,7 +75,7 @@ class Run:
                     break
                 raw += data
                 for name, pattern in patterns.items():
-                    if name not in self.marks and re.search(pattern, raw):
+                    if name not in self.marks and re.search(pattern, raw, re.MULTILINE):
                         self.marks[name] = at
             # The process is not reaped before this, so the watchdog cannot hit another one.
             _, status, usage = os.wait4(process.pid, 0)
@@ -84,7 +88,7 @@ class Run:
         self.peak_kib = usage.ru_maxrss
         self.cpu_seconds = usage.ru_utime + usage.ru_stime
         missing = [name for name in patterns if name not in self.marks]
-        if status != 0 or missing:
+        if status != expected_status or missing:
             tail = "\n".join(self.output.splitlines()[-25:])
             sys.exit(f"bench/compare: {' '.join(command)}\nexit status {status}, not seen: "
                      f"{', '.join(missing) or 'nothing'}; the end of its output:\n{tail}")

@@ -55,6 +55,13 @@ def kernels(text, program="", names=()):
     return {name: float(seconds) for name, seconds, _ in found}, {name: check for name, _, check in found}
 
 
+def host_run(program, arguments):
+    """Seconds and checksums of the kernels of one run on the host."""
+    text = subprocess.run(host_command(program, arguments), stdout=subprocess.PIPE, check=True,
+                          preexec_fn=on_one_processor).stdout.decode()
+    return kernels(text, program, arguments[1:])
+
+
 def measure(program, chosen, rounds, timeout, percent, names):
     """program, e.g. "integer" -> {"host": [{"seconds": {kernel: s}, "peak_kib": n}, ...], "dragoman": ...}"""
     arguments = [str(percent), *names]
@@ -63,13 +70,10 @@ def measure(program, chosen, rounds, timeout, percent, names):
     for n in range(rounds):
         for name, runs in results.items():
             if name == "host":
-                text = subprocess.run(host_command(program, arguments), stdout=subprocess.PIPE, check=True,
-                                      preexec_fn=on_one_processor).stdout.decode()
-                peak = None
+                (seconds, sums), peak = host_run(program, arguments), None
             else:
                 run = machines.Run(guest_command(program, chosen[name], arguments), {"done": rb"DRAGOMAN-EXIT 0"}, timeout)
-                text, peak = run.output, run.peak_kib
-            seconds, sums = kernels(text, program, names)
+                (seconds, sums), peak = kernels(run.output, program, names), run.peak_kib
             checks = checks or sums
             if sums != checks:
                 sys.exit(f"bench/compare: {name} computes something else than the host:\n{sums}\n{checks}")

@@ -68,6 +68,20 @@ def io(results):
     return "\n".join(lines)
 
 
+def bochs_ratios(results):
+    """{kernel: time over the host's time}"""
+    return {kernel: took / results["host"][program][kernel]
+            for program, kernels in results["bochs"].items() for kernel, took in kernels.items()}
+
+
+def bochs(results):
+    ratios_ = bochs_ratios(results)
+    return "\n".join([f"Bochs, once: {results['to_init']:.0f} s to /init through its BIOS and GRUB, "
+                      f"peak RSS {results['peak_kib'] / 1024:.0f} MiB; x host",
+                      *(f"  {kernel:22} {ratio:8.1f}" for kernel, ratio in ratios_.items()),
+                      f"  {'geometric mean':22} {geometric_mean(ratios_.values()):8.1f}"])
+
+
 def jit(results):
     lines = ["What the translator says of itself " + "".join(f"{program:>14}" for program in results)]
     for name in next(iter(results.values())):
