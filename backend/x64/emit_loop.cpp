@@ -60,17 +60,23 @@ void Emitter::begin_loop() {
     OutOfLine& o = out_of_line(&Emitter::round_alone, block_->insts[0]);
     const Label fail = o.entry;
 
-    const Gp rounds = gp(host::temp, 4), end = gp(host::temp, 8); // temporaries are dead here
+    const Gp least = gp(host::temp, 4), end = gp(host::temp, 8); // temporaries are dead here
     bool first = true;
     for (const SharedGroup& group : shared_.groups()) {
         if (!group.ahead) continue;
         check_ahead(group, fail);
         if (!group.stride) continue;
-        count_rounds_ahead(group, first);
+        keep_least(group, first);
         first = false;
     }
-    if (first) a.mov(rounds, kMostRounds - 1);
-    if (loop.step != 1) a.imul(end, end, imm(loop.step));
+    if (first) a.mov(least, kMostRounds - 1);
+    if (loop.stride) bytes_left(least, loop.stride);
+    if (loop.step == loop.stride && loop.step >= kLeastStride && std::has_single_bit(u64(loop.step))) {
+        a.and_(least, -i32(loop.step));
+    } else {
+        if (loop.stride) bytes_to_rounds(least, loop.stride);
+        if (loop.step != 1) a.imul(end, end, imm(loop.step));
+    }
     a.emit(x86::Inst::kIdAdd, end, source(loop.counter, 8, 0, host::scratch));
     if (loop.offset) a.add(end, imm(loop.offset));
     a.mov(x86::ptr(x86::rsp, frame::round, 8), end);
@@ -97,27 +103,38 @@ void Emitter::check_ahead(const SharedGroup& group, const Label& fail) {
     a.jnz(fail);
 }
 
-// R14 -> how many rounds may follow the first; the least of all groups is kept.
-void Emitter::count_rounds_ahead(const SharedGroup& group, bool first) {
-    const i32 in_page = window() ? 1 : 0;
-    if (group.stride > 0) {
-        a.neg(x86::r14d);
-        a.add(x86::r14d, i32(softmmu::kPageSize - group.span) + in_page);
-    } else if (in_page) {
-        a.dec(x86::r14d);
+// Of R14, where the group's first byte is in its page: how many rounds may follow the first; the least of all
+// groups is kept. Where all move alike it is the one that is nearest to the end it moves to, and what is kept
+// is how near.
+void Emitter::keep_least(const SharedGroup& group, bool first) {
+    const i64 alike = shared_.loop()->stride;
+    const Gp kept = gp(host::temp, 4), value = x86::r14d;
+    const i32 last_byte = group.stride > 0 ? i32(group.span) - 1 - (window() ? 1 : 0) : 0;
+    if (first && alike) return (void)a.lea(kept, x86::ptr(x86::r14, last_byte));
+    if (last_byte) a.add(value, last_byte);
+    if (!alike) {
+        bytes_left(value, group.stride);
+        bytes_to_rounds(value, group.stride);
+        if (first) return (void)a.mov(kept, value);
     }
-    const u32 stride = u32(std::max(std::abs(group.stride), kLeastStride));
-    if (std::has_single_bit(stride)) {
-        a.shr(x86::r14d, std::countr_zero(stride));
-    } else { // rounded down, and so may be one less than it could be
-        constexpr unsigned bits = 20;
-        a.imul(x86::r14d, x86::r14d, imm((1 << bits) / stride));
-        a.shr(x86::r14d, bits);
-    }
-    const Gp rounds = gp(host::temp, 4);
-    if (first) return (void)a.mov(rounds, x86::r14d);
-    a.cmp(x86::r14d, rounds);
-    a.cmovb(rounds, x86::r14d);
+    a.cmp(value, kept);
+    alike > 0 ? a.cmova(kept, value) : a.cmovb(kept, value);
+}
+
+// Where in its page the byte is that comes to an end of it first -> how far it may still move.
+void Emitter::bytes_left(const Gp& value, i64 stride) {
+    if (stride > 0)
+        a.xor_(value, i32(softmmu::kPageSize - 1));
+    else if (window())
+        a.dec(value);
+}
+
+void Emitter::bytes_to_rounds(const Gp& value, i64 by) {
+    const u32 stride = u32(std::max(std::abs(by), kLeastStride));
+    if (std::has_single_bit(stride)) return (void)a.shr(value, std::countr_zero(stride));
+    constexpr unsigned bits = 20; // rounded down, and so may be one less than it could be
+    a.imul(value, value, imm((1 << bits) / stride));
+    a.shr(value, bits);
 }
 
 // No flags are alive here.

@@ -222,7 +222,9 @@ class Emitter final : private asmjit::ErrorHandler {
     void find_needed_in_rounds();
     void begin_loop();
     void check_ahead(const SharedGroup& group, const Label& fail);
-    void count_rounds_ahead(const SharedGroup& group, bool first);
+    void keep_least(const SharedGroup& group, bool first);
+    void bytes_left(const Gp& value, i64 stride);
+    void bytes_to_rounds(const Gp& value, i64 stride);
     void end_round();
     void next_round(const Inst& branch);
     void round_alone(const OutOfLine& o);

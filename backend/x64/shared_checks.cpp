@@ -14,8 +14,9 @@ using ir::Ref;
 
 namespace {
 
-constexpr u32 kMaxSpan = 256;    // a wider group more often straddles two pages
-constexpr u32 kMaxGap = 16;      // ops between two members: all of them are emitted twice
+constexpr u32 kMaxSpan = 256; // a wider group more often straddles two pages
+constexpr u32 kMaxGap =
+    16; // ops between two members: all of them are emitted twice (of a loop they are anyway)
 constexpr unsigned kMaxOpen = 8; // groups that may still grow
 constexpr i64 kMaxStride = 2048; // for more than a round or two in a page
 
@@ -127,7 +128,13 @@ SharedChecks::Candidate SharedChecks::origin(const ir::Address& m, unsigned widt
 }
 
 void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 round_end,
-                        const std::function<Use(const Inst&)>& use_of) {
+                        const std::function<Use(const Inst&)>& use) {
+    if (!try_plan(block, slots, x87, round_end, use)) try_plan(block, slots, x87, 0, use);
+}
+
+// False: it is no loop with checks ahead.
+bool SharedChecks::try_plan(const ir::Block& block, unsigned slots, bool x87, u32 round_end,
+                            const std::function<Use(const Inst&)>& use_of) {
     places_.assign(block.insts.size(), {});
     groups_.clear();
     regions_.clear();
@@ -140,7 +147,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
         v = {.root = ++roots_, .offset = 0};
     std::copy_n(values_.begin(), lows_.size(), lows_.begin());
     const unsigned width = block.mode_bits == 64 ? 8 : block.mode_bits == 32 ? 4 : 0;
-    if (!width) return;
+    if (!width) return true;
 
     std::vector<Candidate> open;
     for (u32 at = 0; at < block.insts.size(); ++at) {
@@ -150,7 +157,7 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
             at_round_end_ = values_;
             lows_at_round_end_ = lows_;
         }
-        if (at < round_end && !use.bytes && !stays_in_loop(inst, x87)) round_end = 0;
+        if (at < round_end && !use.bytes && !stays_in_loop(inst, x87)) return false;
         if (inst.op == Op::Call || (inst.op == Op::X87 && !x87) ||
             (inst.op == Op::Vec && !inst.d.is_xmm() && !use.bytes))
             open.clear(); // C++ code may change mappings
@@ -162,7 +169,8 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
             const Use wants = checks ? Use{.aligned = u8(inst.imm)} : use;
             const auto same = std::find_if(open.begin(), open.end(), [&](const Candidate& c) {
                 return c.base == wanted.base && c.index == wanted.index && c.scale == wanted.scale &&
-                       c.from_pc == wanted.from_pc && at - extents_[c.group - 1].last <= kMaxGap &&
+                       c.from_pc == wanted.from_pc &&
+                       (at < round_end || at - extents_[c.group - 1].last <= kMaxGap) &&
                        extend(groups_[c.group - 1], offset, wants).span <= kMaxSpan;
             });
             if (same != open.end()) {
@@ -194,7 +202,9 @@ void SharedChecks::plan(const ir::Block& block, unsigned slots, bool x87, u32 ro
         follow(inst, width);
         follow_low(inst);
     }
-    if (!round_end || !plan_loop(round_end, width, slots)) make_regions(block, slots);
+    if (round_end) return plan_loop(round_end, width, slots);
+    make_regions(block, slots);
+    return true;
 }
 
 // What a value changes by in each round; not steady: by something else each time.
@@ -231,6 +241,7 @@ bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
     if (!find_counter(width)) return false;
 
     unsigned used = 0;
+    bool moving = false; // one of them does
     for (std::size_t n = 0; n < groups_.size() && used < slots; ++n) {
         SharedGroup& g = groups_[n];
         const Candidate& c = origins_[n];
@@ -238,6 +249,9 @@ bool SharedChecks::plan_loop(u32 round_end, unsigned width, unsigned slots) {
         const i64 stride =
             cut(step_of(c.base, steady) + i64(u64(step_of(c.index, steady)) << c.scale), width);
         if (!steady || stride > kMaxStride || stride < -kMaxStride || (stride & g.aligned)) continue;
+        if (stride && !moving) loop_.stride = stride;
+        if (stride && moving && stride != loop_.stride) loop_.stride = 0;
+        moving |= stride != 0;
         g.ahead = true;
         g.stride = stride;
         g.slot = u8(used++);

@@ -34,6 +34,7 @@ struct SharedLoop {
     u32 end = 0; // position where a round is over: nothing behind it touches memory or leaves, but the jump
     ir::Ref counter; // a register that tells the rounds
     i64 step = 0;    // what it changes by in each
+    i64 stride = 0;  // of all groups that are checked ahead and move; 0: they move differently
     i64 offset = 0;  // at `end`, from what it was when the round began
     u8 width = 0;    // of the counter, in bytes: in 64-bit mode its lower half alone may be one
 };
@@ -92,6 +93,8 @@ class SharedChecks {
     Candidate origin(const ir::Address& mem, unsigned width, u64& offset);
     void follow(const ir::Inst& inst, unsigned width);
     void follow_low(const ir::Inst& inst);
+    bool try_plan(const ir::Block& block, unsigned slots, bool x87, u32 round_end,
+                  const std::function<Use(const ir::Inst&)>& use);
     bool find_counter(unsigned width);
     void make_regions(const ir::Block& block, unsigned slots);
     void drop_places();

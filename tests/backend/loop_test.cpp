@@ -35,17 +35,19 @@ class LoopGenerator {
         width_ = mode_bits / 8;
         static constexpr i64 steps[] = {1, 2, 3, 4, 8, 16, 16, 24, 32, 48, 100, 256, 1000, 2048, 4096};
         const unsigned pointers = 1 + below(3);
+        const i64 alike = chance(40) ? steps[below(std::size(steps))] : 0;
         static constexpr u8 registers[] = {6, 7, 3, 5, 8, 12}; // the last is in memory
         for (unsigned n = 0; n < pointers; ++n) {
-            const i64 step = chance(15) ? 0 : steps[below(std::size(steps))];
-            pointers_.push_back({Ref::gpr(registers[below(2) * 3 + n]), chance(30) ? -step : step});
+            const i64 step = chance(15) ? 0 : alike ? alike : steps[below(std::size(steps))];
+            pointers_.push_back(
+                {Ref::gpr(registers[below(2) * 3 + n]), chance(alike ? 3 : 30) ? -step : step});
         }
         Block b;
         b.pc = b.linear_pc = kPc;
         b.mode_bits = u8(mode_bits);
         b.vector_bytes = 16;
         Builder builder(b);
-        const unsigned instructions = 1 + below(6);
+        const unsigned instructions = 1 + below(chance(15) ? 16 : 6);
         unsigned n = 0;
         for (unsigned i = 0; i < instructions; ++i) {
             builder.insn(i32(4 * n++));
@@ -292,11 +294,45 @@ TEST(Loops, PauseWhereAPageEnds) {
             EXPECT_EQ(begin(0x12000, 0x14000), ahead ? 511u : 1u); // the last store is over the end
             EXPECT_EQ(begin(0x12f00, 0x14000), ahead ? 32u : 1u);
             EXPECT_EQ(begin(0x12f04, 0x14000), ahead ? 31u : 1u);
+            EXPECT_EQ(begin(0x12f01, 0x14000), ahead ? 31u : 1u); // the next one ends a byte behind the page
+            EXPECT_EQ(begin(0x12000, 0x14f01), ahead ? 30u : 1u);
             EXPECT_EQ(begin(0x12ffc, 0x14000), 1u); // over two pages
             EXPECT_EQ(c.exit, Exit::Event);
             EXPECT_EQ(c.rip, kPc);
             EXPECT_EQ(c.budget, 1'000'000 - 6);
         }
+}
+
+// load rax, [rsi]; so many times not rax; load rdx, [rsi + 8]; add rsi, 8; sub rcx, 1; jnz
+Block loop_with_two_loads(u32 apart) {
+    Block b;
+    b.pc = b.linear_pc = kPc;
+    Builder builder(b);
+    builder.insn(0), builder.load(8, kRax, {.base = kRsi});
+    for (u32 n = 0; n < apart; ++n)
+        builder.alu(Op::Xor, 8, kRax, kRax, Ref::imm(), -1).live = 0;
+    builder.insn(3), builder.load(8, kRdx, {.base = kRsi, .disp = 8});
+    builder.insn(6), builder.alu(Op::Add, 8, kRsi, kRsi, Ref::imm(), 8).live = 0;
+    builder.insn(9), builder.alu(Op::Sub, 8, kRcx, kRcx, Ref::imm(), 1);
+    builder.insn(12), builder.branch(Cond::NZ, kPc, kElse);
+    b.guest_instructions = 5;
+    b.guest_bytes = 14;
+    return b;
+}
+
+// However far apart: the copy with a check for each is of all the loop anyway.
+TEST(Loops, OneCheckForAllAccessesOffARegister) {
+    const auto looks_at_tags = [](const Block& block) {
+        Machine m({}, true);
+        const std::string text = m.list(compile_loop(m, block));
+        unsigned n = 0;
+        for (size_t at = 0; (at = text.find("gs:[rcx", at)) != std::string::npos; ++at)
+            ++n;
+        return n;
+    };
+    const unsigned near = looks_at_tags(loop_with_two_loads(1));
+    EXPECT_EQ(near, 3u) << "ahead, and one for each out of line";
+    EXPECT_EQ(looks_at_tags(loop_with_two_loads(40)), near);
 }
 
 // load rax, [rsi]; sub ecx, 1; jnz: only the lower half of RCX tells the rounds.
