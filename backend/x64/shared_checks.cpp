@@ -15,8 +15,7 @@ using ir::Ref;
 namespace {
 
 constexpr u32 kMaxSpan = 256; // a wider group more often straddles two pages
-constexpr u32 kMaxGap =
-    16; // ops between two members: all of them are emitted twice (of a loop they are anyway)
+constexpr u32 kMaxGap = 16;   // ops between two members: all are emitted twice, as those of a loop are anyway
 constexpr unsigned kMaxOpen = 8; // groups that may still grow
 constexpr i64 kMaxStride = 2048; // for more than a round or two in a page
 
