@@ -51,23 +51,27 @@ def command(folder):
     return ["unshare", "--map-root-user", "--net", "bochs", "-q", "-f", f"{folder}/configuration", "-rc", f"{folder}/commands"]
 
 
-def host_seconds():
-    """Medians of nine runs: with so little work each is short."""
-    runs = [{name: programs.host_run(name, [str(percent)])[0] for name, percent in PERCENT.items()} for _ in range(9)]
-    return {program: {kernel: statistics.median(run[program][kernel] for run in runs) for kernel in runs[0][program]}
-            for program in PERCENT}
+def on_host():
+    """{program: {kernel: seconds}}, medians of nine runs, for with so little work each is short; {kernel: checksum}."""
+    seconds, sums = {}, {}
+    for program, percent in PERCENT.items():
+        runs = [programs.host_run(program, [str(percent)]) for _ in range(9)]
+        seconds[program] = {kernel: statistics.median(run[0][kernel] for run in runs) for kernel in runs[0][0]}
+        sums |= runs[0][1]
+    return seconds, sums
 
 
 def measure(timeout):
     """{"to_init": s, "peak_kib": n, "host": {program: {kernel: s}}, "bochs": {program: {kernel: s}}}: of kernels, those that
     took Bochs long enough."""
-    host = host_seconds()
+    host, sums = on_host()
     patterns = {"init": rb"DRAGOMAN-INIT [\d.]+", "begin": rb"^begin\r*$"}
     for kernel in (kernel for seconds in host.values() for kernel in seconds):
         patterns[kernel] = rf"kernel {kernel} [\d.]+ [0-9a-f]{{8}}".encode()
     with tempfile.TemporaryDirectory(prefix="dragoman-bochs.") as folder:
         machines.progress("bochs: a start takes two minutes, the programs one")
         run = machines.Run(command(folder), {**patterns, "done": rb"DRAGOMAN-EXIT 0"}, timeout, POWERED_OFF)
+    programs.compare_sums("bochs", programs.kernels(run.output)[1], sums)
     seconds, before = {}, run.marks["begin"]
     for program, kernels in host.items():
         seconds[program] = {}

@@ -62,6 +62,11 @@ def host_run(program, arguments):
     return kernels(text, program, arguments[1:])
 
 
+def compare_sums(name, sums, expected):
+    if sums != expected:
+        sys.exit(f"bench/compare: {name} computes something else than the host:\n{sums}\n{expected}")
+
+
 def measure(program, chosen, rounds, timeout, percent, names):
     """program, e.g. "integer" -> {"host": [{"seconds": {kernel: s}, "peak_kib": n}, ...], "dragoman": ...}"""
     arguments = [str(percent), *names]
@@ -75,8 +80,7 @@ def measure(program, chosen, rounds, timeout, percent, names):
                 run = machines.Run(guest_command(program, chosen[name], arguments), {"done": rb"DRAGOMAN-EXIT 0"}, timeout)
                 (seconds, sums), peak = kernels(run.output, program, names), run.peak_kib
             checks = checks or sums
-            if sums != checks:
-                sys.exit(f"bench/compare: {name} computes something else than the host:\n{sums}\n{checks}")
+            compare_sums(name, sums, checks)
             runs.append({"seconds": seconds, "peak_kib": peak})
             machines.progress(f"{program} {n + 1}/{rounds} {name}: {sum(seconds.values()):.2f} s")
     return results
