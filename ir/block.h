@@ -14,7 +14,7 @@ struct Block {
     u32 guest_bytes = 0; // length of the guest code, without what was followed
     bool follows = false; // it goes on behind a call or return: instructions may lie anywhere in its page
     u32 guest_instructions = 0;
-    // The numbers of its page, and of the next one if its only instruction goes on there (softmmu/code_pages.h):
+    // The numbers of its page, and of the next one if its code goes on there (softmmu/code_pages.h):
     // what is asked when it is entered from another page.
     static constexpr u32 no_number = ~u32{0};
     u32 code_pages[2] = {no_number, no_number};
@@ -28,7 +28,7 @@ struct Block {
     bool simd_unmasked = false; // MXCSR unmasks an exception: numeric vector instructions may raise #XM
     std::vector<Inst> insts;
 
-    // Its only instruction goes on in the page behind.
+    // Its code goes on in the page behind: that of an instruction, or of a loop.
     bool crosses_page() const { return (linear_pc + guest_bytes - 1) >> 12 != linear_pc >> 12; }
     // Linear address of the page behind its first: 4 GiB is followed by 0, but in 64-bit mode.
     u64 second_page() const {

@@ -121,7 +121,7 @@ struct Options {
     bool inline_x87 = true;      // off: x87 instructions are calls into C++
     bool lazy_vectors = true;    // off: every call into C++ takes the vector registers with it
     bool bulk = true;            // off: helpers that move memory (ir::Bulk) are always called
-    bool bulk_misaligned = true; // off: they are for misaligned units; so they are on slow hosts
+    bool bulk_misaligned = true; // off: called for misaligned units, as on hosts slow with those
     // The window's host address, less than 2 GiB; none: there is no window.
     std::optional<u32> window_base;
     i32 window_start() const { return i32(window_base.value_or(0)); }
