@@ -2,6 +2,7 @@
 
 #include "base/bits.h"
 #include "base/bytes.h"
+#include "base/huge_page.h"
 
 #include <algorithm>
 #include <cerrno>
@@ -58,11 +59,13 @@ struct PhysicalMap::Region {
 Result<std::unique_ptr<PhysicalMap>> PhysicalMap::create(u64 bytes) {
     int file = memfd_create("guest RAM", MFD_CLOEXEC);
     if (file >= 0 && ftruncate(file, i64(bytes)) != 0) file = (close(file), -1);
-    void* ram = mmap(nullptr, bytes, PROT_READ | PROT_WRITE,
-                     MAP_NORESERVE | (file >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS), file, 0);
+    void* const ram = map_where_huge_pages_begin(
+        bytes, PROT_READ | PROT_WRITE, MAP_NORESERVE | (file >= 0 ? MAP_SHARED : MAP_PRIVATE | MAP_ANONYMOUS),
+        file);
     if (ram == MAP_FAILED)
         return Error{"cannot reserve " + std::to_string(bytes / MiB) +
                      " MiB for guest RAM: " + std::strerror(errno)};
+    ask_for_huge_pages(ram, bytes);
     return std::unique_ptr<PhysicalMap>(new PhysicalMap(static_cast<u8*>(ram), bytes, file));
 }
 

@@ -20,19 +20,6 @@ constexpr int MADV_POPULATE_READ = 22; // Linux 5.14
 
 constexpr u64 kNearlyFull = kHugePage / 4;
 
-// Maps the file where a huge page can begin.
-void* map_aligned(int fd, u64 bytes, int protection) {
-    void* const got =
-        mmap(nullptr, bytes + kHugePage, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
-    if (got == MAP_FAILED) return got;
-    const u64 from = reinterpret_cast<u64>(got), at = align_up(from, kHugePage);
-    if (at > from) munmap(got, at - from);
-    munmap(reinterpret_cast<void*>(at + bytes), from + kHugePage - at);
-    void* const mapped = mmap(reinterpret_cast<void*>(at), bytes, protection, MAP_SHARED | MAP_FIXED, fd, 0);
-    if (mapped == MAP_FAILED) munmap(reinterpret_cast<void*>(at), bytes);
-    return mapped;
-}
-
 Error failed(const char* what, u64 bytes) {
     return {"code buffer of " + std::to_string(bytes) + " bytes: " + what + ": " + std::strerror(errno)};
 }
@@ -47,8 +34,10 @@ Result<std::unique_ptr<CodeBuffer>> CodeBuffer::create(u64 bytes) {
         close(fd);
         return error;
     }
-    void* const rw = map_aligned(fd, bytes, PROT_READ | PROT_WRITE);
-    void* const rx = rw == MAP_FAILED ? MAP_FAILED : map_aligned(fd, bytes, PROT_READ | PROT_EXEC);
+    void* const rw = map_where_huge_pages_begin(bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd);
+    void* const rx = rw == MAP_FAILED
+                         ? MAP_FAILED
+                         : map_where_huge_pages_begin(bytes, PROT_READ | PROT_EXEC, MAP_SHARED, fd);
     if (rx == MAP_FAILED) {
         const Error error = failed("mmap", bytes);
         if (rw != MAP_FAILED) munmap(rw, bytes);

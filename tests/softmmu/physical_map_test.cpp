@@ -1,10 +1,16 @@
 // Guest-physical memory: who answers, A20, dirty pages, the code bitmap, DMA.
 #include "softmmu/physical_map.h"
 
+#include "base/huge_page.h"
+
 #include <gtest/gtest.h>
 
+#include <cstdio>
 #include <cstring>
+#include <filesystem>
+#include <fstream>
 #include <memory>
+#include <string>
 
 namespace dragoman::softmmu {
 namespace {
@@ -81,6 +87,23 @@ TEST_F(Map, MuchRamContinuesAbove4GiB) {
     EXPECT_EQ(value, 0x1234u);
     EXPECT_EQ(big->lookup(3 * GiB).host, nullptr);
     EXPECT_EQ(big->lookup(6 * GiB).host, nullptr) << "the end: 4 GiB + 2 GiB";
+}
+
+// "hg" in the flags that the kernel keeps for its mapping (proc(5), smaps).
+TEST_F(Map, RamLiesInHugePagesWhereTheHostOffersThem) {
+    if (!std::filesystem::exists("/sys/kernel/mm/transparent_hugepage"))
+        GTEST_SKIP() << "this host's kernel knows no huge pages for it";
+    const u64 ram = reinterpret_cast<u64>(map->ram());
+    EXPECT_EQ(ram % kHugePage, 0u);
+    std::ifstream smaps("/proc/self/smaps");
+    std::string flags;
+    bool here = false;
+    for (std::string line; std::getline(smaps, line);) {
+        u64 begin = 0, end = 0;
+        if (std::sscanf(line.c_str(), "%lx-%lx ", &begin, &end) == 2) here = begin <= ram && ram < end;
+        if (here && line.starts_with("VmFlags:")) flags = line + ' ';
+    }
+    EXPECT_NE(flags.find(" hg "), flags.npos) << "the mapping of RAM has " << flags;
 }
 
 TEST_F(Map, TheHigherPriorityAnswers) {
