@@ -18,7 +18,7 @@ void Emitter::two_operands(InstId id, const Inst& inst, bool commutes) {
             a.emit(id, gp(host_of(d), size), b);
             return narrow_temp(d, size);
         }
-        if (size == 8 || (size < 4 && d.is_gpr())) {
+        if (works_in_slot(d, size)) {
             if (b.isMem()) {
                 load_value(host::scratch, inst.b, size, 0);
                 b = gp(host::scratch, size);
@@ -65,7 +65,7 @@ void Emitter::one_operand(InstId id, const Inst& inst) {
         a.emit(id, gp(host_of(d), size));
         return narrow_temp(d, size);
     }
-    if (d == inst.a && (size == 8 || (size < 4 && d.is_gpr()))) {
+    if (d == inst.a && works_in_slot(d, size)) {
         a.emit(id, slot(d, size));
         return;
     }
@@ -233,12 +233,10 @@ void Emitter::shift(InstId id, InstId by_register, const Inst& inst) {
     const Ref d = inst.d, count = inst.b;
     const bool straight = in_register(d) && size >= 4;
     const bool flags_wanted = needed_after_ & ir::flags_written(inst);
-    if (by_register && bmi2() && !flags_wanted && straight && count.is_reg() && inst.a.is_reg()) {
-        const unsigned by = value(count, 4, 0, host::scratch);
-        if (in_register(inst.a))
-            a.emit(by_register, gp(host_of(d), size), gp(host_of(inst.a), size), gp(by, size));
-        else
-            a.emit(by_register, gp(host_of(d), size), slot(inst.a, size), gp(by, size));
+    if (by_register && bmi2() && !flags_wanted && size >= 4 && count.is_reg() && inst.a.is_reg()) {
+        const unsigned by = value(count, 4, 0, host::scratch), to = straight ? host_of(d) : host::address;
+        a.emit(by_register, gp(to, size), source(inst.a, size, 0, host::address), gp(by, size));
+        if (!straight) define(d, size, to);
         return;
     }
     guest_flags(inst);
@@ -248,7 +246,7 @@ void Emitter::shift(InstId id, InstId by_register, const Inst& inst) {
         a.emit(id, gp(host_of(d), size), by);
         return narrow_temp(d, size);
     }
-    if (d == inst.a && (size == 8 || (size < 4 && d.is_gpr()))) {
+    if (d == inst.a && works_in_slot(d, size)) {
         a.emit(id, slot(d, size), by);
         return;
     }

@@ -239,11 +239,11 @@ void Emitter::emit_Cmov(const Inst& inst) {
             a.cmov(cc, gp(host_of(inst.d), size), slot(inst.a, size));
         return;
     }
-    // The whole new value to R14, the whole old one to RCX.
+    // The whole old value to RCX; but of 4 bytes and more the whole new one to R14.
     load_value(host::scratch, inst.d, 8, 0);
     if (size >= 4) {
-        load_value(host::address, inst.a, size, inst.imm);
-        a.cmov(cc, gp(host::scratch, size), gp(host::address, size));
+        a.emit(x86::Inst::cmovccFromCond(cc), gp(host::scratch, size),
+               register_or_memory(inst.a, size, inst.imm, host::address));
         define(inst.d, 8, host::scratch);
     } else if (inst.d.is_temp()) {
         load_zero_extended(host::address, inst.a, size, inst.imm);

@@ -58,7 +58,7 @@ Emitter::Shape Emitter::address(const ir::Address& m, bool linear, unsigned byte
             a.mov(wide, gp(base.id(), wide.size()));
         if (wide_disp) {
             move_imm(host::scratch, u64(m.disp));
-            a.lea(x86::r14, x86::ptr(x86::r14, x86::rcx));
+            a.lea(wide, x86::ptr(x86::r14, x86::rcx));
             shape = Shape::Complex;
         }
         if (m.size == 2) {

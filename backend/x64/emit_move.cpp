@@ -10,7 +10,7 @@ void Emitter::emit_Mov(const Inst& inst) {
     const unsigned size = inst.size;
     const Ref d = inst.d, s = inst.a;
     if (in_register(d) && size >= 4) {
-        if (d != s || size == 4) load_value(host_of(d), s, size, inst.imm);
+        if (d != s || (size == 4 && !is_narrow(s))) load_value(host_of(d), s, size, inst.imm);
         return;
     }
     if (in_register(d) && d.is_temp()) { // 1 or 2 bytes
@@ -29,7 +29,12 @@ void Emitter::emit_Mov(const Inst& inst) {
         a.mov(gp(host_of(d), size), imm(size == 1 ? i8(inst.imm) : i16(inst.imm)));
         return;
     }
-    define(d, size, value(s, size, inst.imm, host::scratch));
+    unsigned from = value(s, size, inst.imm, host::scratch);
+    if (size == 4 && from != host::scratch && !is_narrow(s)) {
+        a.mov(x86::ecx, gp(from, 4));
+        from = host::scratch;
+    }
+    define(d, size, from);
 }
 
 void Emitter::emit_Zext(const Inst& inst) {
@@ -121,7 +126,7 @@ void Emitter::emit_Lea(const Inst& inst) {
                         (m.base.is_none() || in_register(m.base)) &&
                         (m.index.is_none() || in_register(m.index));
     if (!simple) {
-        address(m, false);
+        address(m, false, inst.size == 8 ? 8 : 4);
         define(inst.d, inst.size, host::address);
         return;
     }

@@ -229,9 +229,13 @@ void Emitter::prepare(const ir::Block& block) {
     }
     live_.resize(n + 1);
     live_[0] = ir::kAllFlags;
+    narrow_.resize(n + 1);
+    narrow_[0] = 0;
     for (size_t i = 0; i < n; ++i) {
-        const Flags writes = ir::flags_written(block.insts[i]);
-        live_[i + 1] = (live_[i] & ~writes) | (writes & block.insts[i].live);
+        const Inst& inst = block.insts[i];
+        const Flags writes = ir::flags_written(inst);
+        live_[i + 1] = (live_[i] & ~writes) | (writes & inst.live);
+        narrow_[i + 1] = (narrow_[i] & ~ir::registers_written(inst)) | ir::registers_narrowed(inst);
     }
     needed_now_ = &needed_;
     find_flag_makers();
@@ -462,13 +466,10 @@ void Emitter::define(Ref d, unsigned size, unsigned from) {
         } else if (to != from) {
             a.mov(gp(to, size), gp(from, size));
         }
-    } else if (size == 8) {
+    } else if (size >= 4) {
         a.mov(slot(d, 8), gp(from, 8));
-    } else if (size == 4 || d.is_temp()) {
-        if (size == 4)
-            a.mov(x86::ecx, gp(from, 4));
-        else
-            a.movzx(x86::ecx, gp(from, size));
+    } else if (d.is_temp()) {
+        a.movzx(x86::ecx, gp(from, size));
         a.mov(slot(d, 8), x86::rcx);
     } else {
         a.mov(slot(d, size), gp(from, size));

@@ -149,8 +149,17 @@ class Emitter final : private asmjit::ErrorHandler {
     unsigned value(Ref r, unsigned size, i64 imm, unsigned scratch);
     void load_value(unsigned to, Ref r, unsigned size, i64 imm); // bits above undefined for sizes 1 and 2
     void load_zero_extended(unsigned to, Ref r, unsigned size, i64 imm);
-    // d = the low `size` bytes of a host register, with the merging and zero-extension of ir/inst.h.
+    // d = the low `size` bytes of a host register, with the merging and zero-extension of ir/inst.h. Of 4
+    // bytes that are not in some guest register's own the upper half is 0 already.
     void define(Ref d, unsigned size, unsigned from);
+    bool is_narrow(Ref r) const { // the upper half is 0, before the present instruction
+        return narrow_[position_] & ir::reg_set(r);
+    }
+    // Is an op that takes and gives `size` bytes of d done where d lies in memory? Not of 4: the host could
+    // not forward such a store to the next load of all 8, which are an address often.
+    static bool works_in_slot(Ref d, unsigned size) {
+        return size == 8 || (size < 4 && d.is_gpr());
+    }
     void
     narrow_temp(Ref d,
                 unsigned size); // after a 1- or 2-byte host instruction wrote a temporary in its register
@@ -359,6 +368,7 @@ class Emitter final : private asmjit::ErrorHandler {
     FlagsAt at_ = FlagsAt::Eflags;
     Flags needed_before_ = 0, needed_after_ = 0; // of the current IR instruction
     std::vector<Flags> live_; // by instruction: those that were computed, as far as somebody may look at them
+    std::vector<ir::RegSet> narrow_; // by instruction: registers whose upper half is 0 before it
     static constexpr u32 kNoMaker = ~0u;
     std::vector<u32> again_; // by instruction: the op that made the flags before it, which can make them
                              // again at any place where they are needed; kNoMaker: there is none

@@ -111,6 +111,21 @@ RegSet registers_written(const Inst& inst) {
     }
 }
 
+RegSet registers_narrowed(const Inst& inst) {
+    switch (inst.op) {
+    case Op::Zext:
+    case Op::LoadZx: return inst.size2 >= 4 && inst.size <= 4 ? reg_set(inst.d) : 0;
+    case Op::Bsf: // of 0 they leave all of d
+    case Op::Bsr:
+    case Op::Mulx:
+    case Op::Vec:
+    case Op::Vex:
+    case Op::Call: return 0;
+    case Op::Rmw: return inst.sub != Op::Cmpxchg && inst.size == 4 ? reg_set(inst.d) : 0;
+    default: return written_bytes(inst) == 4 ? reg_set(inst.d) : 0;
+    }
+}
+
 Flags flags_replaced(const Inst& inst) {
     if (inst.op == Op::Call) return 0;
     if (inst.op == Op::SetFlags) return Flags(inst.imm) & kAllFlags;

@@ -25,6 +25,8 @@ RegSet registers_read(const Inst& inst);
 RegSet register_replaced(const Inst& inst);
 // The GPRs and temporaries that it may change.
 RegSet registers_written(const Inst& inst);
+// Those among them whose upper half is 0 afterwards; not necessarily all of these.
+RegSet registers_narrowed(const Inst& inst);
 // Bytes of d that the op gives a value to, before the rule about writes of 1 and 2 bytes.
 unsigned written_bytes(const Inst& inst);
 // The flags whose old value certainly does not matter after this op.

@@ -340,6 +340,23 @@ TEST(Facts, StateMayBeRegisters) {
     EXPECT_EQ(registers_written({.op = Op::StoreState, .size = 8, .imm = offsetof(Context, rip)}), RegSet{0});
 }
 
+TEST(Facts, RegistersWithoutAnUpperHalf) {
+    const auto narrowed = [](Inst inst) {
+        inst.d = Ref::gpr(9);
+        return registers_narrowed(inst) == reg_set(inst.d);
+    };
+    EXPECT_TRUE(narrowed({.op = Op::Add, .size = 4}));
+    EXPECT_FALSE(narrowed({.op = Op::Add, .size = 8}));
+    EXPECT_FALSE(narrowed({.op = Op::Add, .size = 2}));
+    EXPECT_TRUE(narrowed({.op = Op::Zext, .size = 1, .size2 = 8}));
+    EXPECT_FALSE(narrowed({.op = Op::Zext, .size = 1, .size2 = 2}));
+    EXPECT_TRUE(narrowed({.op = Op::Sext, .size = 1, .size2 = 4}));
+    EXPECT_FALSE(narrowed({.op = Op::Sext, .size = 1, .size2 = 8}));
+    EXPECT_FALSE(narrowed({.op = Op::Bsf, .size = 4})) << "of 0 it leaves all of d";
+    EXPECT_TRUE(narrowed({.op = Op::Rmw, .size = 4, .sub = Op::Xadd}));
+    EXPECT_FALSE(narrowed({.op = Op::Rmw, .size = 4, .sub = Op::Cmpxchg})) << "d is ignored";
+}
+
 TEST(Passes, SwitchesByName) {
     PassSwitches s;
     EXPECT_TRUE(s.set("dead-code", false));
