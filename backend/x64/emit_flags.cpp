@@ -233,13 +233,11 @@ void Emitter::emit_Cmov(const Inst& inst) {
     const auto cc = x86::CondCode(u8(inst.cond));
     const unsigned size = inst.size;
     if (inst.a.is_reg() && in_register(inst.d) && (size >= 4 || (size == 2 && inst.d.is_gpr()))) {
-        if (in_register(inst.a))
-            a.cmov(cc, gp(host_of(inst.d), size), gp(host_of(inst.a), size));
-        else
-            a.cmov(cc, gp(host_of(inst.d), size), slot(inst.a, size));
+        a.emit(x86::Inst::cmovccFromCond(cc), gp(host_of(inst.d), size),
+               source(inst.a, size, 0, host::address));
         return;
     }
-    // The whole old value to RCX; but of 4 bytes and more the whole new one to R14.
+    // The whole old value to RCX; of the new one what is no operand to R14.
     load_value(host::scratch, inst.d, 8, 0);
     if (size >= 4) {
         a.emit(x86::Inst::cmovccFromCond(cc), gp(host::scratch, size),

@@ -150,7 +150,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void load_value(unsigned to, Ref r, unsigned size, i64 imm); // bits above undefined for sizes 1 and 2
     void load_zero_extended(unsigned to, Ref r, unsigned size, i64 imm);
     // d = the low `size` bytes of a host register, with the merging and zero-extension of ir/inst.h. Of 4
-    // bytes that are not in some guest register's own the upper half is 0 already.
+    // bytes the upper half is 0 there already, as the host's 4-byte instructions leave it.
     void define(Ref d, unsigned size, unsigned from);
     bool is_narrow(Ref r) const { // the upper half is 0, before the present instruction
         return narrow_[position_] & ir::reg_set(r);

@@ -117,7 +117,7 @@ RegSet registers_narrowed(const Inst& inst) {
     case Op::LoadZx: return inst.size2 >= 4 && inst.size <= 4 ? reg_set(inst.d) : 0;
     case Op::Bsf: // of 0 they leave all of d
     case Op::Bsr:
-    case Op::Mulx:
+    case Op::Mulx: // these write more than d, or what size says nothing of
     case Op::Vec:
     case Op::Vex:
     case Op::Call: return 0;
