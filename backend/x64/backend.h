@@ -114,6 +114,7 @@ struct Options {
     bool keep_eflags = true;     // off: a TLB check always uses EFLAGS
     bool early_polls = true;     // off: a branch backward polls between its flags and the jump
     bool share_checks = true;    // off: each access has a TLB check of its own
+    bool hold_registers = true;  // off: guest registers that lie in memory are always used there
     bool load_operands = true;   // off: what is loaded goes through a register
     bool late_stack = true;      // off: the stack pointer moves with each PUSH and POP
     bool loop_checks = true;     // off: no check is made for several rounds of a loop
@@ -143,6 +144,7 @@ inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
                                        {"keep-eflags", &Options::keep_eflags},
                                        {"early-polls", &Options::early_polls},
                                        {"share-checks", &Options::share_checks},
+                                       {"hold-registers", &Options::hold_registers},
                                        {"load-operands", &Options::load_operands},
                                        {"late-stack", &Options::late_stack},
                                        {"loop-checks", &Options::loop_checks},

@@ -29,6 +29,7 @@ void Emitter::call(const void* fn, u64 imm, bool imm_from_pc, ir::Bulk bulk) {
         call_to(stubs_.call);
     note_side_point();
     x87_there_ = false;
+    fetch_held(); // it may be another
 }
 
 void Emitter::emit_Call(const Inst& inst) {

@@ -179,6 +179,7 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         if (in_line) begin_shared_region();
         (this->*table_[u8(inst.op)])(inst);
         if (!needed_after_) at_ = FlagsAt::Nowhere;
+        write_through(at, position_);
         if (in_line) end_shared_region(at);
     }
 }
@@ -213,6 +214,7 @@ void Emitter::prepare(const ir::Block& block) {
     movable_ = block.mode_bits == 64 && block.linear_pc == block.pc && !block.pinned;
     at_ = FlagsAt::Eflags;
     home_ = 0xff;
+    held_ = HeldRegisters::none;
     x87_there_ = false;
     guest_offset_ = 0;
     instruction_index_ = ~0u; // the first Insn makes it 0
@@ -240,6 +242,7 @@ void Emitter::prepare(const ir::Block& block) {
     needed_now_ = &needed_;
     find_flag_makers();
     early_poll_ = early_poll(block);
+    plan_holds();
 
     share_ = in_copy_ = false;
     late_stack_ = 0;
@@ -255,20 +258,45 @@ void Emitter::prepare(const ir::Block& block) {
     ends_.assign(shared_.regions().size(), FlagsAt::Nowhere);
 }
 
-// Gives the temporary that this guest instruction names most its host register.
+// Gives the temporary that this guest instruction names most its host register, or that to a guest register.
 void Emitter::begin_instruction(size_t at) {
     const std::vector<Inst>& insts = block_->insts;
     ++instruction_index_;
     guest_offset_ = i32(insts[at].imm);
+    const HeldRegisters::Hold hold = holds_.of(instruction_index_);
+    held_ = hold.id;
+    home_ = 0xff;
+    if (hold.fetch) fetch_held();
+    if (held_ != HeldRegisters::none) return;
     u8 uses[ir::kTemps] = {};
     unsigned best = 0;
-    home_ = 0xff;
     const auto count = [&](Ref r) {
         if (r.is_temp() && ++uses[r.index()] > best) best = uses[r.index()], home_ = r.id();
     };
     for (size_t i = at + 1; i < insts.size() && insts[i].op != ir::Op::Insn; ++i)
         for (Ref r : {insts[i].d, insts[i].a, insts[i].b, insts[i].c, insts[i].mem.base, insts[i].mem.index})
             count(r);
+}
+
+void Emitter::plan_holds() {
+    ir::RegSet in_memory = 0;
+    for (unsigned n = 0; n < ir::kGprs; ++n)
+        if (of_guest_[n] == host::memory) in_memory |= ir::reg_set(Ref::gpr(n));
+    if (options_.hold_registers)
+        holds_.plan(*block_, in_memory, [this](size_t load) { return is_operand_of_next(load); });
+    else
+        holds_.clear();
+}
+
+void Emitter::fetch_held() {
+    if (held_ != HeldRegisters::none) a.mov(gp(host::temp, 8), in_frame(held_, 8));
+}
+
+void Emitter::write_through(size_t first, size_t last) {
+    if (held_ == HeldRegisters::none) return;
+    for (size_t at = first; at <= last; ++at)
+        if (ir::registers_written(block_->insts[at]) & ir::reg_set(Ref::gpr(held_)))
+            return (void)a.mov(in_frame(held_, 8), gp(host::temp, 8));
 }
 
 void Emitter::emit_Insn(const Inst&) {}
@@ -321,6 +349,7 @@ Emitter::OutOfLine& Emitter::out_of_line(OutOfLineFn emit, const Inst& inst) {
     o.needed_before = needed_before_;
     o.needed_after = needed_after_;
     o.home = home_;
+    o.held = held_;
     o.x87_there = x87_there_;
     o.guest_offset = guest_offset_;
     o.instruction_index = instruction_index_;
@@ -336,6 +365,7 @@ void Emitter::emit_out_of_line() {
         needed_before_ = o.needed_before;
         needed_after_ = o.needed_after;
         home_ = o.home;
+        held_ = o.held;
         x87_there_ = o.x87_there;
         guest_offset_ = o.guest_offset;
         instruction_index_ = o.instruction_index;
@@ -348,11 +378,12 @@ void Emitter::emit_out_of_line() {
 // ---- operands
 
 bool Emitter::in_register(Ref r) const {
-    return r.is_gpr() ? of_guest_[r.index()] != host::memory : r.id() == home_;
+    if (!r.is_gpr()) return r.id() == home_;
+    return of_guest_[r.index()] != host::memory || r.id() == held_;
 }
 
 unsigned Emitter::host_of(Ref r) const {
-    return r.is_gpr() ? of_guest_[r.index()] : host::temp;
+    return r.is_gpr() && r.id() != held_ ? of_guest_[r.index()] : host::temp;
 }
 
 Emitter::Mem Emitter::slot(Ref r, unsigned size) const {

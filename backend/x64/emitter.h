@@ -4,6 +4,7 @@
 #pragma once
 
 #include "backend/x64/backend.h"
+#include "backend/x64/held_registers.h"
 #include "backend/x64/host_features.h"
 #include "backend/x64/shared_checks.h"
 #include "backend/x64/stubs.h"
@@ -84,7 +85,7 @@ class Emitter final : private asmjit::ErrorHandler {
         FlagsAt flags_at = FlagsAt::Nowhere;
         const std::vector<Flags>* needed_now = nullptr;
         Flags needed_before = 0, needed_after = 0;
-        u8 home = 0;
+        u8 home = 0, held = 0;
         bool x87_there = false;
         i32 guest_offset = 0;
         u32 instruction_index = 0;
@@ -102,6 +103,9 @@ class Emitter final : private asmjit::ErrorHandler {
     void count_for(size_t at);
     void count_for_none();
     void begin_instruction(size_t at);
+    void plan_holds();
+    void fetch_held();
+    void write_through(size_t first, size_t last); // the held register, if one of these ops has changed it
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
     u64 rip_of(i32 guest_offset) const;
     u64 current_rip() const {
@@ -372,6 +376,7 @@ class Emitter final : private asmjit::ErrorHandler {
     static constexpr u32 kNoMaker = ~0u;
     std::vector<u32> again_; // by instruction: the op that made the flags before it, which can make them
                              // again at any place where they are needed; kNoMaker: there is none
+    HeldRegisters holds_;
     SharedChecks shared_;
     const std::vector<Flags>* needed_now_ = nullptr; // that of the next two that holds for the present code
     std::vector<Flags> needed_in_rounds_;            // needed_ where the checks were made ahead
@@ -388,11 +393,12 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<u8> checked_;       // by slot of frame::addend: whether its group has been checked
     static constexpr unsigned kMostShared = 16; // in a region; without a window frame::addends
     static constexpr u8 kNoSlot = 0xff;
-    i32 late_stack_ = 0;     // so much is still to be added to the guest's RSP
-    u8 loaded_ = kNoSlot;    // the slot whose value RCX has too
-    u8 home_ = 0xff;         // the temporary in host::temp
-    bool x87_;               // x87 instructions are emitted as themselves
-    bool x87_there_ = false; // the guest's x87 state is known to be in the host's FPU
+    i32 late_stack_ = 0;            // so much is still to be added to the guest's RSP
+    u8 loaded_ = kNoSlot;           // the slot whose value RCX has too
+    u8 home_ = 0xff;                // the temporary in host::temp, or none
+    u8 held_ = HeldRegisters::none; // the guest register that is held there instead, or none
+    bool x87_;                      // x87 instructions are emitted as themselves
+    bool x87_there_ = false;        // the guest's x87 state is known to be in the host's FPU
     i32 guest_offset_ = 0;
     u32 instruction_index_ = 0;
     size_t position_ = 0;

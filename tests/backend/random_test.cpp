@@ -586,6 +586,7 @@ TEST(Random, AllOff) {
                 .compare_again = false,
                 .early_polls = false,
                 .share_checks = false,
+                .hold_registers = false,
                 .lazy_vectors = false},
                "all off");
 }
