@@ -266,7 +266,7 @@ void Emitter::begin_instruction(size_t at) {
     const HeldRegisters::Hold hold = holds_.of(instruction_index_);
     held_ = hold.id;
     home_ = 0xff;
-    if (hold.fetch) fetch_held();
+    if (hold.fetch || flags_come_from_old(hold, at)) fetch_held();
     if (held_ != HeldRegisters::none) return;
     u8 uses[ir::kTemps] = {};
     unsigned best = 0;
@@ -286,6 +286,16 @@ void Emitter::plan_holds() {
         holds_.plan(*block_, in_memory, [this](size_t load) { return is_operand_of_next(load); });
     else
         holds_.clear();
+}
+
+// Is a register whose value the instruction replaces one of those that flags before it are made again from?
+bool Emitter::flags_come_from_old(const HeldRegisters::Hold& hold, size_t at) const {
+    if (!hold.begins) return false;
+    const std::vector<Inst>& insts = block_->insts;
+    while (++at < insts.size() && insts[at].op != ir::Op::Insn)
+        if (again_[at] != kNoMaker && flags_come_from(insts[again_[at]]) & ir::reg_set(Ref::gpr(hold.id)))
+            return true;
+    return false;
 }
 
 void Emitter::fetch_held() {

@@ -104,6 +104,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void count_for_none();
     void begin_instruction(size_t at);
     void plan_holds();
+    bool flags_come_from_old(const HeldRegisters::Hold& hold, size_t at) const;
     void fetch_held();
     void write_through(size_t first, size_t last); // the held register, if one of these ops has changed it
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction

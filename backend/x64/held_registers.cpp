@@ -105,6 +105,7 @@ void HeldRegisters::hold_best(std::size_t begin, std::size_t end) {
     if (best == none) return;
     for (std::size_t k = best_first; k <= best_last; ++k)
         holds_[k].id = best;
+    holds_[best_first].begins = true;
     holds_[best_first].fetch = instructions_[best_first].fetched & ir::reg_set(Ref::gpr(best));
     hold_best(begin, best_first);
     hold_best(best_last + 1, end);

@@ -15,8 +15,9 @@ class HeldRegisters {
   public:
     static constexpr u8 none = 0xff;
     struct Hold {
-        u8 id = none;       // Ref::id() of what is held
-        bool fetch = false; // its value comes from memory before the instruction
+        u8 id = none;        // Ref::id() of what is held
+        bool begins = false; // with this instruction
+        bool fetch = false;  // which asks for the value that it had
     };
 
     // `in_memory`: the registers that have no host register. `is_operand`: the load at a position is an

@@ -1,7 +1,7 @@
 // Which guest registers are held in the register for temporaries, and over which instructions.
 #include "backend/x64/held_registers.h"
 
-#include "ir/builder.h"
+#include "machine.h"
 
 #include <gtest/gtest.h>
 
@@ -100,6 +100,39 @@ TEST(HeldRegisters, TheOneThatGainsMost) {
     p.next().load(8, kRax, {.base = kR15, .disp = 8});
     p.next().load(8, kRax, {.base = kR15, .disp = 16});
     EXPECT_EQ(p.text(), "14+ 14 14 14 15+ 15 ");
+}
+
+// The flags before the load are those of what R15 was, from which they are made again if it faults: not from
+// the register that is to hold the new value.
+TEST(HeldRegisters, FlagsComeFromTheOldValue) {
+    Machine m({.uncounted = true}), reference;
+    Block b = block_at(0x1000, 5);
+    Builder builder(b);
+    builder.insn(0);
+    builder.add({.op = Op::Cmp, .size = 4, .a = kR15, .b = Ref::imm(), .imm = 5});
+    builder.insn(1); // needs a temporary
+    builder.mov(8, Ref::temp(0), kRdx);
+    builder.mov(8, kRdx, kRcx);
+    builder.mov(8, kRcx, Ref::temp(0));
+    builder.insn(2);
+    builder.load(8, kR15, {.base = kRsi});
+    builder.insn(3);
+    builder.alu(Op::Add, 8, kRax, kRax, kR15);
+    builder.insn(4);
+    builder.load(8, kRbx, {.base = kR15, .index = kR15});
+    builder.exit_to(0x1005);
+    const auto code = m.compile(b);
+    for (Machine* machine : {&m, &reference}) {
+        for (unsigned r = 0; r < 16; ++r)
+            machine->ctx().gpr[r] = r;
+        machine->ctx().gpr[2] = 5; // what the register for temporaries has then
+        machine->ctx().gpr[6] = 0x1d000;
+    }
+    m.run(b, code);
+    reference.interpret(b);
+    EXPECT_EQ(m.ctx().exit, Exit::Fault);
+    EXPECT_EQ(m.ctx().rip, 0x1002u);
+    EXPECT_EQ(m.ctx().flags, reference.ctx().flags) << m.list(code);
 }
 
 } // namespace
