@@ -19,7 +19,6 @@ struct Block {
     static constexpr u32 no_number = ~u32{0};
     u32 code_pages[2] = {no_number, no_number};
     bool user = false; // code at CPL 3
-    u64 key = 0; // Context::key from its beginning to its end; 0: not known, or a helper changes it
     u8 mode_bits = 64;   // 16, 32 or 64; rip has 64 bits in 64-bit mode and 32 in the others
     u8 view = 0;         // softmmu::View of its data accesses
     u8 vector_bytes = 16; // Context::vector_bytes while it runs

@@ -8,9 +8,11 @@
 #include "base/time_line.h"
 #include "base/types.h"
 #include "ir/flags.h"
+#include "ir/jump_cache.h"
 
 #include <atomic>
 #include <cstddef>
+#include <utility>
 
 namespace dragoman::ir {
 
@@ -78,14 +80,9 @@ struct alignas(64) Context {
         0; // arithmetic flags only; the rest of EFLAGS is in the fields below and in the frontend's state
 
     u32 poll = 0; // not 0: leave at the next poll. Also set by other threads: ask_for_poll()
-    struct JumpCacheEntry {
-        u64 pc = 0;                 // rip of a block
-        u64 key = 0;                // the key under which it was found; 0 matches no key
-        const void* host = nullptr; // its Compiled::far_entry
-        u64 unused = 0;             // 32 bytes, so that the index is a shift
-    };
-    // What indirect jumps look into: `jumps`; or, so that they need not look at `poll`, `no_jumps` if that is set.
-    JumpCacheEntry* jump_cache = nullptr;
+    // What indirect jumps look into: `jumps`; or, so that they need not look at `poll`, JumpCache::none if
+    // that is set. Also set by other threads.
+    JumpCache::Entry* jump_table = nullptr;
     u8 interrupt_flag = 0; // EFLAGS.IF, the *virtual* interrupt flag: the host's is never touched
     u8 direction_flag = 0; // EFLAGS.DF
     u8 interrupt_line =
@@ -102,7 +99,7 @@ struct alignas(64) Context {
     // negative when the budget given by the run loop is used up, which ends the run at the next poll.
     i64 budget = 0;
 
-    // The mode part of the block key: what jump cache entries must have been made under.
+    // The mode part of the block key. To be changed by use_key().
     u64 key = 0;
 
     // Host PC after the call from generated code into a helper or slow path that is in progress; 0 in the
@@ -116,22 +113,14 @@ struct alignas(64) Context {
     u32 host_mxcsr = 0x1f80; // what C++ code runs with
     u32 x87_here = 1; // the x87 state is in `fpu`: always so outside of generated code, which may keep it in
                       // the host's FPU
-    u32 vectors_here = 1; // the vector registers are in `vec`, and MXCSR is the host's: always so outside of generated code
+    u32 vectors_here =
+        1; // the vector registers are in `vec`, and MXCSR is the host's: always so outside of generated code
     u32 vectors_lazy = 0; // generated code leaves them here until a block asks for them
     Segment seg[6];
     TimeLine time; // of the op TimeStamp
 
-    // The jump cache: two levels, one behind the other, which are what generated code looks into in line, and what
-    // has more room; and behind them as much as the first, which stays empty.
-    static constexpr unsigned jump_cache_bits = 16, jump_cache_second_bits = 16;
-    static constexpr u64 jump_cache_second = u64{1} << jump_cache_bits; // index of the first entry of the second level
-    static constexpr u64 jump_cache_none = jump_cache_second + (u64{1} << jump_cache_second_bits); // of the empty ones
-    static constexpr u64 jump_cache_entries = jump_cache_none + (u64{1} << jump_cache_bits);
-    JumpCacheEntry *jumps = nullptr, *no_jumps = nullptr;
-    void use_jump_cache(JumpCacheEntry* entries) { // [jump_cache_entries]
-        jump_cache = jumps = entries;
-        no_jumps = entries + jump_cache_none;
-    }
+    JumpCache* jump_cache = nullptr;   // null: only the interpreter runs
+    JumpCache::Entry* jumps = nullptr; // its table for `key`
 
     class Memory* memory = nullptr;
 
@@ -143,28 +132,35 @@ struct alignas(64) Context {
 };
 
 // From any thread: generated code is left at its next poll. What was asked for before that is seen by whoever
-// takes it back after that. A request in between may leave `jump_cache` behind without `poll`: that counts as well.
+// takes it back after that. A request in between may leave `jump_table` behind without `poll`: that counts as
+// well.
 inline void ask_for_poll(Context& ctx) {
     std::atomic_ref(ctx.poll).store(1, std::memory_order_release);
-    std::atomic_ref(ctx.jump_cache).store(ctx.no_jumps, std::memory_order_release);
+    if (ctx.jump_cache)
+        std::atomic_ref(ctx.jump_table).store(ctx.jump_cache->none, std::memory_order_release);
 }
 inline bool poll_asked_for(Context& ctx) {
     return std::atomic_ref(ctx.poll).load(std::memory_order_acquire) ||
-           std::atomic_ref(ctx.jump_cache).load(std::memory_order_acquire) != ctx.jumps;
+           std::atomic_ref(ctx.jump_table).load(std::memory_order_acquire) != ctx.jumps;
 }
 // In the opposite order, so that of a request that comes meanwhile the last part stays.
 inline void take_back_poll(Context& ctx) {
-    std::atomic_ref(ctx.jump_cache).exchange(ctx.jumps, std::memory_order_acq_rel);
+    std::atomic_ref(ctx.jump_table).exchange(ctx.jumps, std::memory_order_acq_rel);
     std::atomic_ref(ctx.poll).exchange(0, std::memory_order_acq_rel);
 }
 
-// Index of a rip in the jump cache: the same functions are emitted by the backend.
-constexpr u64 jump_cache_index(u64 pc) {
-    return pc & ((1u << Context::jump_cache_bits) - 1);
+// The mode is `key` from now on, and indirect jumps look into its table; if a poll has been asked for that
+// stays so.
+inline void use_key(Context& ctx, u64 key) {
+    ctx.key = key;
+    JumpCache::Entry* const table = ctx.jump_cache ? ctx.jump_cache->table_of(key) : nullptr;
+    if (table == ctx.jumps) return;
+    JumpCache::Entry* before = std::exchange(ctx.jumps, table);
+    std::atomic_ref(ctx.jump_table).compare_exchange_strong(before, table, std::memory_order_acq_rel);
 }
-constexpr u64 jump_cache_second_index(u64 pc) {
-    constexpr unsigned bits = Context::jump_cache_second_bits;
-    return Context::jump_cache_second + ((pc ^ pc >> bits) & ((1u << bits) - 1));
+inline void use_jump_cache(Context& ctx, JumpCache& cache) {
+    ctx.jump_cache = &cache;
+    ctx.jump_table = ctx.jumps = cache.table_of(ctx.key);
 }
 
 } // namespace dragoman::ir

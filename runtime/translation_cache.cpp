@@ -11,13 +11,11 @@ namespace dragoman::runtime {
 namespace {
 
 // Looked into at random by nearly every jump to another page.
-Zeros<ir::Context::JumpCacheEntry> make_jump_cache() {
-    using Entry = ir::Context::JumpCacheEntry;
-    constexpr u64 entries = ir::Context::jump_cache_entries;
-    static_assert(entries * sizeof(Entry) % kHugePage == 0);
-    Zeros<Entry> cache(entries, kHugePage);
-    ask_for_huge_pages(cache.data(),
-                       ir::Context::jump_cache_none * sizeof(Entry)); // the others are only read
+Zeros<ir::JumpCache> make_jump_cache() {
+    Zeros<ir::JumpCache> cache(1, kHugePage);
+    constexpr u64 written = offsetof(ir::JumpCache, none); // most of what is behind it is only read
+    ask_for_huge_pages(cache.data(), align_down(written, kHugePage));
+    cache[0].begin();
     return cache;
 }
 
@@ -283,14 +281,13 @@ bool TranslationCache::try_link(CachedBlock& from, const u8* host_return, Cached
     return linked;
 }
 
-void TranslationCache::remember_jump(u64 rip, u64 key, const CachedBlock& block) {
+void TranslationCache::remember_jump(const CachedBlock& block) {
     if (!block.has_numbers()) return;
-    jump_cache_[ir::jump_cache_index(rip)] =
-        jump_cache_[ir::jump_cache_second_index(rip)] = {rip, key, block.entry + block.code.far_entry, 0};
+    jump_cache().remember(block.key.rip, block.key.mode, block.entry + block.code.far_entry);
 }
 
 void TranslationCache::clear_jump_cache() {
-    std::fill_n(jump_cache_.data(), ir::Context::jump_cache_none, ir::Context::JumpCacheEntry{});
+    jump_cache().clear();
 }
 
 void TranslationCache::detach(CachedBlock& block) {
@@ -303,11 +300,7 @@ void TranslationCache::detach(CachedBlock& block) {
         link.unlink();
     }
     // Its own jumps stay, should it be running: where they lead is alive, and nobody comes back from there.
-    for (const u64 index :
-         {ir::jump_cache_index(block.key.rip), ir::jump_cache_second_index(block.key.rip)}) {
-        ir::Context::JumpCacheEntry& jump = jump_cache_[index];
-        if (jump.host == block.entry + block.code.far_entry) jump = {};
-    }
+    jump_cache().forget(block.key.rip, block.key.mode, block.entry + block.code.far_entry);
     for (PageHook& hook : block.pages) {
         if (!hook.is_linked()) continue;
         hook.unlink();

@@ -143,8 +143,8 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     bool try_link(CachedBlock& from, const u8* host_return, CachedBlock& to);
 
     // The cache of indirect jumps that generated code looks into.
-    ir::Context::JumpCacheEntry* jump_cache() { return jump_cache_.data(); }
-    void remember_jump(u64 rip, u64 key, const CachedBlock& block);
+    ir::JumpCache& jump_cache() { return jump_cache_[0]; }
+    void remember_jump(const CachedBlock& block);
     void clear_jump_cache();
 
     void invalidate(CachedBlock& block);
@@ -215,7 +215,7 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     Zeros<u32> granules_;
     u32 popped_ = 0;                      // the number of ring_.front()
     CachedBlock* last_by_host_ = nullptr; // asked for again where the jump that left it is linked
-    Zeros<ir::Context::JumpCacheEntry> jump_cache_;
+    Zeros<ir::JumpCache> jump_cache_;     // one
     Counters counters_;
 };
 

@@ -95,7 +95,7 @@ void Vcpu::reset() {
     x86::Cpu& c = cpu();
     c.mmu = &mmu_;
     c.memory = &guest_memory_;
-    c.use_jump_cache(cache_->jump_cache());
+    ir::use_jump_cache(c, cache_->jump_cache());
     x86::reset(c);
     kick(); // one that came just now may have been lost with the old state
     mmu_.flush(false);
@@ -347,7 +347,7 @@ void Vcpu::run_block(CachedBlock& block) {
         // By address: translating `block` may have taken the room of the block that led here.
         CachedBlock* const from = previous_site_ ? cache_->by_host(previous_site_) : nullptr;
         if (!from || !cache_->try_link(*from, previous_site_, block))
-            cache_->remember_jump(c.rip, c.key, block);
+            cache_->remember_jump(block);
     }
     if (log_.items()) log_block(block);
     recent_[recent_next_++ % recent_.size()] = c.rip;

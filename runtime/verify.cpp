@@ -158,8 +158,8 @@ class Snapshot {
     static void copy(ir::Context& to, const ir::Context& from, bool vectors) {
         static_assert(std::is_trivially_copyable_v<ir::Context>);
         constexpr size_t poll = offsetof(ir::Context, poll),
-                         after_poll = poll + sizeof to.poll + sizeof to.jump_cache;
-        static_assert(offsetof(ir::Context, jump_cache) == poll + sizeof to.poll);
+                         after_poll = poll + sizeof to.poll + sizeof to.jump_table;
+        static_assert(offsetof(ir::Context, jump_table) == poll + sizeof to.poll);
         const size_t end = vectors ? sizeof(ir::Context) : offsetof(ir::Context, vec);
         u8* const t = reinterpret_cast<u8*>(&to);
         const u8* const f = reinterpret_cast<const u8*>(&from);

@@ -365,13 +365,10 @@ void Emitter::emit_BranchNz(const Inst& inst) {
     link_jump(inst, u64(inst.imm2));
 }
 
-// ir::jump_cache_index, inline. Flags stay saved, as the cache's entries want them. When a poll is asked for
-// nothing is found, and Stubs::jump_missed leaves.
+// JumpCache::index, inline, in the table of the present mode. Flags stay saved, as the cache's entries want
+// them. When a poll is asked for nothing is found, and Stubs::jump_missed leaves.
 void Emitter::emit_JumpInd(const Inst& inst) {
     if (inst.a.id() != home_) load_value(host::temp, inst.a, 8, inst.imm);
-    using Entry = Context::JumpCacheEntry;
-    static_assert(sizeof(Entry) == 32);
-    constexpr unsigned entry_bits = 5;
     clobber(needed_before_);
     if (!options_.inline_lookup) {
         poll(inst, &Emitter::event_of_register);
@@ -383,19 +380,16 @@ void Emitter::emit_JumpInd(const Inst& inst) {
         a.js(out_of_line(&Emitter::event_of_register, inst).entry);
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
-    static_assert(Context::jump_cache_bits == 16);
-    a.movzx(x86::ecx, x86::r13w);
-    a.shl(x86::ecx, entry_bits);
-    a.add(x86::rcx, in_context(offsetof(Context, jump_cache), 8));
-    a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, pc)));
-    a.jne(miss);
-    const Mem key = x86::ptr(x86::rcx, offsetof(Entry, key), 8);
-    if (const i32 known = i32(block_->key); known && u64(i64(known)) == block_->key) {
-        a.cmp(key, imm(known));
+    if (options_.use_pext) {
+        a.pdep(x86::ecx, x86::r13d, x86::ptr(x86::rsp, frame::jump_mask, 4));
     } else {
-        a.mov(x86::r14, in_context(offsetof(Context, key), 8));
-        a.cmp(x86::r14, key);
+        a.mov(x86::ecx, x86::r13d);
+        a.shl(x86::ecx, 32 - ir::JumpCache::bits);
+        a.shr(x86::ecx, 32 - ir::JumpCache::bits - kJumpBits);
     }
+    using Entry = ir::JumpCache::Entry;
+    a.add(x86::rcx, in_context(offsetof(Context, jump_table), 8));
+    a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, pc)));
     a.jne(miss);
     a.jmp(x86::ptr(x86::rcx, offsetof(Entry, host)));
 }

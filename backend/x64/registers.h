@@ -2,6 +2,7 @@
 #pragma once
 
 #include "base/types.h"
+#include "ir/jump_cache.h"
 
 #include <asmjit/x86.h>
 
@@ -28,13 +29,19 @@ inline constexpr u8 counted[16] = {r10, r11, rdx,    rbx,    r12,    rbp,    rsi
                                    r8,  r9,  memory, memory, memory, memory, memory, memory};
 } // namespace host
 
+// log2 of the bytes of an entry, as an index becomes an offset.
+inline constexpr unsigned kJumpBits = 4;
+static_assert(sizeof(ir::JumpCache::Entry) == 1u << kJumpBits);
+
 // What run() keeps on the host stack; offsets from RSP in generated code.
 namespace frame {
 inline constexpr int page_mask = 0; // what PEXT takes of an address to make it a page's index in the TLB; the
                                     // operand without displacement is a byte less in each check
 inline constexpr int argument = 8;  // second argument of a call; the entry while entering
 inline constexpr int mxcsr = 16;    // to move MXCSR through
-inline constexpr int addend = 24;   // of accesses that share a TLB check (shared_checks.h)
+inline constexpr int jump_mask =
+    20;                           // what PDEP makes of a RIP: the offset of its entry in a table of JumpCache
+inline constexpr int addend = 24; // of accesses that share a TLB check (shared_checks.h)
 inline constexpr int addends = 4;
 inline constexpr int round = 56;     // SharedLoop::counter when the last round that is checked ahead is over
 inline constexpr int to_commit = 64; // not 0: the access in progress ends with Memory::commit

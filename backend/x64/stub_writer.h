@@ -56,6 +56,7 @@ class StubWriter {
     using Mem = asmjit::x86::Mem;
     using Label = asmjit::Label;
 
+    void jump_entry(const asmjit::x86::Gp& rip, const Mem& table);
     static Mem stack(int offset) { return asmjit::x86::ptr(asmjit::x86::rsp, offset, 8); }
 
     asmjit::x86::Gp guest_rsp() const {

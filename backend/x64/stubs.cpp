@@ -9,6 +9,7 @@ namespace dragoman::backend {
 using namespace asmjit;
 using ir::Context;
 using ir::Exit;
+using ir::JumpCache;
 
 void StubWriter::enter() {
     for (unsigned r : {host::rbx, host::rbp, host::r12, host::r13, host::r14, host::r15})
@@ -19,6 +20,8 @@ void StubWriter::enter() {
     a.mov(stack(frame::to_commit), 0);
     a.mov(stack(frame::page_mask), imm((softmmu::kTlbEntries - 1) << softmmu::kPageBits));
     a.mov(stack(frame::off_page), imm(-i64(softmmu::kPageSize)));
+    a.mov(x86::ptr(x86::rsp, frame::jump_mask, 4),
+          imm((1 << (JumpCache::bits + kJumpBits)) - (1 << kJumpBits)));
     a.stmxcsr(FIELD(host_mxcsr, 4));
     load_vectors(0);
     load_flags();
@@ -95,55 +98,57 @@ void StubWriter::exit_link_saved() {
 
 // As Emitter::emit_JumpInd, for many sites in one place.
 void StubWriter::look_up() {
-    using Entry = Context::JumpCacheEntry;
     const Label miss = a.newLabel();
     a.lea(x86::rsp, x86::ptr(x86::rsp, 8)); // nobody returns
     a.mov(x86::r14, x86::rcx);
-    a.and_(x86::r14d, (1 << Context::jump_cache_bits) - 1);
-    a.shl(x86::r14d, 5);
-    a.add(x86::r14, FIELD(jump_cache, 8));
-    a.cmp(x86::rcx, x86::ptr(x86::r14, offsetof(Entry, pc), 8));
+    jump_entry(x86::r14, FIELD(jump_table, 8));
+    a.cmp(x86::rcx, x86::ptr(x86::r14, offsetof(JumpCache::Entry, pc), 8));
     a.jne(miss);
-    a.mov(x86::r13, FIELD(key, 8));
-    a.cmp(x86::r13, x86::ptr(x86::r14, offsetof(Entry, key), 8));
-    a.jne(miss);
-    a.jmp(x86::ptr(x86::r14, offsetof(Entry, host), 8));
+    a.jmp(x86::ptr(x86::r14, offsetof(JumpCache::Entry, host), 8));
     a.bind(miss);
     exit_lookup();
 }
 
-// Moves the entry to the first level, for the next time. Or a poll was asked for.
+// `rip` becomes where its entry is in the table.
+void StubWriter::jump_entry(const x86::Gp& rip, const Mem& table) {
+    a.and_(rip.r32(), (1 << JumpCache::bits) - 1);
+    a.shl(rip.r32(), kJumpBits);
+    a.add(rip, table);
+}
+
+// Moves the entry to the mode's table, if it has one, for the next time. Or a poll was asked for.
 void StubWriter::jump_missed() {
-    using Entry = Context::JumpCacheEntry;
+    using Entry = JumpCache::SecondEntry;
     static_assert(sizeof(Entry) == 1 << 5);
-    const Label miss = a.newLabel(), event = a.newLabel();
+    const Label miss = a.newLabel(), event = a.newLabel(), found = a.newLabel();
     a.mov(x86::rcx, x86::r13);
     const auto second = [&](size_t field) {
-        return x86::ptr(x86::r14, i32(Context::jump_cache_second * sizeof(Entry) + field), 8);
+        return x86::ptr(x86::r14, i32(offsetof(JumpCache, second) + field), 8);
     };
     a.mov(x86::r14, FIELD(jumps, 8));
-    a.cmp(x86::r14, FIELD(jump_cache, 8));
+    a.cmp(x86::r14, FIELD(jump_table, 8));
     a.jne(event);
     a.mov(x86::r14, x86::rcx);
-    a.shr(x86::r14, Context::jump_cache_second_bits);
+    a.shr(x86::r14, JumpCache::second_bits);
     a.xor_(x86::r14d, x86::ecx);
-    a.and_(x86::r14d, (1 << Context::jump_cache_second_bits) - 1);
+    a.and_(x86::r14d, (1 << JumpCache::second_bits) - 1);
     a.shl(x86::r14d, 5);
-    a.add(x86::r14, FIELD(jumps, 8));
+    a.add(x86::r14, FIELD(jump_cache, 8));
     a.cmp(x86::rcx, second(offsetof(Entry, pc)));
     a.jne(miss);
     a.mov(x86::r13, FIELD(key, 8));
     a.cmp(x86::r13, second(offsetof(Entry, key)));
     a.jne(miss);
     a.mov(x86::r14, second(offsetof(Entry, host)));
-    a.mov(x86::r13d, x86::ecx);
-    a.and_(x86::r13d, (1 << Context::jump_cache_bits) - 1);
-    a.shl(x86::r13d, 5);
-    a.add(x86::r13, FIELD(jumps, 8));
-    a.mov(x86::ptr(x86::r13, offsetof(Entry, pc), 8), x86::rcx);
-    a.mov(x86::rcx, FIELD(key, 8));
-    a.mov(x86::ptr(x86::r13, offsetof(Entry, key), 8), x86::rcx);
-    a.mov(x86::ptr(x86::r13, offsetof(Entry, host), 8), x86::r14);
+    a.mov(x86::r13, FIELD(jump_cache, 8));
+    a.add(x86::r13, i32(offsetof(JumpCache, unkeyed)));
+    a.cmp(x86::r13, FIELD(jumps, 8));
+    a.je(found);
+    a.mov(x86::r13, x86::rcx);
+    jump_entry(x86::r13, FIELD(jumps, 8));
+    a.mov(x86::ptr(x86::r13, offsetof(JumpCache::Entry, pc), 8), x86::rcx);
+    a.mov(x86::ptr(x86::r13, offsetof(JumpCache::Entry, host), 8), x86::r14);
+    a.bind(found);
     a.lea(x86::rsp, stack(8)); // nobody returns
     a.jmp(x86::r14);
     a.bind(miss);

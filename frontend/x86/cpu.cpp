@@ -73,8 +73,8 @@ void reset(Cpu& cpu) {
     fresh.log = cpu.log;
     fresh.memory = cpu.memory;
     fresh.jump_cache = cpu.jump_cache;
+    fresh.jump_table = cpu.jump_table;
     fresh.jumps = cpu.jumps;
-    fresh.no_jumps = cpu.no_jumps;
     fresh.interrupt_line = cpu.interrupt_line;
     fresh.poll = cpu.poll;
     fresh.budget = cpu.budget;

@@ -139,7 +139,7 @@ void update_key(Cpu& cpu) {
     cpu.vector_bytes = cpu.avx512_enabled() ? 64 : cpu.avx_enabled() ? 32 : 16;
     const ir::Segment& cs = cpu.seg[1];
     const u64 segment = cpu.code64() || spans_all(cs) ? 0 : cpu.code_segments.number(u32(cs.base), cs.limit);
-    cpu.key = pack(current_mode(cpu)) | segment << 32;
+    ir::use_key(cpu, pack(current_mode(cpu)) | segment << 32);
 }
 
 } // namespace dragoman::x86

@@ -74,7 +74,6 @@ inline bool call_and_leave(Translation& t, const ir::Helper& helper, ir::Ref a =
                            i64 imm = 0) {
     const ir::Ref target = t.ir.temp();
     t.ir.call(helper, target, a, b, imm);
-    t.ir.block().key = 0;
     t.ir.jump_ind(target);
     return false;
 }
@@ -83,7 +82,6 @@ inline bool call_with_next_rip(Translation& t, const Instruction& insn, const ir
                                ir::Ref a = {}) {
     const ir::Ref target = t.ir.temp();
     t.ir.call(helper, target, a, {}, i64(insn.next_rip)).from_pc = true;
-    t.ir.block().key = 0;
     t.ir.jump_ind(target);
     return false;
 }

@@ -168,7 +168,6 @@ bool Translator::translate(Cpu& cpu, ir::Block& block, Source& source, unsigned 
     block.mode_bits = mode.code_bits;
     block.view = mode.view;
     block.user = mode.cpl == 3;
-    block.key = cpu.key;
     block.vector_bytes = cpu.vector_bytes;
     block.vectors_lazy = mode.cpl != 3; // as update_key has it
     block.simd_unmasked = mode.simd_unmasked;

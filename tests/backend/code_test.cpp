@@ -47,8 +47,7 @@ TEST(Vectors, StayInContextUntilABlockAsks) {
                        kernel = make(0x2000, true, asks, 0, 0x3000),
                        back = make(0x3000, false, true, 0, 0x4000);
             for (const auto& [pc, code] : {std::pair{u64{0x2000}, &kernel}, {u64{0x3000}, &back}})
-                m.jump_cache[jump_cache_index(pc)] = {
-                    .pc = pc, .key = m.ctx().key, .host = code->entry + code->compiled.saved_entry};
+                m.remember(pc, m.ctx().key, *code);
             for (u8& byte : m.ctx().vec[1])
                 byte = 0x10;
             m.ctx().mxcsr = 0x7f80;

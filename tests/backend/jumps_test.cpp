@@ -190,27 +190,24 @@ TEST(Links, IntoAnotherPageMayGoThroughTheJumpCache) {
     m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
-    m.jump_cache[jump_cache_index(0x2000)] = {
-        .pc = 0x2000, .key = m.ctx().key, .host = b.entry + b.compiled.saved_entry};
+    m.remember(0x2000, m.ctx().key, b);
     m.ctx().flags = kCF | kOF;
     m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x3000u);
     EXPECT_EQ(m.ctx().gpr[3], 10u);
-    m.ctx().key = 2; // another mode
+    use_key(m.ctx(), 2); // another mode
     m.run(a.start());
     EXPECT_EQ(m.ctx().rip, 0x2000u);
 }
 
-// Two targets that have one place in the first level: what is found in the second level moves there.
+// Two targets that have one place in the mode's table: what is found in the second level moves there.
 TEST(Links, TheSecondLevelOfTheJumpCacheTakesTurns) {
     Machine m;
-    const u64 targets[] = {0x2000, 0x2000 + (u64{1} << Context::jump_cache_bits)};
-    for (const u64 target : targets) {
-        const auto to = m.compile(adding(target, 3, i32(target), 0x3000));
-        m.jump_cache[jump_cache_second_index(target)] = {
-            .pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
-    }
-    EXPECT_EQ(jump_cache_index(targets[0]), jump_cache_index(targets[1]));
+    const u64 targets[] = {0x2000, 0x2000 + (u64{1} << JumpCache::bits)};
+    for (const u64 target : targets)
+        m.remember(target, m.ctx().key, m.compile(adding(target, 3, i32(target), 0x3000)));
+    ASSERT_EQ(JumpCache::index(targets[0]), JumpCache::index(targets[1]));
+    ASSERT_NE(JumpCache::second_index(targets[0]), JumpCache::second_index(targets[1]));
     for (const u64 target : {targets[0], targets[1], targets[0]}) {
         Block b = block_at(0x1000);
         Builder j(b);
@@ -223,13 +220,13 @@ TEST(Links, TheSecondLevelOfTheJumpCacheTakesTurns) {
         m.run(from.start());
         EXPECT_EQ(m.ctx().rip, 0x3000u);
         EXPECT_EQ(m.ctx().gpr[3], target);
-        const Context::JumpCacheEntry& first = m.jump_cache[jump_cache_index(target)];
+        const JumpCache::Entry& first = m.ctx().jumps[JumpCache::index(target)];
         EXPECT_EQ(first.pc, target);
-        EXPECT_EQ(first.host, m.jump_cache[jump_cache_second_index(target)].host);
-        ++m.ctx().key; // another mode
+        EXPECT_EQ(first.host, m.jumps[0].second[JumpCache::second_index(target)].host);
+        use_key(m.ctx(), 2); // another mode
         m.run(from.start());
         EXPECT_EQ(m.ctx().rip, target) << "neither level knows it";
-        --m.ctx().key;
+        use_key(m.ctx(), 1);
     }
 }
 
@@ -333,15 +330,13 @@ TEST(IndirectJump, GoesThroughTheCache) {
     EXPECT_EQ(m.ctx().exit, Exit::Lookup);
     EXPECT_EQ(m.ctx().rip, target);
 
-    Context::JumpCacheEntry& entry = m.jump_cache[jump_cache_index(target)];
-    m.ctx().key = 1;
-    entry = {.pc = target, .key = m.ctx().key, .host = to.entry + to.compiled.saved_entry};
+    m.remember(target, 1, to);
     m.ctx().flags = kCF | kOF;
     m.run(from.start());
     EXPECT_EQ(m.ctx().rip, 0x3000u);
     EXPECT_EQ(m.ctx().gpr[3], 7u);
 
-    m.ctx().key = 2; // another mode
+    use_key(m.ctx(), 2); // another mode
     m.run(from.start());
     EXPECT_EQ(m.ctx().rip, target);
     EXPECT_EQ(m.ctx().flags, Flags(0)) << "of the addition";
@@ -366,9 +361,9 @@ TEST(IndirectJump, IsLeftWhenAPollIsAskedFor) {
             return m.ctx().exit;
         };
         const u64 found = lookup ? 0x3000 : target;
-        for (const u64 index : {jump_cache_index(target), jump_cache_second_index(target)}) {
-            std::fill(m.jump_cache.begin(), m.jump_cache.end(), Context::JumpCacheEntry{});
-            m.jump_cache[index] = {.pc = target, .key = 1, .host = to.entry + to.compiled.saved_entry};
+        for (const bool in_table : {true, false}) { // or in the second level only
+            m.remember(target, 1, to);
+            if (!in_table) m.ctx().jumps[JumpCache::index(target)] = {};
             ask_for_poll(m.ctx());
             EXPECT_EQ(run(), Exit::Event);
             EXPECT_EQ(m.ctx().rip, target);
@@ -390,31 +385,46 @@ TEST(IndirectJump, SeesHalfARequest) {
     m.ctx().poll = 0;
     EXPECT_TRUE(poll_asked_for(m.ctx()));
     take_back_poll(m.ctx());
-    EXPECT_EQ(m.ctx().jump_cache, m.ctx().jumps);
+    EXPECT_EQ(m.ctx().jump_table, m.ctx().jumps);
 }
 
-// A block that knows its key compares with a constant, if that fits.
-TEST(IndirectJump, IsForOneKeyWhetherTheBlockKnowsItOrNot) {
+TEST(IndirectJump, ARequestOutlivesAChangeOfMode) {
     Machine m;
-    const u64 target = 0x2000;
-    const auto to = m.compile(adding(target, 3, 7, 0x3000));
-    for (const u64 key : {u64{1}, u64{0x7fffffff}, u64{0xffffffff}, u64{3} << 32 | 1})
-        for (const bool known : {true, false}) {
-            Block b = block_at(0x1000);
-            b.key = known ? key : 0;
-            Builder j(b);
-            j.insn(0);
-            j.jump_ind(kRax);
-            const auto from = m.compile(b);
-            for (const u64 found_under : {key, key ^ 2, key ^ u64{1} << 32}) {
-                m.jump_cache[jump_cache_index(target)] = {
-                    .pc = target, .key = found_under, .host = to.entry + to.compiled.saved_entry};
-                m.ctx().key = key;
-                m.ctx().gpr[0] = target;
+    m.remember(0x2000, 2, m.compile(adding(0x2000, 3, 7, 0x3000)));
+    ask_for_poll(m.ctx());
+    m.ctx().poll = 0;
+    use_key(m.ctx(), 2);
+    EXPECT_TRUE(poll_asked_for(m.ctx()));
+    take_back_poll(m.ctx());
+    EXPECT_FALSE(poll_asked_for(m.ctx()));
+    EXPECT_EQ(m.ctx().jump_table, m.jumps[0].table_of(2));
+}
+
+// More modes than there are tables: each finds its own targets alone, by the second level if need be.
+TEST(IndirectJump, IsForOneMode) {
+    for (const bool pext : {true, false}) {
+        Machine m({.use_pext = pext});
+        constexpr u64 target = 0x2000, modes = JumpCache::tables + 2;
+        Block b = block_at(0x1000);
+        Builder j(b);
+        j.insn(0);
+        j.jump_ind(kRax);
+        const auto from = m.compile(b);
+        std::vector<Machine::Code> to;
+        for (u64 key = 1; key <= modes; ++key)
+            to.push_back(m.compile(adding(target, 3, i64(key), 0x3000)));
+        for (u64 key = 1; key <= modes; ++key) {
+            m.remember(target, key, to[key - 1]);
+            for (u64 in = 1; in <= modes; ++in) {
+                use_key(m.ctx(), in);
+                m.ctx().gpr[0] = target, m.ctx().gpr[3] = 0;
                 m.run(from.start());
-                EXPECT_EQ(m.ctx().rip, found_under == key ? 0x3000 : target) << m.list(from);
+                const bool found = in == key || (in < key && in <= JumpCache::tables);
+                EXPECT_EQ(m.ctx().rip, found ? 0x3000 : target) << in << "\n" << m.list(from);
+                EXPECT_EQ(m.ctx().gpr[3], found ? in : 0);
             }
         }
+    }
 }
 
 } // namespace

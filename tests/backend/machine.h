@@ -3,6 +3,7 @@
 #pragma once
 
 #include "backend/x64/backend.h"
+#include "base/zeros.h"
 #include "ir/builder.h"
 #include "ir/interpreter.h"
 #include "ir/memory.h"
@@ -123,8 +124,7 @@ inline std::unique_ptr<backend::CodeBuffer> make_buffer() {
 class Machine {
   public:
     explicit Machine(backend::Options options = {}, bool window = false)
-        : vcpu(std::make_unique<Vcpu>()), memory(make_memory(*vcpu)), buffer(make_buffer()),
-          jump_cache(ir::Context::jump_cache_entries) {
+        : vcpu(std::make_unique<Vcpu>()), memory(make_memory(*vcpu)), buffer(make_buffer()), jumps(1) {
         options.tlb_offset =
             reinterpret_cast<const u8*>(&vcpu->tlb.tables()) - reinterpret_cast<const u8*>(&vcpu->ctx);
         memory->has_window = window;
@@ -140,8 +140,9 @@ class Machine {
             at.rip = entered.pc;
             return entered.code_pages[part] == may_be_entered;
         };
-        ctx().use_jump_cache(jump_cache.data());
-        ctx().key = 1;
+        jumps[0].begin();
+        use_jump_cache(ctx(), jumps[0]);
+        use_key(ctx(), 1);
         for (ir::Segment& seg : ctx().seg)
             seg = {.base = 0, .limit = 0xffffffff, .selector = 8, .attributes = 0xc093};
     }
@@ -170,6 +171,11 @@ class Machine {
         DRAGOMAN_ASSERT(backend->place(portable, code.entry, code.compiled));
         note(block, code);
         return code;
+    }
+    // Indirect jumps to `rip` in this mode find it, with the flags saved.
+    void remember(u64 rip, u64 key, const Code& code) {
+        jumps[0].remember(rip, key, code.entry + code.compiled.saved_entry);
+        use_key(ctx(), ctx().key);
     }
     std::string list(const Code& code) { return backend->list(code.entry, code.compiled.code_bytes); }
 
@@ -213,7 +219,7 @@ class Machine {
     std::unique_ptr<Vcpu> vcpu;
     std::unique_ptr<FlatMemory, UnmapMemory> memory;
     std::unique_ptr<backend::CodeBuffer> buffer;
-    std::vector<ir::Context::JumpCacheEntry> jump_cache;
+    Zeros<ir::JumpCache> jumps; // one
     Log log;
     std::unique_ptr<backend::Backend> backend;
     u64 next = 0;

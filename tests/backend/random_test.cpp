@@ -463,7 +463,7 @@ void randomize(Machine& m, u64 seed, bool window) {
     ir::take_back_poll(c);
     if (g.chance(20)) ir::ask_for_poll(c);
     c.interrupt_line = g.chance(50), c.interrupt_flag = g.chance(50);
-    c.key = 1;
+    ir::use_key(c, 1);
     c.mxcsr = 0x1f80;
     c.exit = Exit::None;
     c.fault = {};

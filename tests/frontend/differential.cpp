@@ -31,12 +31,12 @@ Machine::Machine(Executor executor) : executor_(std::move(executor)) {
     mmu_ = std::make_unique<softmmu::Mmu>(*map_, tlb_, log_);
     memory_ = std::make_unique<GuestMemory>(*mmu_);
     model_.features.set();
-    jump_cache_.resize(ir::Context::jump_cache_entries);
     cpu_.model = &model_;
     cpu_.mmu = mmu_.get();
     cpu_.log = &log_;
     cpu_.memory = memory_.get();
-    cpu_.use_jump_cache(jump_cache_.data());
+    jump_cache_[0].begin();
+    ir::use_jump_cache(cpu_, jump_cache_[0]);
     translator_ = std::make_unique<Translator>(*mmu_, log_);
     set_mode64();
 }

@@ -4,6 +4,7 @@
 
 #include "native.h"
 
+#include "base/zeros.h"
 #include "frontend/x86/cpu.h"
 #include "frontend/x86/cpuid.h"
 #include "frontend/x86/guest_memory.h"
@@ -45,7 +46,7 @@ class Machine {
     softmmu::Tlb tlb_;
     std::unique_ptr<softmmu::Mmu> mmu_;
     std::unique_ptr<x86::GuestMemory> memory_;
-    std::vector<ir::Context::JumpCacheEntry> jump_cache_;
+    Zeros<ir::JumpCache> jump_cache_{1};
     x86::CpuModel model_;
     x86::Cpu cpu_;
     std::unique_ptr<x86::Translator> translator_;

@@ -16,13 +16,13 @@ SystemMachine::SystemMachine(const char* cpu_spec) : cpu_storage(std::make_uniqu
     model = *make_model(cpu_spec);
     translator = std::make_unique<Translator>(*mmu, log);
     translator->set_follow_calls(false); // record() reads the instructions of a block one after the other
-    jump_cache.resize(ir::Context::jump_cache_entries);
     cpu.model = &model;
     cpu.platform = &platform;
     cpu.mmu = mmu.get();
     cpu.log = &log;
     cpu.memory = memory.get();
-    cpu.use_jump_cache(jump_cache.data());
+    jump_cache[0].begin();
+    ir::use_jump_cache(cpu, jump_cache[0]);
     cpu.budget = i64{1} << 40;
     reset(cpu);
 }

@@ -4,6 +4,7 @@
 #include "coverage_log.h"
 
 #include "base/bits.h"
+#include "base/zeros.h"
 #include "frontend/x86/cpuid.h"
 #include "frontend/x86/debug.h"
 #include "frontend/x86/descriptor.h"
@@ -140,7 +141,7 @@ class SystemMachine {
     std::unique_ptr<Cpu> cpu_storage;
     Cpu& cpu;
     std::unique_ptr<Translator> translator;
-    std::vector<ir::Context::JumpCacheEntry> jump_cache;
+    Zeros<ir::JumpCache> jump_cache{1};
 
   private:
     void load(ir::Seg which, u16 selector);

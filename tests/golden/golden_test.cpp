@@ -306,8 +306,8 @@ class Lister {
             const u64 n = offset / 8;
             name = n < 8 ? gprs[n] : n < 16 ? "r" + std::to_string(n) : "t" + std::to_string(n - 16);
             if (offset % 8) name += "+" + std::to_string(offset % 8);
-        } else if (offset == offsetof(ir::Context, jump_cache)) {
-            name = "jump_cache";
+        } else if (offset == offsetof(ir::Context, jump_table)) {
+            name = "jump_table";
         } else {
             name = ir::state_name(u32(offset));
         }

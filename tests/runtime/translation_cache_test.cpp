@@ -215,7 +215,7 @@ TEST_F(Cache, TheRingTakesTheOldestAway) {
     const u8* const first_entry = first->entry;
     CachedBlock* user = add(0x1010, 0x1000); // linked to the first
     cache->try_link(*user, site_return(*user), *first);
-    cache->remember_jump(0x1000, 77, *first);
+    cache->remember_jump(*first);
     u64 rip = 0x2000;
     std::vector<const u8*> entries;
     while (cache->counters().evicted < 2) {
@@ -229,7 +229,7 @@ TEST_F(Cache, TheRingTakesTheOldestAway) {
     }
     EXPECT_EQ(cache->find({0x1000, 0x1000, 1}), nullptr);
     EXPECT_EQ(cache->find({0x1010, 0x1010, 1}), nullptr);
-    EXPECT_EQ(cache->jump_cache()[ir::jump_cache_index(0x1000)].host, nullptr);
+    EXPECT_EQ(cache->jump_cache().table_of(1)[ir::JumpCache::index(0x1000)].host, nullptr);
     EXPECT_FALSE(map->lookup(0x1000).has_code);
     EXPECT_EQ(entries.back(), first_entry) << "the room at the start is used again";
     CachedBlock* newest = cache->find({rip - 0x20, rip - 0x20, 1});
@@ -250,22 +250,25 @@ TEST_F(Cache, TheRingTakesTheOldestAway) {
 
 TEST_F(Cache, TheJumpCacheForgetsInvalidatedBlocks) {
     CachedBlock* a = add(0x1000, 0x1010);
-    cache->remember_jump(0x1000, 0x55, *a);
-    const ir::Context::JumpCacheEntry& e = cache->jump_cache()[ir::jump_cache_index(0x1000)];
-    EXPECT_EQ(e.pc, 0x1000u);
-    EXPECT_EQ(e.key, 0x55u);
-    EXPECT_EQ(e.host, a->entry + a->code.far_entry);
+    cache->remember_jump(*a);
+    const auto& first = cache->jump_cache().table_of(1)[ir::JumpCache::index(0x1000)];
+    const auto& second = cache->jump_cache().second[ir::JumpCache::second_index(0x1000)];
+    EXPECT_EQ(first.pc, 0x1000u);
+    EXPECT_EQ(second.key, 1u);
+    EXPECT_EQ(first.host, a->entry + a->code.far_entry);
+    EXPECT_EQ(second.host, first.host);
     cache->invalidate(*a);
-    EXPECT_EQ(e.host, nullptr);
-    EXPECT_EQ(e.key, 0u);
-    EXPECT_EQ(cache->jump_cache()[ir::jump_cache_second_index(0x1000)].host, nullptr);
+    EXPECT_EQ(first.host, nullptr);
+    EXPECT_EQ(second.host, nullptr);
     CachedBlock* b = add(0x1000, 0x1010);
-    cache->remember_jump(0x1000, 0x55, *b);
+    cache->remember_jump(*b);
     cache->clear_jump_cache();
-    EXPECT_EQ(e.host, nullptr);
+    EXPECT_EQ(first.host, nullptr);
+    EXPECT_EQ(second.host, nullptr);
     numbered = false;
-    cache->remember_jump(0x2000, 0x55, *add(0x2000, 0x2010));
-    EXPECT_EQ(cache->jump_cache()[ir::jump_cache_index(0x2000)].host, nullptr) << "it may not be entered so";
+    cache->remember_jump(*add(0x2000, 0x2010));
+    EXPECT_EQ(cache->jump_cache().second[ir::JumpCache::second_index(0x2000)].host, nullptr)
+        << "it may not be entered so";
 }
 
 TEST_F(Cache, TheRunningBlockMayNotBeWritten) {
