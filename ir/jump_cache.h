@@ -28,9 +28,8 @@ struct JumpCache {
     void begin();
     // The table of the mode; `unkeyed` if it has none.
     Entry* table_of(u64 key);
-    const Entry* table_of(u64 key) const { return const_cast<JumpCache*>(this)->table_of(key); }
-    // Puts it into both levels. A mode that asks often gets a table, of the one that has asked for nothing
-    // for longest: never that of a mode which has one and asks now.
+    // Puts it into both levels. Where all tables are taken a mode that asks often gets that of the one which
+    // has asked for nothing for longest.
     void remember(u64 pc, u64 key, const void* host);
     // Takes it back, if it still leads there.
     void forget(u64 pc, u64 key, const void* host);

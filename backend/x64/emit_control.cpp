@@ -368,7 +368,8 @@ void Emitter::emit_BranchNz(const Inst& inst) {
 // JumpCache::index, inline, in the table of the present mode. Flags stay saved, as the cache's entries want
 // them. When a poll is asked for nothing is found, and Stubs::jump_missed leaves.
 void Emitter::emit_JumpInd(const Inst& inst) {
-    if (inst.a.id() != home_) load_value(host::temp, inst.a, 8, inst.imm);
+    const Gp to = gp(jump_target(inst), 8);
+    if (to.id() == host::temp && inst.a.id() != home_) load_value(host::temp, inst.a, 8, inst.imm);
     clobber(needed_before_);
     if (!options_.inline_lookup) {
         poll(inst, &Emitter::event_of_register);
@@ -381,20 +382,29 @@ void Emitter::emit_JumpInd(const Inst& inst) {
     }
     const Label miss = out_of_line(&Emitter::lookup_miss, inst).entry;
     if (options_.use_pext) {
-        a.pdep(x86::ecx, x86::r13d, x86::ptr(x86::rsp, frame::jump_mask, 4));
+        a.pdep(x86::ecx, to.r32(), x86::ptr(x86::rsp, frame::jump_mask, 4));
     } else {
-        a.mov(x86::ecx, x86::r13d);
+        a.mov(x86::ecx, to.r32());
         a.shl(x86::ecx, 32 - ir::JumpCache::bits);
         a.shr(x86::ecx, 32 - ir::JumpCache::bits - kJumpBits);
     }
     using Entry = ir::JumpCache::Entry;
     a.add(x86::rcx, in_context(offsetof(Context, jump_table), 8));
-    a.cmp(x86::r13, x86::ptr(x86::rcx, offsetof(Entry, pc)));
+    a.cmp(to, x86::ptr(x86::rcx, offsetof(Entry, pc)));
     a.jne(miss);
     a.jmp(x86::ptr(x86::rcx, offsetof(Entry, host)));
 }
 
-void Emitter::lookup_miss(const OutOfLine&) {
+// Its own register, or the one that the stubs take it from.
+unsigned Emitter::jump_target(const Inst& inst) const {
+    const bool own =
+        inst.a.is_gpr() && in_register(inst.a) && options_.inline_lookup && !options_.count_exact;
+    return own ? host_of(inst.a) : host::temp;
+}
+
+void Emitter::lookup_miss(const OutOfLine& o) {
+    const unsigned to = jump_target(*o.inst);
+    if (to != host::temp) a.mov(gp(host::temp, 8), gp(to, 8));
     call_to(stubs_.jump_missed);
 }
 

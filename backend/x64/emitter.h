@@ -309,6 +309,7 @@ class Emitter final : private asmjit::ErrorHandler {
     void enter_other_page(unsigned part, const Label& same);
     void second_page_is_another(const OutOfLine& o);
     void entry_of_two_pages(const OutOfLine& o);
+    unsigned jump_target(const Inst& inst) const;
     void lookup_miss(const OutOfLine& o);
     void finish_flags(); // the guest's flags to EFLAGS, as every block expects them
 

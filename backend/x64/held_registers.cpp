@@ -44,7 +44,7 @@ void HeldRegisters::note(const Inst& inst, RegSet in_memory, Instruction& at) {
     at.named |= read | written;
     for (unsigned n = 0; n < count; ++n) {
         const Ref r = Ref::gpr(first + n);
-        if ((read | written) & ir::reg_set(r)) at.gain[n] = i8(at.gain[n] + gain_of(inst, r));
+        if ((read | written) & ir::reg_set(r)) at.gain[n] = i16(at.gain[n] + gain_of(inst, r));
     }
 }
 

@@ -33,7 +33,7 @@ class HeldRegisters {
   private:
     static constexpr unsigned first = 8, count = 8; // registers that may have no host register
     struct Instruction {
-        i8 gain[count] = {};          // of each, in halves of a host instruction, if it is held
+        i16 gain[count] = {};         // of each, in halves of a host instruction, if it is held
         ir::RegSet named = 0;         // those that lie in memory
         ir::RegSet fetched = 0;       // those whose old value matters
         ir::RegSet replaced = 0;      // those that have a new one
