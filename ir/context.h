@@ -113,8 +113,7 @@ struct alignas(64) Context {
     u32 host_mxcsr = 0x1f80; // what C++ code runs with
     u32 x87_here = 1; // the x87 state is in `fpu`: always so outside of generated code, which may keep it in
                       // the host's FPU
-    u32 vectors_here =
-        1; // the vector registers are in `vec`, and MXCSR is the host's: always so outside of generated code
+    u32 vectors_here = 1; // the vector registers are in `vec`, and MXCSR is the host's: always so outside of generated code
     u32 vectors_lazy = 0; // generated code leaves them here until a block asks for them
     Segment seg[6];
     TimeLine time; // of the op TimeStamp
