@@ -266,7 +266,7 @@ void Emitter::begin_instruction(size_t at) {
     const HeldRegisters::Hold hold = holds_.of(instruction_index_);
     held_ = hold.id;
     home_ = 0xff;
-    if (hold.fetch || flags_come_from_old(hold, at)) fetch_held();
+    if (hold.fetch) fetch_held();
     if (held_ != HeldRegisters::none) return;
     u8 uses[ir::kTemps] = {};
     unsigned best = 0;
@@ -276,37 +276,6 @@ void Emitter::begin_instruction(size_t at) {
     for (size_t i = at + 1; i < insts.size() && insts[i].op != ir::Op::Insn; ++i)
         for (Ref r : {insts[i].d, insts[i].a, insts[i].b, insts[i].c, insts[i].mem.base, insts[i].mem.index})
             count(r);
-}
-
-void Emitter::plan_holds() {
-    ir::RegSet in_memory = 0;
-    for (unsigned n = 0; n < ir::kGprs; ++n)
-        if (of_guest_[n] == host::memory) in_memory |= ir::reg_set(Ref::gpr(n));
-    if (options_.hold_registers)
-        holds_.plan(*block_, in_memory, [this](size_t load) { return is_operand_of_next(load); });
-    else
-        holds_.clear();
-}
-
-// Is a register whose value the instruction replaces one of those that flags before it are made again from?
-bool Emitter::flags_come_from_old(const HeldRegisters::Hold& hold, size_t at) const {
-    if (!hold.begins) return false;
-    const std::vector<Inst>& insts = block_->insts;
-    while (++at < insts.size() && insts[at].op != ir::Op::Insn)
-        if (again_[at] != kNoMaker && flags_come_from(insts[again_[at]]) & ir::reg_set(Ref::gpr(hold.id)))
-            return true;
-    return false;
-}
-
-void Emitter::fetch_held() {
-    if (held_ != HeldRegisters::none) a.mov(gp(host::temp, 8), in_frame(held_, 8));
-}
-
-void Emitter::write_through(size_t first, size_t last) {
-    if (held_ == HeldRegisters::none) return;
-    for (size_t at = first; at <= last; ++at)
-        if (ir::registers_written(block_->insts[at]) & ir::reg_set(Ref::gpr(held_)))
-            return (void)a.mov(in_frame(held_, 8), gp(host::temp, 8));
 }
 
 void Emitter::emit_Insn(const Inst&) {}

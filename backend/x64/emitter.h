@@ -103,16 +103,17 @@ class Emitter final : private asmjit::ErrorHandler {
     void count_for(size_t at);
     void count_for_none();
     void begin_instruction(size_t at);
-    void plan_holds();
-    bool flags_come_from_old(const HeldRegisters::Hold& hold, size_t at) const;
-    void fetch_held();
-    void write_through(size_t first, size_t last); // the held register, if one of these ops has changed it
     void note_side_point(); // the call just emitted may leave, or is made for, the current guest instruction
     u64 rip_of(i32 guest_offset) const;
     u64 current_rip() const {
         return rip_of(guest_offset_);
     }
     FlagsAt first_flags() const; // where the flags are wanted first
+
+    // ---- guest registers in the register for temporaries (emit_held.cpp)
+    void plan_holds();
+    void fetch_held();
+    void write_through(size_t first, size_t last); // the held register, if one of these ops has changed it
 
     // ---- flags (emit_flags.cpp)
     void save_flags();          // EFLAGS may be lost afterwards; call clobber() when it is

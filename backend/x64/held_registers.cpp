@@ -34,12 +34,12 @@ bool is_zero(const Inst& inst) {
 
 } // namespace
 
-void HeldRegisters::note(const Inst& inst, RegSet in_memory, Instruction& at) {
+void HeldRegisters::note(const Inst& inst, RegSet flags_from, RegSet in_memory, Instruction& at) {
     const RegSet read = ir::registers_read(inst) & in_memory,
-                 written = ir::registers_written(inst) & in_memory;
-    if (!(read | written)) return;
-    const RegSet replaced = ir::register_replaced(inst) & in_memory;
-    if (!is_zero(inst)) at.fetched |= (read | (written & ~replaced)) & ~at.replaced;
+                 written = ir::registers_written(inst) & in_memory,
+                 replaced = ir::register_replaced(inst) & in_memory;
+    const RegSet wanted = is_zero(inst) ? 0 : read | (written & ~replaced);
+    at.fetched |= (wanted | (flags_from & in_memory)) & ~at.replaced;
     at.replaced |= replaced;
     at.named |= read | written;
     for (unsigned n = 0; n < count; ++n) {
@@ -49,7 +49,8 @@ void HeldRegisters::note(const Inst& inst, RegSet in_memory, Instruction& at) {
 }
 
 void HeldRegisters::plan(const ir::Block& block, RegSet in_memory,
-                         const std::function<bool(std::size_t)>& is_operand) {
+                         const std::function<bool(std::size_t)>& is_operand,
+                         const std::function<RegSet(std::size_t)>& flags_from) {
     instructions_.clear();
     named_ = 0;
     Ref operand; // of the op behind a load, which takes it from memory
@@ -68,7 +69,7 @@ void HeldRegisters::plan(const ir::Block& block, RegSet in_memory,
                               in_temporary(inst.b) || in_temporary(inst.c) || in_temporary(inst.mem.base) ||
                               in_temporary(inst.mem.index);
         operand = loads_operand ? inst.d : Ref::none();
-        note(inst, in_memory, at);
+        note(inst, flags_from(i), in_memory, at);
         named_ |= at.named;
     }
     holds_.clear();
@@ -105,7 +106,6 @@ void HeldRegisters::hold_best(std::size_t begin, std::size_t end) {
     if (best == none) return;
     for (std::size_t k = best_first; k <= best_last; ++k)
         holds_[k].id = best;
-    holds_[best_first].begins = true;
     holds_[best_first].fetch = instructions_[best_first].fetched & ir::reg_set(Ref::gpr(best));
     hold_best(begin, best_first);
     hold_best(best_last + 1, end);

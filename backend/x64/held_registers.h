@@ -15,15 +15,16 @@ class HeldRegisters {
   public:
     static constexpr u8 none = 0xff;
     struct Hold {
-        u8 id = none;        // Ref::id() of what is held
-        bool begins = false; // with this instruction
-        bool fetch = false;  // which asks for the value that it had
+        u8 id = none;       // Ref::id() of what is held
+        bool fetch = false; // its value comes from memory before the instruction
     };
 
-    // `in_memory`: the registers that have no host register. `is_operand`: the load at a position is an
-    // operand of the op behind it, so its temporary needs no register.
+    // `in_memory`: the registers that have no host register. Of the op at a position, `is_operand`: it is a
+    // load that is an operand of the op behind it, so its temporary needs no register; `flags_from`: the
+    // registers that the flags before it may be made of again.
     void plan(const ir::Block& block, ir::RegSet in_memory,
-              const std::function<bool(std::size_t)>& is_operand);
+              const std::function<bool(std::size_t)>& is_operand,
+              const std::function<ir::RegSet(std::size_t)>& flags_from);
     void clear() { holds_.clear(); }
     // For a guest instruction, by its number in the block.
     Hold of(std::size_t instruction) const {
@@ -39,7 +40,7 @@ class HeldRegisters {
         ir::RegSet replaced = 0;      // those that have a new one
         bool needs_temporary = false; // in host::temp
     };
-    void note(const ir::Inst& inst, ir::RegSet in_memory, Instruction& at);
+    void note(const ir::Inst& inst, ir::RegSet flags_from, ir::RegSet in_memory, Instruction& at);
     void hold_best(std::size_t begin, std::size_t end);
 
     std::vector<Instruction> instructions_;

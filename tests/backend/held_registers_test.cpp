@@ -26,7 +26,9 @@ class Plan {
     }
     std::string text(bool loads_are_operands = false) {
         HeldRegisters held;
-        held.plan(block_, reg_set(kR14) | reg_set(kR15), [&](std::size_t) { return loads_are_operands; });
+        held.plan(
+            block_, reg_set(kR14) | reg_set(kR15), [&](std::size_t) { return loads_are_operands; },
+            [](std::size_t) { return RegSet{0}; });
         std::string s;
         for (i32 i = 0; i < at_; ++i) {
             const HeldRegisters::Hold hold = held.of(std::size_t(i));
