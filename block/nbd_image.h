@@ -36,11 +36,14 @@ class NbdImage final : public Image {
     Result<Extent> extent(u64, u64 limit) override { return Extent{Content::Data, limit}; }
 
   private:
-    NbdImage(std::string name, nbd_handle* handle) : name_(std::move(name)), handle_(handle) {}
+    struct Library; // its functions
+    NbdImage(std::string name, const Library& nbd, nbd_handle* handle)
+        : name_(std::move(name)), nbd_(nbd), handle_(handle) {}
     Outcome outcome(const char* doing, int result) const;
     template <class Piece> Outcome in_pieces(const char* doing, u64 count, u64 most, Piece piece);
 
     std::string name_;
+    const Library& nbd_;
     nbd_handle* handle_; // libnbd lets one thread in at a time
     u64 bytes_ = 0;
     bool read_only_ = false, can_flush_ = false, can_trim_ = false, can_zero_ = false;

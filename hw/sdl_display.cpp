@@ -1,5 +1,7 @@
 #include "hw/sdl_display.h"
 
+#include "base/late_library.h"
+
 #define SDL_MAIN_HANDLED
 #include <SDL.h>
 #include <array>
@@ -136,38 +138,65 @@ std::optional<KeyCode> key_of(SDL_Scancode scancode) {
     return std::nullopt;
 }
 
+// What is called of SDL.
+struct Sdl {
+    LateLibrary library{"libSDL2-2.0.so.0"};
+#define OF_SDL(name) decltype(&SDL_##name) name = library.function("SDL_" #name)
+    OF_SDL(CreateRenderer);
+    OF_SDL(CreateTexture);
+    OF_SDL(CreateWindow);
+    OF_SDL(DestroyRenderer);
+    OF_SDL(DestroyTexture);
+    OF_SDL(DestroyWindow);
+    OF_SDL(GetError);
+    OF_SDL(InitSubSystem);
+    OF_SDL(PollEvent);
+    OF_SDL(QuitSubSystem);
+    OF_SDL(RenderClear);
+    OF_SDL(RenderCopy);
+    OF_SDL(RenderPresent);
+    OF_SDL(RenderSetLogicalSize);
+    OF_SDL(SetHint);
+    OF_SDL(SetMainReady);
+    OF_SDL(SetRelativeMouseMode);
+    OF_SDL(SetWindowSize);
+    OF_SDL(SetWindowTitle);
+    OF_SDL(UpdateTexture);
+#undef OF_SDL
+};
+
 class Window final : public SdlDisplay {
   public:
-    Window(std::string title, DisplaySource& source, Callbacks callbacks)
-        : title_(std::move(title)), source_(source), callbacks_(std::move(callbacks)) {}
+    Window(const Sdl& sdl, std::string title, DisplaySource& source, Callbacks callbacks)
+        : sdl_(sdl), title_(std::move(title)), source_(source), callbacks_(std::move(callbacks)) {}
 
     ~Window() override {
-        if (texture_ != nullptr) SDL_DestroyTexture(texture_);
-        if (renderer_ != nullptr) SDL_DestroyRenderer(renderer_);
-        if (window_ != nullptr) SDL_DestroyWindow(window_);
-        if (started_) SDL_QuitSubSystem(SDL_INIT_VIDEO);
+        if (texture_ != nullptr) sdl_.DestroyTexture(texture_);
+        if (renderer_ != nullptr) sdl_.DestroyRenderer(renderer_);
+        if (window_ != nullptr) sdl_.DestroyWindow(window_);
+        if (started_) sdl_.QuitSubSystem(SDL_INIT_VIDEO);
     }
 
     // Null on success, or SDL's words on what is missing.
     const char* start() {
-        SDL_SetMainReady();
-        SDL_SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1"); // signals are the runtime's
-        SDL_SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "1");
-        if (SDL_InitSubSystem(SDL_INIT_VIDEO) != 0) return SDL_GetError();
+        sdl_.SetMainReady();
+        sdl_.SetHint(SDL_HINT_NO_SIGNAL_HANDLERS, "1"); // signals are the runtime's
+        sdl_.SetHint(SDL_HINT_VIDEO_ALLOW_SCREENSAVER, "1");
+        if (sdl_.InitSubSystem(SDL_INIT_VIDEO) != 0) return sdl_.GetError();
         started_ = true;
-        window_ = SDL_CreateWindow(title_.c_str(), SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED, 720, 400,
-                                   SDL_WINDOW_RESIZABLE);
-        if (window_ == nullptr) return SDL_GetError();
-        renderer_ = SDL_CreateRenderer(window_, -1, 0);
-        if (renderer_ == nullptr) renderer_ = SDL_CreateRenderer(window_, -1, SDL_RENDERER_SOFTWARE);
-        if (renderer_ == nullptr) return SDL_GetError();
+        window_ = sdl_.CreateWindow(title_.c_str(), SDL_WINDOWPOS_UNDEFINED, SDL_WINDOWPOS_UNDEFINED, 720,
+                                    400, SDL_WINDOW_RESIZABLE);
+        if (window_ == nullptr) return sdl_.GetError();
+        renderer_ = sdl_.CreateRenderer(window_, -1, 0);
+        if (renderer_ == nullptr) renderer_ = sdl_.CreateRenderer(window_, -1, SDL_RENDERER_SOFTWARE);
+        if (renderer_ == nullptr) return sdl_.GetError();
         set_title();
         return nullptr;
     }
 
     void refresh() override {
         SDL_Event event;
-        while (SDL_PollEvent(&event) != 0)
+        while (sdl_.PollEvent(&event) != 0)
             handle(event);
         const bool changed = source_.take_changed();
         if (changed || exposed_) show();
@@ -246,7 +275,7 @@ class Window final : public SdlDisplay {
     void set_grab(bool on) {
         if (on == grabbed_) return;
         grabbed_ = on;
-        SDL_SetRelativeMouseMode(on ? SDL_TRUE : SDL_FALSE);
+        sdl_.SetRelativeMouseMode(on ? SDL_TRUE : SDL_FALSE);
         if (!on && buttons_ != 0) {
             buttons_ = 0;
             tell_mouse(0, 0, 0);
@@ -256,27 +285,28 @@ class Window final : public SdlDisplay {
 
     void set_title() {
         const std::string text = title_ + (grabbed_ ? " - Ctrl-Alt-G releases the mouse" : "");
-        SDL_SetWindowTitle(window_, text.c_str());
+        sdl_.SetWindowTitle(window_, text.c_str());
     }
 
     void show() {
         source_.render(surface_);
         if (surface_.width != width_ || surface_.height != height_ || texture_ == nullptr) {
-            if (texture_ != nullptr) SDL_DestroyTexture(texture_);
+            if (texture_ != nullptr) sdl_.DestroyTexture(texture_);
             width_ = surface_.width;
             height_ = surface_.height;
-            texture_ = SDL_CreateTexture(renderer_, SDL_PIXELFORMAT_RGB888, SDL_TEXTUREACCESS_STREAMING,
-                                         static_cast<int>(width_), static_cast<int>(height_));
-            SDL_SetWindowSize(window_, static_cast<int>(width_), static_cast<int>(height_));
-            SDL_RenderSetLogicalSize(renderer_, static_cast<int>(width_), static_cast<int>(height_));
+            texture_ = sdl_.CreateTexture(renderer_, SDL_PIXELFORMAT_RGB888, SDL_TEXTUREACCESS_STREAMING,
+                                          static_cast<int>(width_), static_cast<int>(height_));
+            sdl_.SetWindowSize(window_, static_cast<int>(width_), static_cast<int>(height_));
+            sdl_.RenderSetLogicalSize(renderer_, static_cast<int>(width_), static_cast<int>(height_));
             if (texture_ == nullptr) return; // larger than the host can show: the next refresh tries again
         }
-        SDL_UpdateTexture(texture_, nullptr, surface_.pixels.data(), static_cast<int>(width_ * sizeof(u32)));
-        SDL_RenderClear(renderer_);
-        SDL_RenderCopy(renderer_, texture_, nullptr, nullptr);
-        SDL_RenderPresent(renderer_);
+        sdl_.UpdateTexture(texture_, nullptr, surface_.pixels.data(), static_cast<int>(width_ * sizeof(u32)));
+        sdl_.RenderClear(renderer_);
+        sdl_.RenderCopy(renderer_, texture_, nullptr, nullptr);
+        sdl_.RenderPresent(renderer_);
     }
 
+    const Sdl& sdl_;
     std::string title_;
     DisplaySource& source_;
     Callbacks callbacks_;
@@ -294,7 +324,9 @@ class Window final : public SdlDisplay {
 
 Result<std::unique_ptr<SdlDisplay>> SdlDisplay::open(const std::string& title, DisplaySource& source,
                                                      Callbacks callbacks) {
-    auto window = std::make_unique<Window>(title, source, std::move(callbacks));
+    static const Sdl sdl;
+    if (!sdl.library.missing().empty()) return Error{"display: " + sdl.library.missing()};
+    auto window = std::make_unique<Window>(sdl, title, source, std::move(callbacks));
     if (const char* missing = window->start())
         return Error{std::string("display: no window can be opened: ") + missing +
                      " (expected a graphical session)"};

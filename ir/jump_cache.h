@@ -35,8 +35,8 @@ struct JumpCache {
     void forget(u64 pc, u64 key, const void* host);
     void clear();
 
-    Entry table[tables][1 << bits];
     SecondEntry second[1 << second_bits];
+    Entry table[tables][1 << bits];
     Entry none[1 << bits];    // stays empty: where jumps look when they are to leave (ask_for_poll)
     Entry unkeyed[1 << bits]; // the same for a mode without a table
 

@@ -42,6 +42,7 @@ template <class Block> class BlockTable {
         u64 hash = 0;
         Block* block = nullptr; // null: free
     };
+    using Places = Zeros<Place>;
     u64 mask() const { return places_.size() - 1; }
     u64 home(u64 hash) const { return hash & mask(); }
     u64 next(u64 at) const { return (at + 1) & mask(); }
@@ -52,12 +53,12 @@ template <class Block> class BlockTable {
         places_[at] = place;
     }
     void grow() {
-        const Zeros<Place> before = std::exchange(places_, Zeros<Place>(places_.size() * 2));
+        const Places before = std::exchange(places_, Places(places_.size() * 2, Places::Memory::AtOnce));
         for (u64 at = 0; at < before.size(); ++at)
             if (before[at].block) put(before[at]);
     }
 
-    Zeros<Place> places_{1 << 16}; // a power of two, at most half in use
+    Places places_{1 << 16, Places::Memory::AtOnce}; // a power of two, at most half in use
     u64 count_ = 0;
 };
 

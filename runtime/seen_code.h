@@ -22,7 +22,7 @@ class SeenCode {
 
   private:
     static constexpr u64 kPlaces = 128 * KiB;
-    Zeros<u16> places_{kPlaces}; // 0: nothing
+    Zeros<u16> places_{kPlaces, Zeros<u16>::Memory::AtOnce}; // 0: nothing
 };
 
 } // namespace dragoman::runtime

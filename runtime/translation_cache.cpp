@@ -12,9 +12,9 @@ namespace {
 
 // Looked into at random by nearly every jump to another page.
 Zeros<ir::JumpCache> make_jump_cache() {
-    Zeros<ir::JumpCache> cache(1, kHugePage);
-    constexpr u64 written = offsetof(ir::JumpCache, none); // most of what is behind it is only read
-    ask_for_huge_pages(cache.data(), align_down(written, kHugePage));
+    Zeros<ir::JumpCache> cache(1, Zeros<ir::JumpCache>::Memory::WhereTouched, kHugePage);
+    // The second level and four of the tables. Few guests use more, and what is behind them is only read.
+    ask_for_huge_pages(cache.data(), align_down(offsetof(ir::JumpCache, none), kHugePage));
     cache[0].begin();
     return cache;
 }

@@ -1,6 +1,7 @@
 #include "backend/x64/backend.h"
 
 #include "backend/x64/emitter.h"
+#include "backend/x64/listing.h"
 #include "backend/x64/portable_code.h"
 #include "softmmu/tlb.h"
 
@@ -11,8 +12,6 @@
 #include <unistd.h>
 
 namespace dragoman::backend {
-
-std::string list_host_code(const u8* code, u64 bytes, u64 address); // listing.cpp
 
 namespace {
 
@@ -126,7 +125,7 @@ void Compiled::clear() {
     kept.clear();
 }
 
-Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Options& wanted, Log&) {
+Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Options& wanted, Log& log) {
     Options options = wanted;
     options.uncounted &= !options.count_exact;
     HostFeatures features = HostFeatures::detect();
@@ -146,6 +145,7 @@ Result<std::unique_ptr<Backend>> Backend::create(CodeBuffer& buffer, const Optio
     Result<StubSets> stubs =
         make_stubs(buffer.writable(), buffer.executable(), buffer.bytes(), vector_bytes, options);
     if (!stubs) return stubs.error();
+    if (log.enabled(LogItem::OutAsm)) list_host_code(nullptr, 0, 0); // a sandbox would not let it load later
     return std::unique_ptr<Backend>(new X64Backend(buffer, options, features, *stubs));
 }
 

@@ -1,21 +1,40 @@
-// Host code as text, for -d out_asm and the tests.
-#include "base/types.h"
+#include "backend/x64/listing.h"
+
+#include "base/late_library.h"
 
 #include <capstone/capstone.h>
 #include <cstdio>
-#include <string>
 
 namespace dragoman::backend {
 
+namespace {
+
+// What is called of it, in the version of its header.
+struct Capstone {
+    LateLibrary library{("libcapstone.so." + std::to_string(CS_API_MAJOR)).c_str()};
+#define OF_CAPSTONE(name) decltype(&cs_##name) name = library.function("cs_" #name)
+    OF_CAPSTONE(close);
+    OF_CAPSTONE(disasm_iter);
+    OF_CAPSTONE(free);
+    OF_CAPSTONE(malloc);
+    OF_CAPSTONE(open);
+    OF_CAPSTONE(option);
+#undef OF_CAPSTONE
+};
+
+} // namespace
+
 std::string list_host_code(const u8* code, u64 bytes, u64 address) {
+    static const Capstone capstone;
+    if (!capstone.library.missing().empty()) return capstone.library.missing() + "\n";
     csh handle;
-    if (cs_open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK) return "capstone does not start\n";
-    cs_option(handle, CS_OPT_SKIPDATA, CS_OPT_ON);
+    if (capstone.open(CS_ARCH_X86, CS_MODE_64, &handle) != CS_ERR_OK) return "capstone does not start\n";
+    capstone.option(handle, CS_OPT_SKIPDATA, CS_OPT_ON);
     std::string text;
-    cs_insn* insn = cs_malloc(handle);
+    cs_insn* insn = capstone.malloc(handle);
     size_t left = bytes;
     char line[320];
-    while (left && cs_disasm_iter(handle, &code, &left, &address, insn)) {
+    while (left && capstone.disasm_iter(handle, &code, &left, &address, insn)) {
         char hex[3 * 16 + 1] = "";
         for (unsigned i = 0; i < insn->size && i < 15; ++i)
             std::snprintf(hex + 2 * i, 3, "%02x", insn->bytes[i]);
@@ -23,8 +42,8 @@ std::string list_host_code(const u8* code, u64 bytes, u64 address) {
                       static_cast<unsigned long long>(insn->address), hex, insn->mnemonic, insn->op_str);
         text += line;
     }
-    cs_free(insn, 1);
-    cs_close(&handle);
+    capstone.free(insn, 1);
+    capstone.close(&handle);
     return text;
 }
 

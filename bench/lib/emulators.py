@@ -50,9 +50,9 @@ def append(script, load=""):
     return f"console=ttyS0 dragoman.load={load} dragoman.run={base64.b64encode(script.encode()).decode().rstrip('=')}"
 
 
-def guest_command(emulator, script, arch="amd64", initrd=None, load="", options=()):
+def guest_command(emulator, script, arch="amd64", initrd=None, load="", options=(), kernel=None):
     """Debian's unmodified kernel with the benchmark's initramfs."""
-    return [*emulator, *MACHINE, "-kernel", os.path.join(GUESTS, f"vmlinuz-{arch}"),
+    return [*emulator, *MACHINE, "-kernel", os.path.join(GUESTS, kernel or f"vmlinuz-{arch}"),
             "-initrd", os.path.join(GUESTS, initrd or f"initrd-bench-{arch}.cpio"), *options, "-append",
             append(script, load)]
 

@@ -33,6 +33,19 @@ def boot(results):
     return "\n".join(lines)
 
 
+def startup(results):
+    """Milliseconds: the least of the first emulator, the median of each; Dragoman's over QEMU's."""
+    lines = ["From the start to ... (ms)             min" + "".join(f"{name:>11}" for name in results) + "   of QEMU's"]
+    for what in results[next(iter(results))][0]:
+        of = {name: [run[what] * 1000 for run in runs] for name, runs in results.items() if what in runs[0]}
+        line = f"  {what:34} {min(next(iter(of.values()))):5.0f}"
+        line += "".join(f"{statistics.median(of[name]):11.0f}" if name in of else f"{'':11}" for name in results)
+        if {"dragoman", "qemu"} <= of.keys():
+            line += f" {statistics.median(of['dragoman']) / statistics.median(of['qemu']):12.2f}"
+        lines.append(line)
+    return "\n".join(lines)
+
+
 def programs(title, results):
     """Time over the host's: least, median and greatest ratio of the rounds."""
     names = [n for n in results if n != "host"]
