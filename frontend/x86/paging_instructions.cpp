@@ -10,15 +10,16 @@ using ir::Ref;
 
 namespace {
 
-u64 invlpg_helper(ir::Context& ctx, u64 a, u64, u64) {
+// The page of the instruction itself may be another one now, so both end the block. imm: the rip behind it
+u64 invlpg_helper(ir::Context& ctx, u64 a, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
     cpu.mmu->invlpg(a);
-    return 0;
+    return continue_at(cpu, imm);
 }
 constexpr ir::Helper invlpg_info{"invlpg", invlpg_helper};
 
 // a: linear address of the descriptor, b: type (SDM vol. 2, INVPCID)
-u64 invpcid_helper(ir::Context& ctx, u64 a, u64 b, u64) {
+u64 invpcid_helper(ir::Context& ctx, u64 a, u64 b, u64 imm) {
     enum : u64 { Address, Context, AllWithGlobal, All };
     Cpu& cpu = cpu_of(ctx);
     u64 descriptor[2]; // PCID in bits 11:0, linear address
@@ -35,7 +36,7 @@ u64 invpcid_helper(ir::Context& ctx, u64 a, u64 b, u64) {
     case Context: cpu.mmu->invalidate_space(pcid); break;
     default: cpu.mmu->flush(b == All); break;
     }
-    return 0;
+    return continue_at(cpu, imm);
 }
 constexpr ir::Helper invpcid_info{"invpcid", invpcid_helper};
 
@@ -44,12 +45,13 @@ constexpr ir::Helper invpcid_info{"invpcid", invpcid_helper};
 bool INVPCID(Translation& t, const Instruction& insn) {
     if (refused_above_ring0(t)) return false;
     const Ref descriptor = t.linear(t.address(insn, 1, 16, ir::Access::Read));
-    return t.call_and_exit(insn, invpcid_info, descriptor, t.read_reg(insn, 0, t.mode.long64() ? 8 : 4));
+    return call_with_next_rip(t, insn, invpcid_info, descriptor,
+                              t.read_reg(insn, 0, t.mode.long64() ? 8 : 4));
 }
 
 bool INVLPG(Translation& t, const Instruction& insn) {
     if (refused_above_ring0(t)) return false;
-    return t.call_and_exit(insn, invlpg_info, t.linear(t.address(insn, 0, 1, ir::Access::Read)));
+    return call_with_next_rip(t, insn, invlpg_info, t.linear(t.address(insn, 0, 1, ir::Access::Read)));
 }
 
 // INVD, WBINVD: there is no cache to write back.

@@ -69,6 +69,12 @@ inline u64 continue_at_rip(Cpu& cpu) {
     return cpu.rip;
 }
 
+// The same for instructions that can fail, and then leave rip as it is.
+inline u64 continue_at(Cpu& cpu, u64 next_rip) {
+    if (cpu.exit == ir::Exit::None) cpu.rip = next_rip;
+    return continue_at_rip(cpu);
+}
+
 // Calls a helper that sets rip and possibly the mode, and goes on there.
 inline bool call_and_leave(Translation& t, const ir::Helper& helper, ir::Ref a = {}, ir::Ref b = {},
                            i64 imm = 0) {
@@ -79,9 +85,9 @@ inline bool call_and_leave(Translation& t, const ir::Helper& helper, ir::Ref a =
 }
 // The same for helpers that are told the rip behind the instruction.
 inline bool call_with_next_rip(Translation& t, const Instruction& insn, const ir::Helper& helper,
-                               ir::Ref a = {}) {
+                               ir::Ref a = {}, ir::Ref b = {}) {
     const ir::Ref target = t.ir.temp();
-    t.ir.call(helper, target, a, {}, i64(insn.next_rip)).from_pc = true;
+    t.ir.call(helper, target, a, b, i64(insn.next_rip)).from_pc = true;
     t.ir.jump_ind(target);
     return false;
 }

@@ -15,14 +15,16 @@ using ir::Ref;
 namespace {
 
 // ---- control registers
+// imm: the register's number in size_and_length()
 u64 write_cr(ir::Context& ctx, u64 a, u64, u64 imm) {
     Cpu& cpu = cpu_of(ctx);
-    switch (imm) {
+    const u64 next = next_rip_in(cpu, imm);
+    switch (size_in(imm)) {
     case 0: write_cr0(cpu, a); break;
     case 3: write_cr3(cpu, a); break;
     case 4: write_cr4(cpu, a); break;
     }
-    return 0;
+    return continue_at(cpu, next);
 }
 constexpr ir::Helper write_cr_info{"write_cr", write_cr};
 
@@ -65,7 +67,7 @@ bool mov_to_cr(Translation& t, const Instruction& insn, unsigned n, Ref from) {
             {.op = ir::Op::PollIntr, .imm = i64(insn.next_rip)}); // a pending interrupt may be let through
         return true;
     }
-    return t.call_and_exit(insn, write_cr_info, value, {}, n);
+    return call_and_leave(t, write_cr_info, value, {}, size_and_length(n, insn));
 }
 
 // ---- debug registers

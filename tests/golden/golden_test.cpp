@@ -396,9 +396,9 @@ void expect_in_order(const char* file, std::initializer_list<const char*> parts)
 TEST(SensitiveInstructions, AreRewritten) {
     expect_in_order("cli-and-cr3-sti-ret.txt",
                     {"storestate.1  interrupt_flag, 0", "and.4         ebx, ebx, -0x1000",
-                     "write_cr(t0, imm=3)", "OUT:", "mov byte ptr gs:[interrupt_flag], 0",
-                     "and ebx, 0xfffff000", "[call write_cr]", "jmp exit_here",
-                     "storestate.1  interrupt_flag, 1", "exithere",
+                     "t1 = write_cr(t0, imm=0x303)", "jumpind       t1",
+                     "OUT:", "mov byte ptr gs:[interrupt_flag], 0", "and ebx, 0xfffff000", "[call write_cr]",
+                     "gs:[jump_table]", "storestate.1  interrupt_flag, 1", "exithere",
                      "OUT:", "mov byte ptr gs:[interrupt_flag], 1", "jmp exit_here"});
 }
 
