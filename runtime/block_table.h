@@ -19,7 +19,7 @@ template <class Block> class BlockTable {
         return nullptr;
     }
     void insert(Block& block) {
-        if (++count_ * 2 > places_.size()) grow();
+        if (++count_ * 4 > places_.size() * 3) grow();
         put({hash_value(block.key), &block});
     }
     // `block` is in it.
@@ -58,7 +58,7 @@ template <class Block> class BlockTable {
             if (before[at].block) put(before[at]);
     }
 
-    Places places_{1 << 16, Places::Memory::AtOnce}; // a power of two, at most half in use
+    Places places_{1 << 16, Places::Memory::AtOnce}; // a power of two, at most three quarters in use
     u64 count_ = 0;
 };
 

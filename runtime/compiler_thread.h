@@ -37,7 +37,7 @@ class CompilerThread {
         std::vector<u64> record; // empty: none could be made
     };
     // Tickets that differ by a multiple of this share a job.
-    static constexpr u32 kJobs = 256, kMostUnderway = 32;
+    static constexpr u32 kJobs = 128, kMostUnderway = 32;
 
     // With a backend of its own that makes the same code as `like`, which has these options. `target`: where
     // the vCPU places it; borrowed, and made ready ahead. Null: there is no such thread, as the process has

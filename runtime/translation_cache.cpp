@@ -31,37 +31,41 @@ bool CachedBlock::covers(u64 gpa, u64 size) const {
 
 const backend::SidePoint* CachedBlock::side_point(const u8* host_return) const {
     const u32 offset = u32(host_return - entry);
-    const auto it =
-        std::lower_bound(points.begin(), points.end(), offset,
-                         [](const backend::SidePoint& p, u32 at) { return p.return_offset < at; });
-    return it != points.end() && it->return_offset == offset ? &*it : nullptr;
+    const std::span<backend::SidePoint> all = points();
+    const auto it = std::ranges::lower_bound(all, offset, {}, &backend::SidePoint::return_offset);
+    return it != all.end() && it->return_offset == offset ? &*it : nullptr;
 }
 
 const backend::LinkSite* CachedBlock::link_site(const u8* host_return) const {
     const u32 offset = u32(host_return - entry);
-    const auto it = std::ranges::find(out, offset, [](const Link& link) { return link.site.return_offset; });
-    return it != out.end() ? &it->site : nullptr;
+    for (const Link& link : out())
+        if (link.site.return_offset == offset) return &link.site;
+    return nullptr;
 }
 
-// One piece: links, then points.
 void CachedBlock::take_parts(backend::Compiled& made, BlockArena& arena) {
-    const std::size_t links = made.links.size(), side_points = made.points.size();
     static_cast<backend::Entries&>(code) = made;
-    kept = std::move(made.kept);
-    if (!links && !side_points) return;
-    void* const piece = arena.allocate(links * sizeof(Link) + side_points * sizeof(backend::SidePoint));
-    out = {static_cast<Link*>(piece), links};
-    for (std::size_t n = 0; n < links; ++n)
-        new (&out[n]) Link(*this, made.links[n]);
-    points = {reinterpret_cast<backend::SidePoint*>(out.data() + links), side_points};
-    std::uninitialized_copy(made.points.begin(), made.points.end(), points.begin());
+    links_ = u16(made.links.size());
+    kept_ = u16(made.kept.size());
+    points_ = u16(made.points.size());
+    const u64 bytes =
+        links_ * sizeof(Link) + kept_ * sizeof(made.kept[0]) + points_ * sizeof(backend::SidePoint);
+    if (!bytes) return;
+    parts_ = static_cast<Link*>(arena.allocate(bytes));
+    for (u64 n = 0; n < links_; ++n)
+        new (&out()[n]) Link(*this, made.links[n]);
+    std::uninitialized_move(made.kept.begin(), made.kept.end(), kept().begin());
+    std::uninitialized_copy(made.points.begin(), made.points.end(), points().begin());
+    made.kept.clear();
 }
 
 void CachedBlock::drop_parts() {
-    std::destroy(out.begin(), out.end());
-    if (out.data()) BlockArena::release(out.data());
-    out = {};
-    points = {};
+    if (!parts_) return;
+    std::ranges::destroy(out());
+    std::ranges::destroy(kept());
+    BlockArena::release(parts_);
+    parts_ = nullptr;
+    links_ = kept_ = points_ = 0;
 }
 
 CachedBlockPtr TranslationCache::make_block() {
@@ -91,7 +95,7 @@ TranslationCache::~TranslationCache() {
     map_.set_watcher(nullptr);
     map_.remove_listener(*this);
     for (const auto& [number, page] : pages_) // nobody runs the code any more: links stay as they are
-        map_.clear_code(page.gpa);
+        map_.clear_code(number << 12);
 }
 
 const u8* TranslationCache::reserve(u64& position) {
@@ -151,11 +155,8 @@ void TranslationCache::enter(CachedBlock& block) {
     table_.insert(block);
     for (unsigned part = 0; part < 2; ++part) {
         if (!source.bytes[part]) continue;
-        CodePage& page = pages_[source.gpa[part] >> 12];
-        page.gpa = align_down(source.gpa[part], softmmu::kPageSize);
         block.pages[part].block = &block;
-        block.pages[part].page = &page;
-        page.blocks.push_back(block.pages[part]);
+        pages_[source.gpa[part] >> 12].push_back(block.pages[part]);
         map_.mark_code(source.gpa[part], source.bytes[part]);
     }
     constexpr unsigned followed = x86::Translator::Source::Followed; // in the first page
@@ -268,7 +269,7 @@ bool TranslationCache::try_link(CachedBlock& from, const u8* host_return, Cached
     if (!from.alive || !to.alive || from.key.mode != to.key.mode) return false;
     bool linked = false;
     const u32 offset = u32(host_return - from.entry);
-    for (Link& link : from.out) {
+    for (Link& link : from.out()) {
         const backend::LinkSite& at = link.site;
         if (at.return_offset != offset || at.target != to.key.rip || link.is_linked()) continue;
         if (!at.far && (from.linear_pc ^ to.linear_pc) >> 12) continue;
@@ -301,12 +302,13 @@ void TranslationCache::detach(CachedBlock& block) {
     }
     // Its own jumps stay, should it be running: where they lead is alive, and nobody comes back from there.
     jump_cache().forget(block.key.rip, block.key.mode, block.entry + block.code.far_entry);
-    for (PageHook& hook : block.pages) {
-        if (!hook.is_linked()) continue;
-        hook.unlink();
-        if (!hook.page->blocks.empty()) continue;
-        map_.clear_code(hook.page->gpa);
-        pages_.erase(hook.page->gpa >> 12);
+    for (unsigned part = 0; part < 2; ++part) {
+        if (!block.pages[part].is_linked()) continue;
+        block.pages[part].unlink();
+        const auto page = pages_.find(block.source.gpa[part] >> 12);
+        if (!page->second.empty()) continue;
+        map_.clear_code(align_down(block.source.gpa[part], softmmu::kPageSize));
+        pages_.erase(page);
     }
 }
 
@@ -354,7 +356,7 @@ void TranslationCache::written(u64 gpa, u64 size) {
     const auto it = pages_.find(gpa >> 12);
     if (it == pages_.end()) return;
     std::vector<CachedBlock*> hit;
-    for (const PageHook& hook : it->second.blocks)
+    for (const PageHook& hook : it->second)
         if (hook.block->covers(gpa, size)) hit.push_back(hook.block);
     for (CachedBlock* block : hit)
         invalidate(*block);
@@ -363,7 +365,7 @@ void TranslationCache::written(u64 gpa, u64 size) {
 void TranslationCache::contents_changed(u64 gpa, u64 bytes) {
     std::vector<CachedBlock*> hit;
     const auto look = [&](const CodePage& page) {
-        for (const PageHook& hook : page.blocks)
+        for (const PageHook& hook : page)
             if (hook.block->covers(gpa, bytes)) hit.push_back(hook.block);
     };
     const u64 first = gpa >> 12, last = (gpa + bytes - 1) >> 12;

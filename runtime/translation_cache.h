@@ -45,17 +45,13 @@ struct Link : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
 };
 using LinkList = bi::list<Link, bi::constant_time_size<false>>;
 
-struct CodePage;
 struct PageHook : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
     CachedBlock* block = nullptr;
-    CodePage* page = nullptr;
 };
 // The blocks that were made from a page.
-struct CodePage {
-    u64 gpa = 0;
-    bi::list<PageHook, bi::constant_time_size<false>> blocks;
-};
+using CodePage = bi::list<PageHook, bi::constant_time_size<false>>;
 
+// There are tens of thousands.
 struct CachedBlock {
     CachedBlock() = default;
     ~CachedBlock() { drop_parts(); }
@@ -69,16 +65,20 @@ struct CachedBlock {
     u64 linear_pc = 0, second_page = 0; // as in ir::Block
     u32 code_pages[2] = {ir::Block::no_number, ir::Block::no_number};
     u32 guest_bytes = 0, guest_instructions = 0;
-    bool alive = true; // false: invalidated, kept until the ring comes round because it may be running
     backend::Entries code;
-    // In the arena:
-    std::span<Link> out; // linked or not
-    std::span<backend::SidePoint> points;
-    std::vector<std::unique_ptr<ir::Inst>> kept; // Compiled::kept
-    std::unique_ptr<ir::Block> ir;               // only of blocks that are interpreted or verified
+    bool alive = true; // false: invalidated, kept until the ring comes round because it may be running
+    std::unique_ptr<ir::Block> ir; // only of blocks that are interpreted or verified
     LinkList in;
     PageHook pages[2];
 
+    // What its code came with, in one piece of the arena.
+    std::span<Link> out() const { return {parts_, links_}; } // linked or not
+    std::span<std::unique_ptr<ir::Inst>> kept() const {      // Compiled::kept
+        return {reinterpret_cast<std::unique_ptr<ir::Inst>*>(parts_ + links_), kept_};
+    }
+    std::span<backend::SidePoint> points() const {
+        return {reinterpret_cast<backend::SidePoint*>(kept().data() + kept_), points_};
+    }
     void take_parts(backend::Compiled& made, BlockArena& arena);
     void drop_parts();
 
@@ -97,6 +97,10 @@ struct CachedBlock {
             BlockArena::release(block);
         }
     };
+
+  private:
+    u16 links_ = 0, kept_ = 0, points_ = 0; // each has some bytes of code
+    Link* parts_ = nullptr;
 };
 using CachedBlockPtr = std::unique_ptr<CachedBlock, CachedBlock::Drop>;
 
@@ -124,7 +128,7 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
                         bool keep_ir, const backend::PortableCode* code = nullptr);
     // The same for a block that is not to be compiled yet. Takes what `block` holds and leaves it the room of
     // another. Only the last so many are kept: they stay in the host's caches.
-    static constexpr u32 kColdBlocks = 256;
+    static constexpr u32 kColdBlocks = 128;
     CachedBlock& insert_cold(const BlockKey& key, const x86::Translator::Source& source, ir::Block& block);
     // The block without code at this position; null: it is gone, or has some.
     CachedBlock* cold(u64 position) const {

@@ -121,7 +121,7 @@ void Vcpu::keep(const CachedBlock& block, const u8* host) {
     backend::PortableCode code;
     TbRecord header;
     const u8* parts[Source::Parts];
-    if (!backend_->portable(block.entry, cache_->made(), block.kept, code) ||
+    if (!backend_->portable(block.entry, cache_->made(), block.kept(), code) ||
         !describe(block, host, header, parts))
         return;
     make_record(record_, header, parts, code);

@@ -20,9 +20,9 @@ namespace dragoman::backend {
 // Context::host_return inside the stub; Context::rip is not set then. A jump to another page leads to the far
 // entry.
 struct LinkSite {
-    u32 jump_offset;   // of the patchable jmp rel32 from the block's entry
-    u32 stub_offset;   // where it leads while unlinked
-    u32 return_offset; // Context::host_return - entry when the stub was taken
+    u16 jump_offset;   // of the patchable jmp rel32 from the block's entry
+    u16 stub_offset;   // where it leads while unlinked
+    u16 return_offset; // Context::host_return - entry when the stub was taken
     bool saved_flags;  // the jump is made with the flags in RAX too
     bool far;          // to another page; always with the flags in RAX
     u64 target;        // rip

@@ -284,9 +284,9 @@ void Emitter::link_stub(const OutOfLine& o) {
     const bool saved = at_ == FlagsAt::Saved || at_ == FlagsAt::Both;
     if (!saved) want_eflags();
     call_to(saved ? stubs_.exit_link_saved : stubs_.exit_link);
-    out_->links.push_back({.jump_offset = o.jump_offset,
-                           .stub_offset = stub,
-                           .return_offset = u32(a.offset()),
+    out_->links.push_back({.jump_offset = u16(o.jump_offset),
+                           .stub_offset = u16(stub),
+                           .return_offset = u16(a.offset()),
                            .saved_flags = options_.saved_flags && o.flags_at != FlagsAt::Eflags,
                            .far = far,
                            .target = o.value});

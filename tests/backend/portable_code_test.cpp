@@ -70,8 +70,8 @@ TEST(PortableCode, NothingOutsideIsReached) {
     refused("saved entry", [](auto& bad, auto&...) { bad.saved_entry = far; });
     refused("calls", [](auto& bad, auto&...) { bad.calls = far; });
     refused("no code", [](auto& bad, auto&...) { bad.code = {}; });
-    refused("jump", [](auto&, auto& links, auto&...) { links[0].jump_offset = far; });
-    refused("stub", [](auto&, auto& links, auto&...) { links[0].stub_offset = far; });
+    refused("jump", [](auto&, auto& links, auto&...) { links[0].jump_offset = 0xfff0; });
+    refused("stub", [](auto&, auto& links, auto&...) { links[0].stub_offset = 0xfff0; });
     refused("return", [](auto&, auto& links, auto&...) { links[0].return_offset = 3; });
     refused("point", [](auto&, auto&, auto& points, auto&...) { points.back().return_offset = 0xffff; });
     refused("order", [](auto&, auto&, auto& points, auto&...) { std::swap(points.front(), points.back()); });

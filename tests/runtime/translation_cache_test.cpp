@@ -51,25 +51,25 @@ class Cache : public ::testing::Test {
     }
 
     static const u8* site_return(const CachedBlock& b, u32 site = 0) {
-        return b.entry + b.out[site].site.return_offset;
+        return b.entry + b.out()[site].site.return_offset;
     }
     // The entry of `to` that a linked jump of `from` takes.
     static const u8* entry_for(const CachedBlock& from, const CachedBlock& to) {
-        const backend::LinkSite& site = from.out[0].site;
+        const backend::LinkSite& site = from.out()[0].site;
         return to.entry + (site.far           ? to.code.far_entry
                            : site.saved_flags ? to.code.saved_entry
                                               : to.code.entry);
     }
     // Where the patchable jump leads.
     static const u8* leads_to(const CachedBlock& b, u32 site = 0) {
-        const u8* jump = b.entry + b.out[site].site.jump_offset;
+        const u8* jump = b.entry + b.out()[site].site.jump_offset;
         const u8* displacement = jump + (*jump == 0x0f ? 2 : 1);
         i32 relative;
         std::memcpy(&relative, displacement, 4);
         return displacement + 4 + relative;
     }
     static const u8* stub(const CachedBlock& b, u32 site = 0) {
-        return b.entry + b.out[site].site.stub_offset;
+        return b.entry + b.out()[site].site.stub_offset;
     }
 
     bool numbered = true; // blocks that are added know the number of their page
@@ -115,7 +115,7 @@ TEST_F(Cache, WritesTakeAwayOnlyWhatTheyHit) {
 TEST_F(Cache, LinksAreMadeAndTakenBack) {
     CachedBlock* a = add(0x1000, 0x1010);
     CachedBlock* b = add(0x1010, 0x1000);
-    ASSERT_EQ(a->out.size(), 1u);
+    ASSERT_EQ(a->out().size(), 1u);
     EXPECT_EQ(leads_to(*a), stub(*a));
     cache->try_link(*a, site_return(*a), *b);
     cache->try_link(*b, site_return(*b), *a);
