@@ -57,11 +57,18 @@ def guest_command(emulator, script, arch="amd64", initrd=None, load="", options=
             append(script, load)]
 
 
+def proportional_kib(pid):
+    """Memory that the process has, what it maps twice counted once (PSS)."""
+    with open(f"/proc/{pid}/smaps_rollup", encoding="ascii") as memory:
+        return int(re.search(r"^Pss: +(\d+) kB", memory.read(), re.MULTILINE).group(1))
+
+
 class Run:
     """One run of an emulator from start to power-off; ends the program when that does not come."""
 
-    def __init__(self, command, patterns, timeout, expected_status=0):
+    def __init__(self, command, patterns, timeout, expected_status=0, weighed_at=None):
         self.marks = {}  # first time (seconds from start) at which a pattern was in the output
+        self.pss_kib = 0  # when the pattern `weighed_at` was
         start = time.monotonic()
         with tempfile.TemporaryFile() as errors:
             process = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors)
@@ -77,6 +84,8 @@ class Run:
                 for name, pattern in patterns.items():
                     if name not in self.marks and re.search(pattern, raw, re.MULTILINE):
                         self.marks[name] = at
+                        if name == weighed_at:
+                            self.pss_kib = proportional_kib(process.pid)
             # The process is not reaped before this, so the watchdog cannot hit another one.
             _, status, usage = os.wait4(process.pid, 0)
             watchdog.cancel()

@@ -15,16 +15,21 @@ def load(path):
 
 
 def medians(report, who="dragoman"):
-    """{"integer list": median time over the host's, ..., "boot": median time over QEMU's}"""
+    """{"integer list": median time over the host's, ..., "boot": median time over QEMU's, ...}"""
     figures = {}
     for program in PROGRAMS:
         if who in report.get(program, {}):
             for kernel, values in tables.ratios(report[program], who).items():
                 figures[f"{program} {kernel}"] = statistics.median(values)
-    boots = report.get("boot", {})
+    def over_qemu(runs, field):
+        ours, theirs = (statistics.median(run[field] for run in runs[n]) for n in (who, "qemu"))
+        return ours / theirs
+
+    boots, starts = report.get("boot", {}), report.get("startup", {})
     if {who, "qemu"} <= boots.keys():
-        ours, theirs = (statistics.median(run["to_init"] for run in boots[n]) for n in (who, "qemu"))
-        figures["boot"] = ours / theirs
+        figures["boot"] = over_qemu(boots, "to_init")
+    if {who, "qemu"} <= starts.keys():
+        figures |= {f"startup {what}": over_qemu(starts, what) for what in starts["qemu"][0]}
     return figures
 
 

@@ -20,14 +20,14 @@ def ratios(results, who):
 
 
 def boot(results):
-    lines = ["Boot to /init (seconds)          min   median      max   CPU time   peak RSS (MiB)"]
+    lines = ["Boot to /init (seconds)          min   median      max   CPU time   peak RSS   PSS at /init (MiB)"]
     for name, runs in results.items():
         low, middle, high = spread([r["to_init"] for r in runs])
         cpu = statistics.median(r["cpu_seconds"] for r in runs)
-        peak = statistics.median(r["peak_kib"] for r in runs) / 1024
-        lines.append(f"  {name:26} {low:8.2f} {middle:8.2f} {high:8.2f} {cpu:10.2f} {peak:14.0f}")
+        peak, weight = (statistics.median(r[field] for r in runs) / 1024 for field in ("peak_kib", "pss_kib"))
+        lines.append(f"  {name:26} {low:8.2f} {middle:8.2f} {high:8.2f} {cpu:10.2f} {peak:10.0f} {weight:14.0f}")
     if {"dragoman", "qemu"} <= results.keys():
-        for field, label in (("to_init", "time"), ("peak_kib", "peak memory")):
+        for field, label in (("to_init", "time"), ("pss_kib", "memory")):
             ours, theirs = (statistics.median(r[field] for r in results[n]) for n in ("dragoman", "qemu"))
             lines.append(f"  ratio QEMU / Dragoman, {label}: {theirs / ours:.2f}")
     return "\n".join(lines)
