@@ -1,6 +1,6 @@
-// An array of zeros. It takes memory only where it is touched, for tables that are mostly empty; or all of it at
-// once, for those that fill, where a read of a page before it is written would cost: the kernel lends a page of
-// zeros, and to take that back it interrupts the processors of the other threads.
+// An array of zeros. It takes memory only where it is touched, for tables that are mostly empty; or all of it
+// at once, for those that fill, where a read of a page before it is written would cost: the kernel lends a
+// page of zeros, and to take that back it interrupts the processors of the other threads.
 #pragma once
 
 #include "base/bits.h"
