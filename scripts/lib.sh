@@ -130,6 +130,12 @@ linux_parts() {
         "$GUESTS/packages" || "$ROOT/scripts/make-initramfs" --arch amd64 --modules "$DISK_MODULES"
 }
 
+# unpacked_kernel: the amd64 kernel as the ELF file that is started through PVH.
+unpacked_kernel() {
+    newer_than "$GUESTS/vmlinux-amd64" "$GUESTS/vmlinuz-amd64" "$ROOT/scripts/extract-kernel" ||
+        "$ROOT/scripts/extract-kernel" "$GUESTS/vmlinuz-amd64" "$GUESTS/vmlinux-amd64"
+}
+
 # image_tree TREE APPEND [INITRD]: what our bootable images hold: kernel, archives (or that one), GRUB's menu (on screen
 # and on the first serial line at once), and a file of known content to read back.
 image_tree() {
