@@ -36,10 +36,11 @@ bool is_zero(const Inst& inst) {
 
 void HeldRegisters::note(const Inst& inst, RegSet flags_from, RegSet in_memory, Instruction& at) {
     const RegSet read = ir::registers_read(inst) & in_memory,
-                 written = ir::registers_written(inst) & in_memory,
-                 replaced = ir::register_replaced(inst) & in_memory;
+                 written = ir::registers_written(inst) & in_memory, wanted_by_flags = flags_from & in_memory;
+    if (!(read | written | wanted_by_flags)) return; // most ops
+    const RegSet replaced = ir::register_replaced(inst) & in_memory;
     const RegSet wanted = is_zero(inst) ? 0 : read | (written & ~replaced);
-    at.fetched |= (wanted | (flags_from & in_memory)) & ~at.replaced;
+    at.fetched |= (wanted | wanted_by_flags) & ~at.replaced;
     at.replaced |= replaced;
     at.named |= read | written;
     for (unsigned n = 0; n < count; ++n) {
