@@ -157,6 +157,16 @@ Mmu::Acquired Mmu::open_crossing(u8* const (&host)[2], const u32 (&bytes)[2], Ac
     return {.host = bounce_};
 }
 
+// Beside its code in place, onto it by way of the watcher.
+Mmu::Acquired Mmu::write_code_page(u8* host, u32 size, AccessKind kind) {
+    const u64 gpa = map_.gpa_of_ram(host);
+    if (!map_.hits_code(gpa, size)) return {.host = host};
+    if (code_forbids(gpa, size)) return {.restart = true};
+    open_ = {.active = true, .gpa = {gpa, 0}, .bytes = {size, 0}};
+    if (kind != AccessKind::Write) load_bounce(bounce_, gpa, size);
+    return {.host = bounce_};
+}
+
 Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
     DRAGOMAN_ASSERT(size >= 1 && size <= sizeof bounce_);
     const bool write = kind != AccessKind::Read;
@@ -181,6 +191,9 @@ Mmu::Acquired Mmu::acquire(u64 linear, u32 size, AccessKind kind, View view) {
                 accessed_cold(page, write, view, kCrossingCosts);
             return open_crossing(host, bytes, kind);
         }
+    } else if (write && parts == 1) {
+        u8* const beside = tlb_.beside_code(view, linear);
+        if (beside && map_.is_ram(beside)) return write_code_page(beside, size, kind);
     }
 
     Walk walks[2];

@@ -127,6 +127,7 @@ class Mmu final : public MapListener {
     // MapListener
     void mappings_changed() override { flush(false); }
     void write_protected(const u8* host_page) override { tlb_.protect_host_page(host_page); }
+    void code_came(const u8* host_page) override { tlb_.protect_code_page(host_page); }
 
     PhysicalMap& map() { return map_; }
     Tlb& tlb() { return tlb_; }
@@ -155,6 +156,7 @@ class Mmu final : public MapListener {
     u8* direct(u64 linear, u32 size, AccessKind kind, View view, const Translation& t);
     // The bounce buffer of an access over two pages of memory.
     Acquired open_crossing(u8* const (&host)[2], const u32 (&bytes)[2], AccessKind kind);
+    Acquired write_code_page(u8* host, u32 size, AccessKind kind); // in RAM
     bool code_forbids(u64 gpa, u32 size) const;
     u8* in_tlb(u64 linear, bool write, View view) const; // null: not there
     // Brings what is still known of a page to its TLB entry.

@@ -276,7 +276,7 @@ void PhysicalMap::mark_code(u64 gpa, u64 size) {
     lines |= line_mask(gpa % page_size, size);
     if (first)
         for (MapListener* listener : listeners_)
-            listener->write_protected(region->host + align_down(gpa - region->gpa, page_size));
+            listener->code_came(region->host + align_down(gpa - region->gpa, page_size));
 }
 
 void PhysicalMap::clear_code(u64 gpa) {

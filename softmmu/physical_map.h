@@ -40,6 +40,7 @@ class MapListener {
     } // other memory answers at these addresses: translations
     virtual void write_protected(const u8* /*host_page*/) {
     } // writes to this page must take the slow path from now on
+    virtual void code_came(const u8* /*host_page*/) {} // the same, but those that look at code_lines()
 };
 
 class PhysicalMap final : public MemoryMap, public DmaBus {

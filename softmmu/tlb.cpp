@@ -48,19 +48,25 @@ void Tlb::list_writer(unsigned view, u64 index) {
     const u16 list = u16((host >> kPageBits) % kWriterLists);
     Writer& w = writer_[number];
     if (w.list == list) return;
-    if (w.list != kWriterLists) {
-        (w.before ? writer_[w.before].next : writers_[w.list]) = w.next;
-        if (w.next) writer_[w.next].before = w.before;
-    }
+    unlist(w);
     w = {.next = writers_[list], .before = 0, .list = list};
     if (w.next) writer_[w.next].before = number;
     writers_[list] = number;
+}
+
+void Tlb::unlist(Writer& w) {
+    if (w.list == kWriterLists) return;
+    (w.before ? writer_[w.before].next : writers_[w.list]) = w.next;
+    if (w.next) writer_[w.next].before = w.before;
+    w = {};
 }
 
 void Tlb::allow_writes(View view, u64 linear, const u64* code) {
     const unsigned v = unsigned(view);
     const u64 index = tlb_index(linear), page = notes_[v][index].page;
     list_writer(v, index);
+    if (!code && notes_[v][index].beside)
+        cool(linear); // Stubs::find counted down until the code was gone for long
     tables_.entries[v][index].write_tag = code ? empty_tag(index) : page;
     set_beside(v, index, code);
 }
@@ -252,14 +258,33 @@ u64 Tlb::filled(View view) const {
     return n;
 }
 
-void Tlb::protect_host_page(const u8* host_page) {
+template <class Keep> void Tlb::protect(const u8* host_page, Keep keep) {
     ++protections_;
     const u64 host = reinterpret_cast<u64>(host_page);
-    for (u16 number = writers_[(host >> kPageBits) % kWriterLists]; number; number = writer_[number].next) {
+    u16 next = 0;
+    for (u16 number = writers_[(host >> kPageBits) % kWriterLists]; number; number = next) {
+        next = writer_[number].next;
         const unsigned view = (number - 1) / kPlaces;
         const u64 index = (number - 1) % kPlaces;
-        if (notes_[view][index].page + at(view, index).addend == host) empty_writes(view, index);
+        const Note& note = notes_[view][index];
+        if (note.page + at(view, index).addend == host && !keep(note)) empty_writes(view, index);
+        if (!note.beside && at(view, index).write_tag != note.page) unlist(writer_[number]);
     }
+}
+
+void Tlb::protect_host_page(const u8* host_page) {
+    protect(host_page, [](const Note&) { return false; });
+}
+
+void Tlb::protect_code_page(const u8* host_page) {
+    protect(host_page, [](const Note& note) { return note.beside; });
+}
+
+u8* Tlb::beside_code(View view, u64 linear) const {
+    const u64 index = tlb_index(linear);
+    const TlbTables::Beside& beside = tables_.beside[unsigned(view)][index];
+    if (beside.tag != align_down(linear, kPageSize) || !*beside.lines) return nullptr;
+    return reinterpret_cast<u8*>(linear + tables_.entries[unsigned(view)][index].addend);
 }
 
 } // namespace dragoman::softmmu

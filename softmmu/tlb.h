@@ -159,8 +159,13 @@ class Tlb {
     }
     u64 filled(View view) const; // entries in use, for `info tlb`
 
+    // Where `linear` is in a page that may be written beside its code, if it has any now; else null.
+    u8* beside_code(View view, u64 linear) const;
+
     // Makes every entry whose host page is `host_page` take the slow path for writes.
     void protect_host_page(const u8* host_page);
+    // The same for a page that holds translated code from now on: what may write beside code still may.
+    void protect_code_page(const u8* host_page);
 
     // Entries that are not global are taken out while another address space is loaded
     // (softmmu/address_spaces.h), and come back one by one.
@@ -222,15 +227,18 @@ class Tlb {
     template <class Drop> void flush_if(bool global, Drop drops);
 
     // Entries that may be written in place, by their host page: a list for each hash. One that may not be
-    // any more stays in its list until it is needed in another, as most are filled again for the same page.
+    // any more stays in its list, as most are filled again for the same page, until it is needed in another
+    // or somebody goes through the list.
     static constexpr u16 kWriterLists = 4096;
     struct Writer {
         u16 next = 0, before = 0; // numbers, from 1; 0: none
         u16 list = kWriterLists;  // kWriterLists: in none
     };
+    template <class Keep> void protect(const u8* host_page, Keep keep);
     static u16 writer_number(unsigned view, u64 index) { return u16(view * kPlaces + index + 1); }
     static_assert(kViews * kPlaces <= 0xffff);
     void list_writer(unsigned view, u64 index);
+    void unlist(Writer& w);
     std::array<u16, kWriterLists> writers_{};
     std::array<Writer, kViews * kPlaces + 1> writer_{};
 

@@ -11,6 +11,9 @@ using ir::Context;
 
 namespace {
 
+// In accesses that found no window tag (softmmu::TlbTables::heat).
+constexpr int kStoreWithoutCode = 16;
+
 u8* acquire_memory(Context* ctx, u64 linear, u32 size, u32 access) {
     return ctx->memory->acquire(*ctx, linear, size, ir::Access(access));
 }
@@ -151,7 +154,7 @@ void StubWriter::write_beside_code(unsigned view) {
     using Beside = TlbTables::Beside;
     static_assert(sizeof(Beside) == 1 << 4);
     const i64 beside = options_.tlb_offset + i64(TlbTables::beside_of(view));
-    const Label not_so = a.newLabel();
+    const Label not_so = a.newLabel(), cold = a.newLabel(), go_on = a.newLabel();
     a.mov(x86::r14, stack(16 + frame::argument));
     a.mov(x86::ecx, x86::r14d);
     a.shr(x86::ecx, softmmu::kPageBits - 4);
@@ -162,7 +165,8 @@ void StubWriter::write_beside_code(unsigned view) {
     a.mov(x86::rcx, indexed(beside + i64(offsetof(Beside, lines)), 8));
     a.mov(x86::rcx, x86::ptr(x86::rcx, 0, 8));
     a.test(x86::rcx, x86::rcx);
-    a.jz(not_so); // no code any more: acquire fills the write tag
+    a.jz(cold);
+    a.bind(go_on);
     a.shr(x86::r14d, softmmu::PhysicalMap::code_line_bits);
     a.bt(x86::rcx, x86::r14);
     a.jc(not_so);
@@ -186,6 +190,18 @@ void StubWriter::write_beside_code(unsigned view) {
     a.lea(x86::rsp, stack(8));
     a.clc();
     a.ret();
+    // No code any more. Where the page is about to get some again, as one that a program makes its code in, a
+    // write tag would soon be taken back; so acquire fills it only after some such stores.
+    const Mem heat = indexed(options_.tlb_offset + i64(TlbTables::heat_at), 4, 2);
+    a.bind(cold);
+    a.mov(x86::ecx, x86::ptr(x86::rsp, 16 + frame::argument, 4));
+    a.shr(x86::ecx, softmmu::kPageBits);
+    a.and_(x86::ecx, softmmu::kTlbEntries - 1);
+    a.cmp(heat, kStoreWithoutCode);
+    a.jb(not_so);
+    a.sub(heat, kStoreWithoutCode);
+    a.xor_(x86::ecx, x86::ecx);
+    a.jmp(go_on);
     a.bind(not_so);
 }
 

@@ -273,6 +273,41 @@ TEST(MemoryAccess, PagesOfOneTlbIndexTakeTurnsWithoutCxx) {
     EXPECT_EQ(m.memory->acquires, 2u);
 }
 
+TEST(MemoryAccess, StoresOnAPageWithoutItsCodeSoonTakeAWriteTag) {
+    Machine m({.uncounted = true}, true);
+    Block b = block_at(0x1000);
+    Builder l(b);
+    l.insn(0);
+    l.store(8, {.base = kRdi}, kRax);
+    l.exit_to(0x1004);
+    const auto code = m.compile(b);
+    m.ctx().gpr[7] = 0x7f0012342080;
+    m.run(code.start());
+    ASSERT_EQ(m.memory->acquires, 1u);
+
+    auto& tlb = m.vcpu->tlb;
+    auto& tables = const_cast<softmmu::TlbTables&>(tlb.tables());
+    const u64 page = 0x7f0012342000, index = softmmu::tlb_index(page);
+    u64 lines = 1 << 3;
+    tlb.allow_writes(softmmu::View(m.ctx().view), page, &lines);
+    tables.heat[index] = 40;
+    const auto store = [&](u64 value) {
+        m.ctx().gpr[0] = value;
+        m.run(code.start());
+        u64 there;
+        std::memcpy(&there, m.memory->byte(0x2080), 8);
+        EXPECT_EQ(there, value);
+        return m.memory->acquires - 1;
+    };
+    EXPECT_EQ(store(1), 0u) << "beside its code";
+    EXPECT_EQ(tables.heat[index], 40u);
+    lines = 0;
+    EXPECT_EQ(store(2), 0u);
+    EXPECT_EQ(store(3), 0u);
+    EXPECT_EQ(tables.heat[index], 8u);
+    EXPECT_EQ(store(4), 1u) << "no code for long: acquire fills the write tag";
+}
+
 // What writes only a part of them finds the others where the way through a slow access leaves them too.
 TEST(MemoryAccess, KeepsAPartOfTheFlagsOfAComparison) {
     Machine m;

@@ -240,6 +240,9 @@ TEST_F(SlowPath, StoresBesideCodeNeedNoCxx) {
     map->mark_code(0x5840, 1);
     EXPECT_EQ(*beside.lines, 1u | u64{1} << 0x21) << "what is marked later counts at once";
     map->clear_code(0x5000);
+    map->mark_code(0x5000, 64);
+    EXPECT_EQ(beside.tag, 0x5000u) << "code that comes again takes nothing away";
+    map->clear_code(0x5000);
     mmu.acquire(0x5800, 4, W, U);
     EXPECT_NE(beside.tag, 0x5000u);
     EXPECT_EQ(entry(0x5000).write_tag, 0x5000u);

@@ -36,9 +36,10 @@ struct Listener final : MapListener {
     void mappings_changed() override { ++mappings; }
     void contents_changed(u64 gpa, u64 bytes) override { contents.push_back({gpa, bytes}); }
     void write_protected(const u8* host_page) override { protected_pages.push_back(host_page); }
+    void code_came(const u8* host_page) override { code_pages.push_back(host_page); }
     unsigned mappings = 0;
     std::vector<std::pair<u64, u64>> contents;
-    std::vector<const u8*> protected_pages;
+    std::vector<const u8*> protected_pages, code_pages;
 };
 
 struct Watcher final : CodeWatcher {
@@ -206,14 +207,14 @@ TEST_F(Map, DirtyLog) {
 
 TEST_F(Map, CodeBitmapHasLinesOf64Bytes) {
     map->mark_code(0x3040, 1);
-    EXPECT_EQ(listener.protected_pages, (std::vector<const u8*>{map->ram() + 0x3000}));
+    EXPECT_EQ(listener.code_pages, (std::vector<const u8*>{map->ram() + 0x3000}));
     EXPECT_TRUE(map->lookup(0x3000).has_code);
     EXPECT_FALSE(map->hits_code(0x3000, 0x40));
     EXPECT_TRUE(map->hits_code(0x3000, 0x41));
     EXPECT_TRUE(map->hits_code(0x307f, 1));
     EXPECT_FALSE(map->hits_code(0x3080, 0xf80));
     map->mark_code(0x3fff, 1);
-    EXPECT_EQ(listener.protected_pages.size(), 1u) << "told once for each page";
+    EXPECT_EQ(listener.code_pages.size(), 1u) << "told once for each page";
     EXPECT_TRUE(map->hits_code(0x3ff8, 8));
     map->mark_code(0x5000, 4096);
     EXPECT_TRUE(map->hits_code(0x5fff, 1));

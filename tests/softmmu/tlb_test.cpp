@@ -235,6 +235,10 @@ TEST_F(TlbTest, NothingIsBesideCodeOnceItsEntryIsAnother) {
         EXPECT_EQ(beside().tag, 0x5000u);
         EXPECT_EQ(beside().lines, &lines);
         EXPECT_NE(tlb.entry(View::User, 0x5000).write_tag, 0x5000u);
+        EXPECT_EQ(tlb.beside_code(View::User, 0x5008), reinterpret_cast<const u8*>(0x7000008));
+        EXPECT_EQ(tlb.beside_code(View::Supervisor, 0x5008), nullptr);
+        tlb.protect_code_page(reinterpret_cast<const u8*>(0x7000000));
+        EXPECT_EQ(beside().tag, 0x5000u);
         if (protect)
             tlb.protect_host_page(reinterpret_cast<const u8*>(0x7000000));
         else
