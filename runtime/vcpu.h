@@ -87,7 +87,7 @@ class Vcpu {
     struct Counters { // exits by kind, for `info jit`
         u64 lookups = 0, translations = 0, translated_instructions = 0, events = 0, faults = 0, restarts = 0,
             halts = 0, interrupts = 0;
-        u64 translation_ns = 0;  // of the vCPU's thread, from guest bytes to host code
+        u64 translation_ns = 0;  // of the vCPU's thread, from guest bytes to host code; an estimate
         u64 compiled_beside = 0; // blocks, by the other thread
     };
     const Counters& counters() const { return counters_; }
@@ -207,6 +207,7 @@ class Vcpu {
     std::array<u64, 16> recent_{}; // rips of the last blocks entered from the run loop
     u32 recent_next_ = 0;
     Counters counters_;
+    u64 translate_calls_ = 0;
 };
 
 } // namespace dragoman::runtime
