@@ -71,8 +71,9 @@ std::string info_jit(const MonitorCall& call) {
     std::string text;
     text += format("translated code  %llu of %llu KiB (%.1f%%)\n", ull(cache.bytes_used() / KiB),
                    ull(cache.bytes_total() / KiB), 100 * ratio(cache.bytes_used(), cache.bytes_total()));
-    text += format("blocks           %llu alive, %llu made, %llu invalidated, %llu evicted\n",
-                   ull(cache.blocks_alive()), ull(c.blocks), ull(c.invalidated), ull(c.evicted));
+    text += format(
+        "blocks           %llu alive, %llu made, %llu invalidated, %llu evicted, %llu in old room\n",
+        ull(cache.blocks_alive()), ull(c.blocks), ull(c.invalidated), ull(c.evicted), ull(c.in_old_room));
     text += format("block size       %.1f guest instructions, %.1f guest bytes, %.1f host bytes\n",
                    ratio(c.guest_instructions, c.blocks), ratio(c.guest_bytes, c.blocks),
                    ratio(c.host_bytes, c.blocks));

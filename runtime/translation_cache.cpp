@@ -48,10 +48,8 @@ void CachedBlock::take_parts(backend::Compiled& made, BlockArena& arena) {
     links_ = u16(made.links.size());
     kept_ = u16(made.kept.size());
     points_ = u16(made.points.size());
-    const u64 bytes =
-        links_ * sizeof(Link) + kept_ * sizeof(made.kept[0]) + points_ * sizeof(backend::SidePoint);
-    if (!bytes) return;
-    parts_ = static_cast<Link*>(arena.allocate(bytes));
+    if (!parts_bytes()) return;
+    parts_ = static_cast<Link*>(arena.allocate(parts_bytes()));
     for (u64 n = 0; n < links_; ++n)
         new (&out()[n]) Link(*this, made.links[n]);
     std::uninitialized_move(made.kept.begin(), made.kept.end(), kept().begin());
@@ -63,20 +61,13 @@ void CachedBlock::drop_parts() {
     if (!parts_) return;
     std::ranges::destroy(out());
     std::ranges::destroy(kept());
-    BlockArena::release(parts_);
+    BlockArena::release(parts_, parts_bytes());
     parts_ = nullptr;
     links_ = kept_ = points_ = 0;
 }
 
 CachedBlockPtr TranslationCache::make_block() {
-    void* piece = nullptr;
-    if (spare_.empty()) {
-        piece = arena_.allocate(sizeof(CachedBlock));
-    } else {
-        piece = spare_.back();
-        spare_.pop_back();
-    }
-    return CachedBlockPtr(new (piece) CachedBlock);
+    return CachedBlockPtr(new (arena_.allocate(sizeof(CachedBlock))) CachedBlock);
 }
 
 TranslationCache::TranslationCache(softmmu::PhysicalMap& map, backend::CodeBuffer* buffer,
@@ -107,6 +98,18 @@ const u8* TranslationCache::reserve(u64& position) {
     return buffer_->executable() + ring_start_ + head_ % ring_bytes_;
 }
 
+CachedBlock* TranslationCache::take_room(u64 bytes) {
+    constexpr u64 kMostSteps = 4; // more than the code takes
+    const u64 least = align_up(bytes, kRoomStep) / kRoomStep;
+    for (u64 n = least; n <= least + kMostSteps && n < rooms_.size(); ++n) {
+        if (rooms_[n].empty()) continue;
+        CachedBlock* const block = rooms_[n].front().block;
+        rooms_[n].pop_front();
+        return block;
+    }
+    return nullptr;
+}
+
 void TranslationCache::evict_oldest() {
     CachedBlock& oldest = *ring_.front();
     if (oldest.alive) {
@@ -125,18 +128,23 @@ void TranslationCache::note_place(u64 position, u64 end) {
         granules_[g] = number;
 }
 
-CachedBlock* TranslationCache::at_position(u64 position) {
+std::size_t TranslationCache::index_at(u64 position) {
     std::size_t n = granules_[position % ring_bytes_ / kGranule] - popped_;
     if (n >= ring_.size() || ring_[n]->position > position) { // the granule is partly of another round
         const auto it = std::upper_bound(ring_.begin(), ring_.end(), position,
                                          [](u64 at, const auto& block) { return at < block->position; });
-        return it == ring_.begin() ? nullptr : std::prev(it)->get();
+        return it == ring_.begin() ? ring_.size() : std::size_t(it - ring_.begin()) - 1;
     }
     // The next block is looked at only where this one has ended.
     while (position - ring_[n]->position >= ring_[n]->code.code_bytes && n + 1 < ring_.size() &&
            ring_[n + 1]->position <= position)
         ++n;
-    return ring_[n].get();
+    return n;
+}
+
+CachedBlock* TranslationCache::at_position(u64 position) {
+    const std::size_t n = index_at(position);
+    return n < ring_.size() ? ring_[n].get() : nullptr;
 }
 
 void TranslationCache::describe(CachedBlock& cached, const BlockKey& key,
@@ -166,13 +174,25 @@ void TranslationCache::enter(CachedBlock& block) {
 
 bool TranslationCache::compile(CachedBlock& cached, const ir::Block& block,
                                const backend::PortableCode* code) {
-    cached.entry = reserve(cached.position);
+    CachedBlock* const old = code ? take_room(code->code.size()) : nullptr;
+    if (old) {
+        old->drop_parts(); // its jumps will not be there
+        cached.position = old->position;
+        cached.entry = old->entry;
+    } else {
+        cached.entry = reserve(cached.position);
+    }
     backend::PortableCode here = code ? *code : backend::PortableCode{};
     std::copy_n(block.code_pages, 2, here.code_pages);
     const bool made = code ? code->code.size() <= kMaxBlockBytes && backend_->place(here, cached.entry, made_)
                            : backend_->compile(block, cached.entry, kMaxBlockBytes, made_);
     if (!made) return false;
-    head_ += align_up(made_.code_bytes, 16);
+    if (old) {
+        ++counters_.in_old_room;
+    } else {
+        head_ += align_up(made_.code_bytes, kRoomStep);
+        buffer_->written(cached.entry + made_.code_bytes);
+    }
     cached.take_parts(made_, arena_);
     counters_.host_bytes += made_.code_bytes;
     counters_.host_instructions += made_.host_instructions;
@@ -187,6 +207,12 @@ CachedBlock* TranslationCache::into_ring(CachedBlockPtr cached) {
     ++counters_.blocks;
     counters_.guest_bytes += cached->guest_bytes;
     counters_.guest_instructions += cached->guest_instructions;
+    if (!ring_.empty() && cached->position <= ring_.back()->position) { // in old room
+        CachedBlockPtr& place = ring_[index_at(cached->position)];
+        if (last_by_host_ == place.get()) last_by_host_ = nullptr;
+        place = std::move(cached);
+        return place.get();
+    }
     ring_.push_back(std::move(cached));
     if (backend_) note_place(ring_.back()->position, head_);
     return ring_.back().get();
@@ -227,9 +253,7 @@ CachedBlock& TranslationCache::insert_cold(const BlockKey& key, const x86::Trans
 void TranslationCache::drop_cold(CachedBlockPtr& place) {
     if (place->alive) detach(*place);
     cold_rooms_.push_back(std::move(place->ir));
-    CachedBlock* const block = place.release();
-    block->~CachedBlock();
-    spare_.push_back(block); // among the old: given back to the arena it would only be a hole
+    place.reset();
 }
 
 CachedBlock* TranslationCache::warm(CachedBlock& cold, const backend::PortableCode* code) {
@@ -316,6 +340,9 @@ void TranslationCache::invalidate(CachedBlock& block) {
     if (!block.alive) return;
     ++counters_.invalidated;
     detach(block);
+    if (!block.entry) return;
+    const u64 room = align_up(block.code.code_bytes, kRoomStep) / kRoomStep;
+    if (room < rooms_.size()) rooms_[room].push_front(block.pages[0]);
 }
 
 template <class F> void TranslationCache::for_each(F f) {
@@ -356,7 +383,7 @@ void TranslationCache::written(u64 gpa, u64 size) {
     const auto it = pages_.find(gpa >> 12);
     if (it == pages_.end()) return;
     std::vector<CachedBlock*> hit;
-    for (const PageHook& hook : it->second)
+    for (const BlockHook& hook : it->second)
         if (hook.block->covers(gpa, size)) hit.push_back(hook.block);
     for (CachedBlock* block : hit)
         invalidate(*block);
@@ -364,8 +391,8 @@ void TranslationCache::written(u64 gpa, u64 size) {
 
 void TranslationCache::contents_changed(u64 gpa, u64 bytes) {
     std::vector<CachedBlock*> hit;
-    const auto look = [&](const CodePage& page) {
-        for (const PageHook& hook : page)
+    const auto look = [&](const BlockList& page) {
+        for (const BlockHook& hook : page)
             if (hook.block->covers(gpa, bytes)) hit.push_back(hook.block);
     };
     const u64 first = gpa >> 12, last = (gpa + bytes - 1) >> 12;

@@ -45,11 +45,10 @@ struct Link : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
 };
 using LinkList = bi::list<Link, bi::constant_time_size<false>>;
 
-struct PageHook : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
+struct BlockHook : bi::list_base_hook<bi::link_mode<bi::auto_unlink>> {
     CachedBlock* block = nullptr;
 };
-// The blocks that were made from a page.
-using CodePage = bi::list<PageHook, bi::constant_time_size<false>>;
+using BlockList = bi::list<BlockHook, bi::constant_time_size<false>>;
 
 // There are tens of thousands.
 struct CachedBlock {
@@ -66,10 +65,10 @@ struct CachedBlock {
     u32 code_pages[2] = {ir::Block::no_number, ir::Block::no_number};
     u32 guest_bytes = 0, guest_instructions = 0;
     backend::Entries code;
-    bool alive = true; // false: invalidated, kept until the ring comes round because it may be running
+    bool alive = true; // false: invalidated, kept until its room is wanted because it may be running
     std::unique_ptr<ir::Block> ir; // only of blocks that are interpreted or verified
     LinkList in;
-    PageHook pages[2];
+    BlockHook pages[2]; // among those made from each page; the first, of one not alive, among those with room
 
     // What its code came with, in one piece of the arena.
     std::span<Link> out() const { return {parts_, links_}; } // linked or not
@@ -94,11 +93,15 @@ struct CachedBlock {
     struct Drop {
         void operator()(CachedBlock* block) const {
             block->~CachedBlock();
-            BlockArena::release(block);
+            BlockArena::release(block, sizeof *block);
         }
     };
 
   private:
+    u64 parts_bytes() const {
+        return links_ * sizeof(Link) + kept_ * sizeof(kept()[0]) + points_ * sizeof(backend::SidePoint);
+    }
+
     u16 links_ = 0, kept_ = 0, points_ = 0; // each has some bytes of code
     Link* parts_ = nullptr;
 };
@@ -109,6 +112,7 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     struct Counters { // since the start, for `info jit`
         u64 blocks = 0, guest_bytes = 0, guest_instructions = 0, host_bytes = 0, host_instructions = 0;
         u64 invalidated = 0, evicted = 0, links = 0;
+        u64 in_old_room = 0; // blocks whose code lies where another's did that was invalidated
         struct Kind {
             u64 guest = 0, host = 0; // instructions; those of the host in line
         };
@@ -181,6 +185,9 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     static constexpr u64 kMaxInterpretedBlocks = 200'000;
 
     u8 const* reserve(u64& position); // kMaxBlockBytes of ring
+    // A block that is not alive and has room for so many bytes of code, which its own do not fill much less
+    // well; null: none. It is no longer among those with room.
+    CachedBlock* take_room(u64 bytes);
     void evict_oldest();
     static void describe(CachedBlock& cached, const BlockKey& key, const x86::Translator::Source& source,
                          const ir::Block& block);
@@ -191,7 +198,8 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     void drop_cold(CachedBlockPtr& place);
     template <class F> void for_each(F f);  // block, of the ring and cold
     void note_place(u64 position, u64 end); // of the block at the back of the ring
-    CachedBlock* at_position(u64 position); // the last that begins at or before it
+    std::size_t index_at(u64 position); // in the ring, of the last that begins at or before it; else its size
+    CachedBlock* at_position(u64 position); // the same block; null: there is none
     void detach(CachedBlock& block);        // out of every index but the ring
 
     softmmu::PhysicalMap& map_;
@@ -202,14 +210,17 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
 
     BlockArena arena_; // before all that lies in it
     backend::Compiled made_;
-    BlockTable<CachedBlock> table_;           // those alive
-    std::unordered_map<u64, CodePage> pages_; // gpa >> 12
-    std::deque<CachedBlockPtr> ring_;         // oldest first, by rising position
+    BlockTable<CachedBlock> table_;            // those alive
+    std::unordered_map<u64, BlockList> pages_; // gpa >> 12: what was made from there
+    std::deque<CachedBlockPtr> ring_; // by rising position, the oldest first but for those in old room
+    // Those that are not alive, by their room in steps of kRoomStep; the last one first, as the host's caches
+    // know it best. Between blocks none of them is running.
+    static constexpr u64 kRoomStep = 16;
+    std::array<BlockList, 4 * KiB / kRoomStep> rooms_;
     // Those without code, beside others that have code; the oldest is the next to go.
     std::vector<CachedBlockPtr> cold_;                   // by position; null: it has got code since
     std::vector<std::unique_ptr<ir::Block>> cold_rooms_; // for the next ones
     u64 next_cold_ = 0;
-    std::vector<void*> spare_;            // pieces of the arena, for CachedBlocks
     u64 ring_start_ = 0, ring_bytes_ = 0; // in the buffer
     u64 head_ = 0;                        // position of the next block
     u64 alive_ = 0;

@@ -28,7 +28,6 @@ class X64Backend final : public Backend {
         const u8* code = emitter_.compile(block, at, room, out);
         if (!code) return false;
         std::memcpy(buffer_.writable_of(at), code, out.code_bytes);
-        buffer_.written(at + out.code_bytes);
         return true;
     }
 
@@ -38,9 +37,7 @@ class X64Backend final : public Backend {
     }
 
     bool place(const PortableCode& code, const u8* at, Compiled& out) override {
-        if (!mover_.place(code, buffer_.writable_of(at), at, out)) return false;
-        buffer_.written(at + out.code_bytes);
-        return true;
+        return mover_.place(code, buffer_.writable_of(at), at, out);
     }
 
     std::string identity() const override {

@@ -27,6 +27,18 @@ class Cache : public ::testing::Test {
         if (numbered) block.code_pages[0] = u32(rip >> 12);
         return cache->insert({rip, rip, mode}, {{rip, 0}, {instructions, 0}}, std::move(block), false);
     }
+    // The same from code that was made before, as by another thread.
+    CachedBlock* add_made(u64 rip, u64 target, u32 instructions = 2) {
+        ir::Block block = jump_block(rip, target, instructions);
+        block.code_pages[0] = u32(rip >> 12);
+        const u8* const aside = buffer->executable() + buffer->bytes() - 64 * KiB;
+        backend::Compiled made;
+        backend::PortableCode code;
+        EXPECT_TRUE(backend->compile(block, aside, 64 * KiB, made));
+        EXPECT_TRUE(backend->portable(aside, made, made.kept, code));
+        code.made_pc = code.pc = rip;
+        return cache->insert({rip, rip, 1}, {{rip, 0}, {instructions, 0}}, std::move(block), false, &code);
+    }
     // One instruction of 4 bytes, half of it in the next page.
     CachedBlock* add_crossing(u64 rip, u64 second_gpa, u64 target) {
         ir::Block block = jump_block(rip, target, 1);
@@ -246,6 +258,68 @@ TEST_F(Cache, TheRingTakesTheOldestAway) {
     for (unsigned i = 0; i < 20000; ++i) // and several times around
         ASSERT_NE(add(0x800000 + (i % 0x1000) * 16, 0x800000, 4, 3 + i / 0x1000), nullptr);
     EXPECT_LE(cache->bytes_used(), cache->bytes_total());
+}
+
+TEST_F(Cache, InvalidatedBlocksLeaveTheirRoom) {
+    CachedBlock* a = add_made(0x1000, 0x1020, 4);
+    CachedBlock* b = add_made(0x1010, 0x1000, 4);
+    CachedBlock* c = add_made(0x1020, 0x1000, 4);
+    cache->try_link(*a, site_return(*a), *c);
+    cache->try_link(*b, site_return(*b), *c);
+    const u8* const entry = a->entry;
+    const u64 used = cache->bytes_used();
+    EXPECT_EQ(cache->by_host(entry + 1), a);
+    cache->invalidate(*a);
+    CachedBlock* d = add_made(0x1008, 0x1010, 4);
+    EXPECT_EQ(d->entry, entry);
+    EXPECT_EQ(cache->bytes_used(), used);
+    EXPECT_EQ(cache->counters().in_old_room, 1u);
+    EXPECT_EQ(cache->by_host(entry + 1), d);
+    EXPECT_EQ(cache->by_host(entry + d->code.code_bytes), d) << "a return address behind its last call";
+    EXPECT_EQ(cache->by_host(b->entry + 1), b);
+    EXPECT_TRUE(cache->try_link(*d, site_return(*d), *b));
+    cache->invalidate(*c);
+    EXPECT_EQ(leads_to(*d), entry_for(*d, *b)) << "what a's jump was is nobody's any more";
+    EXPECT_EQ(leads_to(*b), stub(*b));
+
+    EXPECT_NE(add_made(0x1100, 0x1000, 40)->entry, c->entry) << "too long for it";
+    CachedBlock* e = add_made(0x1040, 0x1000, 3);
+    EXPECT_EQ(e->entry, c->entry);
+    EXPECT_EQ(cache->by_host(e->entry + 1), e);
+    EXPECT_NE(add_made(0x1050, 0x1000, 4)->entry, e->entry) << "only once";
+}
+
+// Blocks come and go, in old room and in new, several times around the ring.
+TEST_F(Cache, OldRoomAndTheRing) {
+    make(1 * MiB);
+    std::vector<CachedBlock*> alive;
+    u64 random = 1;
+    const auto next = [&](u64 below) {
+        random = random * 6364136223846793005 + 1442695040888963407;
+        return (random >> 33) % below;
+    };
+    u64 rip = 0x2000;
+    for (unsigned round = 0; round < 30'000; ++round) {
+        if (rip >= 15 * MiB) rip = 0x2000;
+        if (CachedBlock* before = cache->find({rip, rip, 1})) cache->invalidate(*before);
+        const u32 instructions = u32(1 + next(30));
+        CachedBlock* block = next(4) ? add_made(rip, rip, instructions) : add(rip, rip, instructions);
+        ASSERT_NE(block, nullptr);
+        ASSERT_EQ(cache->find({rip, rip, 1}), block);
+        ASSERT_EQ(cache->by_host(block->entry + 1), block) << "round " << round;
+        ASSERT_EQ(cache->by_host(block->entry + block->code.code_bytes), block) << "round " << round;
+        ASSERT_LE(cache->bytes_used(), cache->bytes_total());
+        cache->try_link(*block, site_return(*block), *block);
+        // One of the last hundred: it is still there.
+        const u64 old = rip - 0x20 * (1 + next(100));
+        if (CachedBlock* other = cache->find({old, old, 1})) {
+            ASSERT_EQ(cache->by_host(other->entry + 1), other) << "round " << round;
+            if (next(2)) cache->invalidate(*other);
+        }
+        rip += 0x20;
+    }
+    EXPECT_GT(cache->counters().in_old_room, 1000u);
+    EXPECT_GT(cache->counters().evicted, 1000u);
 }
 
 TEST_F(Cache, TheJumpCacheForgetsInvalidatedBlocks) {
