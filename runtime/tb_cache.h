@@ -56,17 +56,18 @@ class TbCache {
         const u8* first = nullptr;
         u64 in_page = 0; // offset of the first byte
     };
-    // The record of a block with this key made from these bytes; null: none is known. `second()`: the host
-    // address of the page behind the block's, or null.
-    template <class Second> const TbRecord* find(const TbKey& key, const Place& place, Second second) {
+    // The record of a block with this key (and its hash_value) made from these bytes; null: none is known.
+    // `second()`: the host address of the page behind the block's, or null.
+    template <class Second>
+    const TbRecord* find(const TbKey& key, u64 hash, const Place& place, Second second) {
         const auto same = [&](const TbRecord& record) { return matches(record, place, second); };
-        const TbRecord* record = file_->find(key, same);
+        const TbRecord* record = file_->find(key, hash, same);
         if (record) {
             ++counters_.from_file;
             if (used_.insert(record).second) order_.push_back(record);
             return record;
         }
-        record = made_.find(hash_value(key), [&](const TbRecord& r) { return r.key == key && same(r); });
+        record = made_.find(hash, [&](const TbRecord& r) { return r.key == key && same(r); });
         if (record) ++counters_.of_this_run;
         return record;
     }

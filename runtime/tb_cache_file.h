@@ -82,9 +82,9 @@ class TbCacheFile {
     TbCacheFile& operator=(const TbCacheFile&) = delete;
 
     u64 records() const { return records_; }
-    // Calls `take(record)` for the records of this key, sound and intact, until it returns true.
-    template <class Take> const TbRecord* find(const TbKey& key, Take take) const {
-        const u64 hash = hash_value(key);
+    // Calls `take(record)` for the records of this key (and its hash_value), sound and intact, until it
+    // returns true.
+    template <class Take> const TbRecord* find(const TbKey& key, u64 hash, Take take) const {
         for (u64 n = 0, at = hash; n < index_.size(); ++n, ++at) {
             const Slot& slot = index_[at & (index_.size() - 1)];
             if (!slot.place) break;

@@ -329,10 +329,9 @@ void TranslationCache::detach(CachedBlock& block) {
     for (unsigned part = 0; part < 2; ++part) {
         if (!block.pages[part].is_linked()) continue;
         block.pages[part].unlink();
-        const auto page = pages_.find(block.source.gpa[part] >> 12);
-        if (!page->second.empty()) continue;
-        map_.clear_code(align_down(block.source.gpa[part], softmmu::kPageSize));
-        pages_.erase(page);
+        // A page without code stays listed: it may get some again in a moment.
+        if (pages_.find(block.source.gpa[part] >> 12)->second.empty())
+            map_.clear_code(align_down(block.source.gpa[part], softmmu::kPageSize));
     }
 }
 

@@ -211,7 +211,7 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     BlockArena arena_; // before all that lies in it
     backend::Compiled made_;
     BlockTable<CachedBlock> table_;            // those alive
-    std::unordered_map<u64, BlockList> pages_; // gpa >> 12: what was made from there
+    std::unordered_map<u64, BlockList> pages_; // gpa >> 12: what was made from there, if anything is left
     std::deque<CachedBlockPtr> ring_; // by rising position, the oldest first but for those in old room
     // Those that are not alive, by their room in steps of kRoomStep; the last one first, as the host's caches
     // know it best. Between blocks none of them is running.

@@ -231,7 +231,10 @@ CachedBlock* Vcpu::translate(const BlockKey& key, const u8* host, CachedBlock* c
 
 CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host, unsigned most) {
     x86::Cpu& c = cpu();
-    const TbRecord* const record = find_kept(key, host);
+    const TbKey looks = host ? tb_key(key, host) : TbKey{};
+    const u64 hash = hash_value(looks);
+    seen_.fetch(hash);
+    const TbRecord* const record = find_kept(key, looks, hash, host);
     ++counters_.translations;
     if (record && !wants_ir())
         if (CachedBlock* cached = from_kept(key, *record)) {
@@ -254,7 +257,7 @@ CachedBlock* Vcpu::make_block(const BlockKey& key, const u8* host, unsigned most
         BlockKey actual = key;
         actual.gpa = source.gpa[0];
         const bool whole = limit == x86::Translator::max_instructions; // not cut for its code's room
-        const Begin begin = whole && !record ? how_to_begin(actual, host) : Begin::Compiled;
+        const Begin begin = whole && !record ? how_to_begin(actual.gpa, hash, host) : Begin::Compiled;
         if (begin != Begin::Compiled) {
             CachedBlock& cold = cache_->insert_cold(actual, source, block);
             if (begin == Begin::Interpreted || ask_for_code(cold, host)) return &cold;

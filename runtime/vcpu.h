@@ -135,7 +135,7 @@ class Vcpu {
     // A block that was not in the cache: has code at once, or is interpreted until it is asked for again, or
     // until another thread has made its code.
     enum class Begin { Compiled, Interpreted, Asked };
-    Begin how_to_begin(const BlockKey& key, const u8* host);
+    Begin how_to_begin(u64 gpa, u64 hash, const u8* host); // `hash`: of its TbKey
     // ---- translations of earlier runs (vcpu_tb_cache.cpp)
     void open_tb_cache(const x86::CpuModel& model);
     bool may_be_kept(const u8* host) const;
@@ -144,7 +144,8 @@ class Vcpu {
         return cpu.cpl == 3 ? softmmu::View::User : softmmu::View::Supervisor;
     }
     bool wants_ir() const; // whoever looks at blocks
-    const TbRecord* find_kept(const BlockKey& key, const u8* host);
+    TbKey tb_key(const BlockKey& key, const u8* host) const;
+    const TbRecord* find_kept(const BlockKey& key, const TbKey& looks, u64 hash, const u8* host);
     CachedBlock* from_kept(const BlockKey& key, const TbRecord& record);
     void keep(const CachedBlock& block, const u8* host);
     // All of a record but the code; `parts`: where the guest's bytes are. False: some are not in memory.

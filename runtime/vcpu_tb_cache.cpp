@@ -10,11 +10,10 @@
 
 namespace dragoman::runtime {
 
-namespace {
-
 using Source = x86::Translator::Source;
 
-TbKey tb_key(const x86::Cpu& cpu, const BlockKey& key, const u8* host) {
+TbKey Vcpu::tb_key(const BlockKey& key, const u8* host) const {
+    const x86::Cpu& cpu = memory_->cpu;
     const u64 in_page = key.gpa % softmmu::kPageSize;
     TbKey found{.place = cpu.code64() ? in_page : key.rip,
                 .mode = u32(key.mode),
@@ -24,8 +23,6 @@ TbKey tb_key(const x86::Cpu& cpu, const BlockKey& key, const u8* host) {
     if (!cpu.code64()) found.code_base = u32(cs.base), found.code_limit = cs.limit;
     return found;
 }
-
-} // namespace
 
 // Everything but the key and the guest's bytes: what is missing here would be believed wrongly.
 void Vcpu::open_tb_cache(const x86::CpuModel& model) {
@@ -72,16 +69,16 @@ bool Vcpu::may_be_kept(const u8* host) const {
 
 // What was met before is worth compiling, and so is what is kept: programs are started again, and a file is
 // to have all.
-Vcpu::Begin Vcpu::how_to_begin(const BlockKey& key, const u8* host) {
+Vcpu::Begin Vcpu::how_to_begin(u64 gpa, u64 hash, const u8* host) {
     if (!options_.cold || !executor_->may_link() || !host) return Begin::Compiled;
-    const bool kept = may_be_kept(host) && !tb_cache_->is_rewritten(key.gpa);
-    if (!kept && !seen_.before(hash_value(tb_key(cpu(), key, host)))) return Begin::Interpreted;
+    const bool kept = may_be_kept(host) && !tb_cache_->is_rewritten(gpa);
+    if (!kept && !seen_.before(hash)) return Begin::Interpreted;
     return may_wait_for_code() ? Begin::Asked : Begin::Compiled;
 }
 
-const TbRecord* Vcpu::find_kept(const BlockKey& key, const u8* host) {
+const TbRecord* Vcpu::find_kept(const BlockKey& key, const TbKey& looks, u64 hash, const u8* host) {
     if (!may_be_kept(host)) return nullptr;
-    return tb_cache_->find(tb_key(cpu(), key, host), {key.rip, host, key.gpa % softmmu::kPageSize},
+    return tb_cache_->find(looks, hash, {key.rip, host, key.gpa % softmmu::kPageSize},
                            [&] { return fetch_behind().host; });
 }
 
@@ -137,7 +134,7 @@ bool Vcpu::describe(const CachedBlock& block, const u8* host, TbRecord& header,
     parts[Source::Second] =
         source.bytes[Source::Second] ? mmu_.map().lookup(source.gpa[Source::Second]).host : host;
     parts[Source::Followed] = page + followed;
-    header = {.key = tb_key(memory_->cpu, block.key, host),
+    header = {.key = tb_key(block.key, host),
               .pc = block.key.rip,
               .followed = u16(followed),
               .end = source.end,

@@ -22,6 +22,10 @@ namespace {
 namespace fs = std::filesystem;
 constexpr const char* kIdentity = "build 1\n";
 
+template <class Take> const TbRecord* find(const TbCacheFile& file, const TbKey& key, Take take) {
+    return file.find(key, hash_value(key), take);
+}
+
 class File : public ::testing::Test {
   protected:
     void SetUp() override {
@@ -98,7 +102,7 @@ TEST_F(File, WhatIsWrittenIsFound) {
     for (u64 n = 0; n < 100; ++n) {
         const TbKey key{.place = 0x1000 + n / 2 * 16, .mode = 7};
         const TbRecord* r =
-            (*file)->find(key, [&](const TbRecord& record) { return record.guest_at(0)[0] == u8(n); });
+            find(**file, key, [&](const TbRecord& record) { return record.guest_at(0)[0] == u8(n); });
         ASSERT_TRUE(r) << n;
         EXPECT_TRUE(is_one(*r));
         EXPECT_EQ(r->guest_at(2)[2], u8(n + 1));
@@ -111,8 +115,8 @@ TEST_F(File, WhatIsWrittenIsFound) {
         EXPECT_EQ(code.pc_numbers[0].distance, 9);
         EXPECT_EQ(code.code[39], u8(n + 2));
     }
-    EXPECT_FALSE((*file)->find({.place = 0x1000, .mode = 8}, any));
-    EXPECT_FALSE((*file)->find({.place = 0x1008, .mode = 7}, any));
+    EXPECT_FALSE(find(**file, {.place = 0x1000, .mode = 8}, any));
+    EXPECT_FALSE(find(**file, {.place = 0x1008, .mode = 7}, any));
     struct stat facts {};
     ASSERT_EQ(::stat(path().c_str(), &facts), 0);
     EXPECT_EQ(facts.st_mode & 0777, 0600u);
@@ -123,7 +127,7 @@ TEST_F(File, WhatIsNotThereIsEmpty) {
     EXPECT_EQ(refusal(), "");
     auto file = TbCacheFile::open(path(), kIdentity);
     EXPECT_EQ((*file)->records(), 0u);
-    EXPECT_FALSE((*file)->find({.place = 1}, any));
+    EXPECT_FALSE(find(**file, {.place = 1}, any));
 }
 
 TEST_F(File, CutOffAnywhereItIsRefused) {
@@ -150,7 +154,7 @@ TEST_F(File, WithAnyByteChangedNothingElseIsFound) {
                     return false;
                 };
                 for (const u64 rip : {0x1000, 0x2000})
-                    (*file)->find({.place = rip, .mode = 7}, check);
+                    find(**file, {.place = rip, .mode = 7}, check);
                 (*file)->for_each(check);
             }
             refused += !file;
