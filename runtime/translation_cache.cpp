@@ -92,7 +92,7 @@ TranslationCache::~TranslationCache() {
 const u8* TranslationCache::reserve(u64& position) {
     // A block is never split at the end of the ring: what is left there is skipped.
     if (ring_bytes_ - head_ % ring_bytes_ < kMaxBlockBytes) head_ += ring_bytes_ - head_ % ring_bytes_;
-    while (!ring_.empty() && ring_.front()->position + ring_bytes_ < head_ + kMaxBlockBytes)
+    while (!ring_.empty() && ring_.front().position + ring_bytes_ < head_ + kMaxBlockBytes)
         evict_oldest();
     position = head_;
     return buffer_->executable() + ring_start_ + head_ % ring_bytes_;
@@ -111,7 +111,7 @@ CachedBlock* TranslationCache::take_room(u64 bytes) {
 }
 
 void TranslationCache::evict_oldest() {
-    CachedBlock& oldest = *ring_.front();
+    CachedBlock& oldest = *ring_.front().block;
     if (oldest.alive) {
         ++counters_.evicted;
         detach(oldest);
@@ -130,21 +130,19 @@ void TranslationCache::note_place(u64 position, u64 end) {
 
 std::size_t TranslationCache::index_at(u64 position) {
     std::size_t n = granules_[position % ring_bytes_ / kGranule] - popped_;
-    if (n >= ring_.size() || ring_[n]->position > position) { // the granule is partly of another round
+    if (n >= ring_.size() || ring_[n].position > position) { // the granule is partly of another round
         const auto it = std::upper_bound(ring_.begin(), ring_.end(), position,
-                                         [](u64 at, const auto& block) { return at < block->position; });
+                                         [](u64 at, const Place& place) { return at < place.position; });
         return it == ring_.begin() ? ring_.size() : std::size_t(it - ring_.begin()) - 1;
     }
-    // The next block is looked at only where this one has ended.
-    while (position - ring_[n]->position >= ring_[n]->code.code_bytes && n + 1 < ring_.size() &&
-           ring_[n + 1]->position <= position)
+    while (n + 1 < ring_.size() && ring_[n + 1].position <= position)
         ++n;
     return n;
 }
 
 CachedBlock* TranslationCache::at_position(u64 position) {
     const std::size_t n = index_at(position);
-    return n < ring_.size() ? ring_[n].get() : nullptr;
+    return n < ring_.size() ? ring_[n].block.get() : nullptr;
 }
 
 void TranslationCache::describe(CachedBlock& cached, const BlockKey& key,
@@ -207,15 +205,15 @@ CachedBlock* TranslationCache::into_ring(CachedBlockPtr cached) {
     ++counters_.blocks;
     counters_.guest_bytes += cached->guest_bytes;
     counters_.guest_instructions += cached->guest_instructions;
-    if (!ring_.empty() && cached->position <= ring_.back()->position) { // in old room
-        CachedBlockPtr& place = ring_[index_at(cached->position)];
+    if (!ring_.empty() && cached->position <= ring_.back().position) { // in old room
+        CachedBlockPtr& place = ring_[index_at(cached->position)].block;
         if (last_by_host_ == place.get()) last_by_host_ = nullptr;
         place = std::move(cached);
         return place.get();
     }
-    ring_.push_back(std::move(cached));
-    if (backend_) note_place(ring_.back()->position, head_);
-    return ring_.back().get();
+    ring_.push_back({cached->position, std::move(cached)});
+    if (backend_) note_place(ring_.back().position, head_);
+    return ring_.back().block.get();
 }
 
 CachedBlock* TranslationCache::insert(const BlockKey& key, const x86::Translator::Source& source,
@@ -345,8 +343,8 @@ void TranslationCache::invalidate(CachedBlock& block) {
 }
 
 template <class F> void TranslationCache::for_each(F f) {
-    for (const auto& block : ring_)
-        f(*block);
+    for (const Place& place : ring_)
+        f(*place.block);
     for (const auto& block : cold_)
         if (block) f(*block);
 }
@@ -402,7 +400,7 @@ void TranslationCache::contents_changed(u64 gpa, u64 bytes) {
 }
 
 u64 TranslationCache::bytes_used() const {
-    return ring_.empty() ? 0 : head_ - ring_.front()->position;
+    return ring_.empty() ? 0 : head_ - ring_.front().position;
 }
 
 } // namespace dragoman::runtime

@@ -212,7 +212,11 @@ class TranslationCache final : public softmmu::CodeWatcher, public softmmu::MapL
     backend::Compiled made_;
     BlockTable<CachedBlock> table_;            // those alive
     std::unordered_map<u64, BlockList> pages_; // gpa >> 12: what was made from there, if anything is left
-    std::deque<CachedBlockPtr> ring_; // by rising position, the oldest first but for those in old room
+    struct Place {
+        u64 position; // the block's, here too: a search looks at no block but the one it finds
+        CachedBlockPtr block;
+    };
+    std::deque<Place> ring_; // by rising position, the oldest first but for those in old room
     // Those that are not alive, by their room in steps of kRoomStep; the last one first, as the host's caches
     // know it best. Between blocks none of them is running.
     static constexpr u64 kRoomStep = 16;
