@@ -8,7 +8,6 @@
 #include <asm/prctl.h>
 #include <cstring>
 #include <sys/syscall.h>
-#include <thread>
 #include <unistd.h>
 
 namespace dragoman::backend {
@@ -87,16 +86,16 @@ class X64Backend final : public Backend {
         std::memcpy(buffer_.writable_of(displacement), &relative, sizeof relative);
     }
 
-    // GS belongs to us: nothing in user space uses it on x86-64 Linux.
+    // GS belongs to us: nothing in user space uses it on x86-64 Linux. It is a register of the thread and dear to write, so
+    // what it holds is remembered for each thread.
     void set_gs(ir::Context* ctx) {
-        if (features_.has(HostFeature::FsGsBase)) {
+        thread_local const ir::Context* gs = nullptr;
+        if (gs == ctx) return;
+        if (features_.has(HostFeature::FsGsBase))
             asm volatile("wrgsbase %0" ::"r"(ctx));
-            return;
-        }
-        if (gs_ == ctx && gs_thread_ == std::this_thread::get_id()) return;
-        syscall(SYS_arch_prctl, ARCH_SET_GS, ctx);
-        gs_ = ctx;
-        gs_thread_ = std::this_thread::get_id();
+        else
+            syscall(SYS_arch_prctl, ARCH_SET_GS, ctx);
+        gs = ctx;
     }
 
     CodeBuffer& buffer_;
@@ -105,8 +104,6 @@ class X64Backend final : public Backend {
     StubSets stubs_;
     Emitter emitter_;
     CodeMover mover_;
-    ir::Context* gs_ = nullptr;
-    std::thread::id gs_thread_;
 };
 
 } // namespace

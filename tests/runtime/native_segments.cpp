@@ -282,7 +282,10 @@ SegmentResult NativeSegments::run(SegmentState& state) {
     dragoman_segments_fx = &entry.fx;
     asm volatile("fxsave64 %0" : "=m"(clean_fx));
     running = &state;
+    u64 gs_base = 0; // the backend counts on it, and leaving loads GS with 0
+    syscall(SYS_arch_prctl, ARCH_GET_GS, &gs_base);
     dragoman_segments_enter();
+    syscall(SYS_arch_prctl, ARCH_SET_GS, gs_base);
     return ended;
 }
 
