@@ -8,17 +8,19 @@
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <zlib.h>
+
+#define XXH_INLINE_ALL
+#include <xxhash.h>
 
 namespace dragoman::runtime {
 
 namespace {
 
 constexpr char kMagic[8] = {'D', 'r', 'a', 'g', 'o', 't', 'b', '\n'};
-constexpr u32 kFormat = 4;
+constexpr u32 kFormat = 5;
 
 u32 checksum(const void* at, u64 bytes, u32 before = 0) {
-    return u32(crc32_z(before, static_cast<const Bytef*>(at), bytes));
+    return u32(XXH3_64bits_withSeed(at, bytes, before));
 }
 
 constexpr u64 kChecked = offsetof(TbRecord, checksum) + sizeof(TbRecord::checksum); // where a record's begins
