@@ -14,6 +14,7 @@ import tempfile
 
 from lib import emulators as machines, programs
 
+BIOS, VGA_BIOS = "/usr/share/bochs/BIOS-bochs-latest", "/usr/share/bochs/VGABIOS-lgpl-latest"
 PERCENT = {"integer": 3, "classes": 10}
 SHORTEST = 0.1  # seconds; what ends sooner is lost in the serial port's buffer
 # Debian's is built with its debugger, which waits for "c". Nobody connects to its screen.
@@ -21,8 +22,8 @@ CONFIGURATION = """\
 megs: 512
 cpu: model=corei7_haswell_4770, ips=50000000, reset_on_triple_fault=0
 clock: sync=realtime, time0=utc
-romimage: file=/usr/share/bochs/BIOS-bochs-latest
-vgaromimage: file=/usr/share/bochs/VGABIOS-lgpl-latest
+romimage: file={bios}
+vgaromimage: file={vga_bios}
 ata0-master: type=cdrom, path={folder}/cd, status=inserted
 boot: cdrom
 com1: enabled=1, mode=file, dev=/dev/stdout
@@ -35,7 +36,7 @@ POWERED_OFF = 1  # its exit status: to Bochs this is a panic
 
 
 def installed():
-    return all(os.path.exists(path) for path in (shutil.which("bochs") or "", "/usr/share/bochs/BIOS-bochs-latest"))
+    return all(os.path.exists(path) for path in (shutil.which("bochs") or "", BIOS, VGA_BIOS))
 
 
 def command(folder):
@@ -45,7 +46,7 @@ def command(folder):
                     os.path.join(machines.GUESTS, "initrd-bench-amd64.cpio"), "--append", machines.append(script)],
                    check=True, stdout=sys.stderr)
     with open(f"{folder}/configuration", "w", encoding="utf-8") as file:
-        file.write(CONFIGURATION.format(folder=folder))
+        file.write(CONFIGURATION.format(folder=folder, bios=BIOS, vga_bios=VGA_BIOS))
     with open(f"{folder}/commands", "w", encoding="utf-8") as file:
         file.write("c\n")
     return ["unshare", "--map-root-user", "--net", "bochs", "-q", "-f", f"{folder}/configuration", "-rc", f"{folder}/commands"]
