@@ -8,6 +8,12 @@ namespace dragoman::runtime {
 
 namespace {
 
+std::string help_line(std::string_view word, std::string_view what, std::size_t width) {
+    std::string line(word);
+    line.resize(width, ' ');
+    return line.append(what) + "\n";
+}
+
 struct LogWord {
     const char* word;
     LogItem item;
@@ -42,11 +48,8 @@ std::string log_word_list() {
 
 Complaint set_log(Options& o, const std::string& text) {
     if (text == "help" || text == "?") {
-        for (const LogWord& w : log_words) {
-            std::string left = w.word;
-            left.resize(14, ' ');
-            o.help += left + w.help + "\n";
-        }
+        for (const LogWord& w : log_words)
+            o.help += help_line(w.word, w.help, 14);
         return {};
     }
     const auto items = parse_log_words(text);
@@ -59,29 +62,33 @@ Complaint set_log(Options& o, const std::string& text) {
 constexpr struct {
     std::string_view name;
     bool VcpuOptions::*on;
+    std::string_view what;
 } kRunLoopSwitches[] = {
-    {"side-exits", &VcpuOptions::side_exits},
-    {"follow-calls", &VcpuOptions::follow_calls},
-    {"edge-loops", &VcpuOptions::edge_loops},
-    {"reuse", &VcpuOptions::reuse},
-    {"cold", &VcpuOptions::cold},
-    {"compiler-thread", &VcpuOptions::compiler_thread},
-    {"inline-time", &VcpuOptions::inline_time},
+    {"side-exits", &VcpuOptions::side_exits, "blocks go on behind branches forward"},
+    {"follow-calls", &VcpuOptions::follow_calls, "and in what they call"},
+    {"edge-loops", &VcpuOptions::edge_loops, "a loop over the end of a page is one block"},
+    {"reuse", &VcpuOptions::reuse, "code made once serves the same bytes elsewhere"},
+    {"cold", &VcpuOptions::cold, "what is met first is interpreted"},
+    {"compiler-thread", &VcpuOptions::compiler_thread, "a second thread compiles"},
+    {"inline-time", &VcpuOptions::inline_time, "RDTSC reads the clock without C++"},
 };
 
-std::string pass_names() {
-    std::string names;
+// Calls `each(name, what)` for all that -passes knows.
+template <class Each> void for_each_pass(Each each) {
     for (const ir::Pass& pass : ir::passes())
-        names += std::string(pass.name) + " ";
+        each(pass.name, pass.what);
     for (const backend::Switch& s : backend::kSwitches)
-        names += std::string(s.name) + " ";
-    for (const auto& [name, on] : kRunLoopSwitches)
-        names += std::string(name) + " ";
-    names.pop_back();
-    return names;
+        each(s.name, s.what);
+    for (const auto& s : kRunLoopSwitches)
+        each(s.name, s.what);
 }
 
 Complaint set_passes(Options& o, const std::string& text) {
+    if (text == "help" || text == "?") {
+        for_each_pass(
+            [&](std::string_view name, std::string_view what) { o.help += help_line(name, what, 22); });
+        return {};
+    }
     for (const auto& [key, value] : key_values(text)) {
         const auto on = parse_on_off(value);
         bool known = false;
@@ -89,12 +96,14 @@ Complaint set_passes(Options& o, const std::string& text) {
             o.vcpu.passes = *on ? ir::PassSwitches{} : ir::PassSwitches::none();
             known = true;
         }
-        for (const auto& [name, own] : kRunLoopSwitches)
-            if (on && (key == "all" || key == name)) o.vcpu.*own = *on, known = true;
+        for (const auto& s : kRunLoopSwitches)
+            if (on && (key == "all" || key == s.name)) o.vcpu.*s.on = *on, known = true;
         for (const backend::Switch& s : backend::kSwitches)
             if (on && (key == "all" || key == s.name)) o.vcpu.backend.*s.on = *on, known = true;
-        if (!known && !(on && o.vcpu.passes.set(key, *on)))
-            return "NAME=on|off with a pass of " + pass_names() + ", or all=on|off";
+        if (known || (on && o.vcpu.passes.set(key, *on))) continue;
+        std::string names;
+        for_each_pass([&](std::string_view name, std::string_view) { names += std::string(name) + " "; });
+        return "NAME=on|off with a pass of " + names + "(-passes help tells of each), or all=on|off";
     }
     return {};
 }
@@ -160,7 +169,8 @@ std::span<const OptionRow> run_options() {
              o.vcpu.tb_cache = v;
              return file_name(v);
          }},
-        {"passes", "LIST", "turn optimisations on and off: NAME=on|off,... or all=off", set_passes},
+        {"passes", "LIST", "turn optimisations on and off: NAME=on|off,... or all=off; help lists them",
+         set_passes},
         {"verify", nullptr, "run interpreter and generated code in lockstep, stop at the first difference",
          [](Options& o, const std::string&) -> Complaint {
              o.vcpu.verify = true;

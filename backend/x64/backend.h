@@ -103,26 +103,18 @@ struct Options {
     // Context::budget is left alone, so nobody knows how many instructions have retired; its register is one
     // more for the guest's.
     bool uncounted = false;
-    bool count_exact = false;    // polls also test Context::budget (count clock, single-stepping)
-    bool use_bmi2 = true;        // if the host has it
-    bool use_pext = true;        // if the host has BMI2, and does it fast
-    bool inline_tlb = true;      // off: every access goes through the slow path
-    bool inline_lookup = true;   // off: indirect jumps leave to the run loop
-    bool far_links = true;       // off: jumps to other pages ask the jump cache
-    bool saved_flags = true;     // off: between linked blocks the flags are always in EFLAGS
-    bool compare_again = true;   // off: flags are always saved when EFLAGS is wanted for something else
-    bool keep_eflags = true;     // off: a TLB check always uses EFLAGS
-    bool early_polls = true;     // off: a branch backward polls between its flags and the jump
-    bool share_checks = true;    // off: each access has a TLB check of its own
-    bool hold_registers = true;  // off: guest registers that lie in memory are always used there
-    bool load_operands = true;   // off: what is loaded goes through a register
-    bool late_stack = true;      // off: the stack pointer moves with each PUSH and POP
-    bool loop_checks = true;     // off: no check is made for several rounds of a loop
-    bool window = true;          // off: no host window (softmmu/host_window.h)
-    bool inline_x87 = true;      // off: x87 instructions are calls into C++
-    bool lazy_vectors = true;    // off: every call into C++ takes the vector registers with it
-    bool bulk = true;            // off: helpers that move memory (ir::Bulk) are always called
-    bool bulk_misaligned = true; // off: called for misaligned units, as on hosts slow with those
+    bool count_exact = false; // polls also test Context::budget (count clock, single-stepping)
+    // kSwitches says what each does. BMI2 and PEXT are used only if the host has them, and the latter does it
+    // fast.
+    bool use_bmi2 = true, use_pext = true;
+    bool inline_tlb = true, inline_lookup = true;
+    bool far_links = true, saved_flags = true;
+    bool compare_again = true, keep_eflags = true, early_polls = true;
+    bool share_checks = true, loop_checks = true;
+    bool hold_registers = true, load_operands = true, late_stack = true;
+    bool window = true; // softmmu/host_window.h
+    bool inline_x87 = true, lazy_vectors = true;
+    bool bulk = true, bulk_misaligned = true; // the latter is slow on some hosts
     // The window's host address, less than 2 GiB; none: there is no window.
     std::optional<u32> window_base;
     i32 window_start() const { return i32(window_base.value_or(0)); }
@@ -132,27 +124,30 @@ struct Options {
 struct Switch {
     std::string_view name;
     bool Options::*on;
+    std::string_view what; // one line for the user
 };
-inline constexpr Switch kSwitches[] = {{"uncounted", &Options::uncounted},
-                                       {"bmi2", &Options::use_bmi2},
-                                       {"pext", &Options::use_pext},
-                                       {"inline-tlb", &Options::inline_tlb},
-                                       {"inline-lookup", &Options::inline_lookup},
-                                       {"far-links", &Options::far_links},
-                                       {"saved-flags", &Options::saved_flags},
-                                       {"compare-again", &Options::compare_again},
-                                       {"keep-eflags", &Options::keep_eflags},
-                                       {"early-polls", &Options::early_polls},
-                                       {"share-checks", &Options::share_checks},
-                                       {"hold-registers", &Options::hold_registers},
-                                       {"load-operands", &Options::load_operands},
-                                       {"late-stack", &Options::late_stack},
-                                       {"loop-checks", &Options::loop_checks},
-                                       {"window", &Options::window},
-                                       {"inline-x87", &Options::inline_x87},
-                                       {"lazy-vectors", &Options::lazy_vectors},
-                                       {"bulk", &Options::bulk},
-                                       {"bulk-misaligned", &Options::bulk_misaligned}};
+inline constexpr Switch kSwitches[] = {
+    {"uncounted", &Options::uncounted, "instructions are not counted"},
+    {"bmi2", &Options::use_bmi2, "instructions of BMI2 in generated code"},
+    {"pext", &Options::use_pext, "PEXT finds an entry of the TLB"},
+    {"inline-tlb", &Options::inline_tlb, "generated code looks at the TLB itself"},
+    {"inline-lookup", &Options::inline_lookup, "indirect jumps find their block without the run loop"},
+    {"far-links", &Options::far_links, "jumps to other pages are linked"},
+    {"saved-flags", &Options::saved_flags, "blocks may hand the flags on in RAX instead of EFLAGS"},
+    {"compare-again", &Options::compare_again, "flags are made again from operands instead of saved"},
+    {"keep-eflags", &Options::keep_eflags, "TLB checks leave EFLAGS alone where it is wanted"},
+    {"early-polls", &Options::early_polls, "a branch backward polls before its flags are made"},
+    {"share-checks", &Options::share_checks, "accesses off one register share a TLB check"},
+    {"hold-registers", &Options::hold_registers, "guest registers in memory are held where one is free"},
+    {"load-operands", &Options::load_operands, "what is loaded is an operand of the op that wants it"},
+    {"late-stack", &Options::late_stack, "a row of PUSH and POP moves the stack pointer once"},
+    {"loop-checks", &Options::loop_checks, "one TLB check for several rounds of a loop"},
+    {"window", &Options::window, "hot pages lie where the low half of their address says"},
+    {"inline-x87", &Options::inline_x87, "x87 instructions are the host's"},
+    {"lazy-vectors", &Options::lazy_vectors, "calls of C++ leave vector registers where they are"},
+    {"bulk", &Options::bulk, "string instructions move memory without C++"},
+    {"bulk-misaligned", &Options::bulk_misaligned, "also where it is not aligned"},
+};
 
 class Backend {
   public:

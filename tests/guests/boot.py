@@ -183,6 +183,21 @@ def linux_amd64(test):
     linux(test, "amd64", "x86_64", "initrd-test-amd64.cpio", more)
 
 
+def passes_one_off(test):
+    """The same with one optimisation off, for each of them."""
+    emulator, options = test.arguments.emulator, test.arguments.options
+    listed = subprocess.run([emulator, "-passes", "help"], stdout=subprocess.PIPE, check=True).stdout.decode()
+    names = re.findall(r"^(\S+) +\S", listed, re.MULTILINE)
+    if len(names) < 2:
+        raise Failure(f"-passes help lists no optimisations:\n{listed}")
+    for name in names:
+        if test.console:
+            test.console.close()
+        test.arguments.options = [*options, "-passes", f"{name}=off"]
+        linux_amd64(test)
+    test.arguments.options = options
+
+
 def smp(test):
     """Two processors: both come up, and both are given work."""
     console = test.linux("amd64", "", "-smp", "2")
@@ -348,6 +363,7 @@ SCENARIOS = {
     "debian-cable": debian.cable,
     "installer-e1000": lambda test: installer.run(test, "e1000", "ide", "/dev/sda"),
     "installer-virtio": lambda test: installer.run(test, "virtio-net-pci", "virtio", "/dev/vda"),
+    "passes-one-off": passes_one_off,
     "kept-translations": kept_translations,
     "linux-amd64": linux_amd64,
     "linux-i386": linux_i386,

@@ -226,7 +226,7 @@ TEST(Options, ForeignOptions) {
         EXPECT_NE(refused.error().message.find("not built, the nearest is"), std::string::npos);
         EXPECT_NE(refused.error().message.find(nearest), std::string::npos) << refused.error().message;
     }
-    for (const char* list : {"-machine", "-accel", "-d", "-display", "-vga", "-netdev"})
+    for (const char* list : {"-machine", "-accel", "-d", "-passes", "-display", "-vga", "-netdev"})
         EXPECT_NE(good({list, "help"}).help, "") << list;
 }
 
