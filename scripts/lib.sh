@@ -58,7 +58,9 @@ need() {
     for package in "${missing[@]}"; do
         note "$(awk -v p="$package" '$2 == p { $1 = ""; print; exit }' "$ROOT/scripts/packages.txt")"
     done
-    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends "${missing[@]}")
+    # Another script of ours may be installing at this moment, or the system's own updates.
+    local install=(env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends
+        -o DPkg::Lock::Timeout=600 "${missing[@]}")
     local log=$CACHE/log/install.log
     mkdir -p "$CACHE/log"
     # The lists on this machine may be absent or old: then refresh them once. A source that cannot be refreshed
