@@ -126,6 +126,7 @@ Status Emulator::open_all() {
     auto vcpu = Vcpu::create(*map_, model_, *this, log_, options_.vcpu);
     if (!vcpu) return vcpu.error();
     vcpu_ = std::move(*vcpu);
+    kicked_.store(vcpu_.get(), std::memory_order_release);
     vcpu_->on_service([this] { service(); });
     vcpu_->on_idle([this] { wait(); });
     scheduler_.on_earlier([this] { set_deadline(); });

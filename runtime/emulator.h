@@ -20,6 +20,7 @@
 #include "runtime/vcpu.h"
 #include "runtime/waker.h"
 
+#include <atomic>
 #include <memory>
 #include <optional>
 #include <string>
@@ -106,8 +107,9 @@ class Emulator final : private x86::Platform {
     Status open_vnc();
     Status prepare_kernel();
     Status boot(); // reset, and the kernel of -kernel
+    // From any thread, also before there is a vCPU: input is watched from the start.
     void kick() {
-        if (vcpu_) vcpu_->kick();
+        if (Vcpu* const vcpu = kicked_.load(std::memory_order_acquire)) vcpu->kick();
     }
     void service();
     void wait();
@@ -165,6 +167,7 @@ class Emulator final : private x86::Platform {
     std::vector<std::unique_ptr<FlashFile>> flash_files_; // behind the machine's flashes
     std::unique_ptr<hw::Pc> pc_;
     std::unique_ptr<Vcpu> vcpu_;
+    std::atomic<Vcpu*> kicked_ = nullptr; // the same
     std::unique_ptr<hw::SdlDisplay> display_;
     std::unique_ptr<hw::Timer> display_timer_;
     std::unique_ptr<VncServer> vnc_;
