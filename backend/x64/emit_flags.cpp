@@ -26,12 +26,42 @@ void Emitter::clobber_cheaply(Flags needed) {
     if (at_ != FlagsAt::Again || !needed) clobber(needed);
 }
 
+namespace {
+
+// Its flags are those of a comparison of equals, whatever the operand is.
+bool is_difference_of_equals(const ir::Inst& inst) {
+    return (inst.op == ir::Op::Xor || inst.op == ir::Op::Sub) && inst.a.is_gpr() && inst.a == inst.b;
+}
+
+// Of shifts by a constant that is not 0; other ops: none.
+InstId shift_by_constant(const ir::Inst& inst) {
+    if (!inst.a.is_gpr() || !inst.b.is_imm() || ir::flags_replaced(inst) != ir::kAllFlags)
+        return x86::Inst::kIdNone;
+    switch (inst.op) {
+    case ir::Op::Shl: return x86::Inst::kIdShl;
+    case ir::Op::Shr: return x86::Inst::kIdShr;
+    case ir::Op::Sar: return x86::Inst::kIdSar;
+    default: return x86::Inst::kIdNone;
+    }
+}
+
+} // namespace
+
 void Emitter::make_flags_again() {
     const u32 maker = again_[position_];
     DRAGOMAN_ASSERT(maker != kNoMaker);
-    const Inst& inst = block_->insts[maker];
     const bool from_pc = std::exchange(imm_from_pc_, false);
+    if (remake_[maker] == Remake::InPlace)
+        remake_in_place(block_->insts[maker]);
+    else
+        remake_shift(maker);
+    imm_from_pc_ = from_pc;
+    at_ = FlagsAt::Eflags;
+}
+
+void Emitter::remake_in_place(const Inst& inst) {
     const auto operand = [&](Ref r) { return source(r, inst.size, inst.imm, host::scratch); };
+    if (is_difference_of_equals(inst)) return settle_flags();
     switch (inst.op) {
     case ir::Op::Add:
         a.emit(x86::Inst::kIdSub, operand(inst.d), operand(inst.b));
@@ -48,30 +78,66 @@ void Emitter::make_flags_again() {
         break;
     default: compare(inst);
     }
-    imm_from_pc_ = from_pc;
-    at_ = FlagsAt::Eflags;
 }
 
-// The registers from which the flags of an op can be made again, without a scratch register, as long as they
-// stay what they are behind it; none: they cannot.
-ir::RegSet Emitter::flags_come_from(const Inst& inst) const {
+// RAX is free, as the flags are not there.
+void Emitter::remake_shift(size_t at) {
+    const Inst& inst = block_->insts[at];
+    if (remake_[at] == Remake::ShiftCopy)
+        a.mov(x86::rax, x86::ptr(x86::rsp, frame::shifted, 8));
+    else
+        load_value(host::rax, shifted_from(at), 8, 0);
+    settle_flags();
+    a.emit(shift_by_constant(inst), gp(host::rax, inst.size), imm(u8(inst.imm)));
+}
+
+// The register that still has what the shift at `at` shifts: its own if the result goes elsewhere, or the one
+// from which it was moved just before.
+ir::Ref Emitter::shifted_from(size_t at) const {
+    const std::vector<Inst>& insts = block_->insts;
+    const Inst& shift = insts[at];
+    if (shift.d != shift.a) return shift.a;
+    do {
+        if (!at--) return Ref::none();
+    } while (insts[at].op == ir::Op::Insn);
+    const Inst& move = insts[at];
+    const bool same = move.op == ir::Op::Mov && move.d == shift.a && move.a.is_gpr() && move.a != move.d &&
+                      move.size >= shift.size;
+    return same ? move.a : Ref::none();
+}
+
+// The registers from which the flags of the op at `at` can be made again in this way; nothing: they cannot.
+std::optional<ir::RegSet> Emitter::flags_come_from(size_t at, Remake way) const {
+    const Inst& inst = block_->insts[at];
+    if (way == Remake::InPlace) return flags_come_from_place(inst);
+    if (!shift_by_constant(inst)) return {};
+    if (way == Remake::ShiftCopy && in_register(inst.a)) return ir::RegSet{0};
+    if (way == Remake::Shift && shifted_from(at).is_gpr()) return ir::reg_set(shifted_from(at));
+    return {};
+}
+
+// The same of others than shifts, without a scratch register.
+std::optional<ir::RegSet> Emitter::flags_come_from_place(const Inst& inst) const {
     const auto right = [&](Ref left) {
         if (inst.b.is_gpr()) return in_register(left) || in_register(inst.b);
         return inst.b.is_imm() && !inst.from_pc && (inst.size < 8 || inst.imm == i32(inst.imm));
     };
+    if (is_difference_of_equals(inst)) return ir::RegSet{0};
     switch (inst.op) {
     case ir::Op::Cmp:
     case ir::Op::Test:
-        if (!inst.a.is_gpr() || !right(inst.a)) return 0;
+        if (!inst.a.is_gpr() || !right(inst.a)) return {};
         return ir::reg_set(inst.a) | ir::reg_set(inst.b);
     case ir::Op::Add:
     case ir::Op::Sub:
-        if (!inst.d.is_gpr() || inst.d != inst.a || inst.d == inst.b || !right(inst.d)) return 0;
+        if (!inst.d.is_gpr() || inst.d != inst.a || inst.d == inst.b || !right(inst.d)) return {};
         return ir::reg_set(inst.d) | ir::reg_set(inst.b);
     case ir::Op::And:
     case ir::Op::Or:
-    case ir::Op::Xor: return inst.d.is_gpr() ? ir::reg_set(inst.d) : 0;
-    default: return 0;
+    case ir::Op::Xor:
+        if (!inst.d.is_gpr()) return {};
+        return ir::reg_set(inst.d);
+    default: return {};
     }
 }
 
@@ -80,13 +146,49 @@ ir::RegSet Emitter::flags_come_from(const Inst& inst) const {
 void Emitter::find_flag_makers() {
     const std::vector<Inst>& insts = block_->insts;
     again_.assign(insts.size(), kNoMaker);
+    remake_.assign(insts.size(), Remake::No);
     if (!options_.compare_again) return;
     for (size_t at = 0; at < insts.size(); ++at) {
-        const ir::RegSet operands = flags_come_from(insts[at]);
-        if (!operands) continue;
-        const size_t last = last_to_make_again(at, operands);
-        std::fill(again_.begin() + i64(at) + 1, again_.begin() + i64(last) + 1, u32(at));
+        if (!ir::flags_written(insts[at])) continue;
+        size_t last;
+        remake_[at] = find_remake(at, last);
+        if (remake_[at] != Remake::No)
+            std::fill(again_.begin() + i64(at) + 1, again_.begin() + i64(last) + 1, u32(at));
     }
+}
+
+// The cheapest that can be, and up to where. A shift need not settle what it leaves undefined then, but who
+// looks at its flags would make them each time.
+Emitter::Remake Emitter::find_remake(size_t at, size_t& last) const {
+    for (const Remake way : {Remake::InPlace, Remake::Shift, Remake::ShiftCopy}) {
+        const auto registers = flags_come_from(at, way);
+        if (!registers) continue;
+        last = last_to_make_again(at, *registers);
+        if (last > at && (way == Remake::InPlace || only_accesses_lose_flags(at + 1, last))) return way;
+    }
+    return Remake::No;
+}
+
+// Is there one among these ops that checks an access while the flags are needed, and none that wants them in
+// EFLAGS?
+bool Emitter::only_accesses_lose_flags(size_t first, size_t last) const {
+    bool lost = false;
+    for (size_t n = first; n <= last; ++n) {
+        const Inst& inst = block_->insts[n];
+        const Flags keeps = needed_[n + 1] & live_[n + 1] & ~ir::flags_replaced(inst);
+        if (ir::flags_read(inst) || (ir::flags_written(inst) && keeps) || inst.op == ir::Op::BranchNz)
+            return false;
+        lost |= ir::info(inst.op).effects & ir::kTouchesMemory && needed_[n] & live_[n];
+    }
+    return lost;
+}
+
+void Emitter::copy_shifted() {
+    a.mov(x86::ptr(x86::rsp, frame::shifted, 8), gp(host_of(block_->insts[position_].a), 8));
+}
+
+bool Emitter::never_in_eflags() const {
+    return remake_[position_] == Remake::Shift || remake_[position_] == Remake::ShiftCopy;
 }
 
 // The last instruction before which the flags of the op at `at` may be needed, if they can be made
@@ -149,7 +251,7 @@ void Emitter::guest_flags(Flags writes, Flags replaced, Flags reads) {
 
 void Emitter::guest_flags(const Inst& inst) {
     guest_flags(ir::flags_written(inst), ir::flags_replaced(inst), ir::flags_read(inst));
-    if (needed_after_ & ir::flags_settled(inst)) settle_flags();
+    if (needed_after_ & ir::flags_settled(inst) && !never_in_eflags()) settle_flags();
 }
 
 void Emitter::flags_to_value(unsigned to) {

@@ -14,7 +14,8 @@ void Emitter::plan_holds() {
     holds_.plan(
         *block_, in_memory, [this](size_t load) { return is_operand_of_next(load); },
         [this](size_t at) {
-            return again_[at] == kNoMaker ? 0 : flags_come_from(block_->insts[again_[at]]);
+            const u32 maker = again_[at];
+            return maker == kNoMaker ? 0 : *flags_come_from(maker, remake_[maker]);
         });
 }
 

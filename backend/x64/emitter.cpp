@@ -177,8 +177,12 @@ void Emitter::emit_range(size_t first, size_t end, bool in_line) {
         }
         imm_from_pc_ = inst.from_pc;
         if (in_line) begin_shared_region();
+        if (remake_[at] == Remake::ShiftCopy && needed_after_) copy_shifted();
         (this->*table_[u8(inst.op)])(inst);
-        if (!needed_after_) at_ = FlagsAt::Nowhere;
+        if (!needed_after_)
+            at_ = FlagsAt::Nowhere;
+        else if (never_in_eflags())
+            at_ = FlagsAt::Again;
         write_through(at, position_);
         if (in_line) end_shared_region(at);
     }

@@ -120,10 +120,25 @@ class Emitter final : private asmjit::ErrorHandler {
     void clobber(Flags needed); // EFLAGS will be overwritten by something that is not the guest's
     // The same where few ways from here want the flags: those make them again, if that can be done.
     void clobber_cheaply(Flags needed);
+    // How the flags of an op can be made again, as long as some registers stay what they are behind it.
+    enum class Remake : u8 {
+        No,
+        InPlace,  // of its operands, or of its result, where these are
+        Shift,    // of what a shift shifted, which a register still has
+        ShiftCopy // or frame::shifted
+    };
     void find_flag_makers();
+    Remake find_remake(size_t at, size_t& last) const;
     size_t last_to_make_again(size_t at, ir::RegSet operands) const;
-    ir::RegSet flags_come_from(const Inst& inst) const;
+    bool only_accesses_lose_flags(size_t first, size_t last) const;
+    std::optional<ir::RegSet> flags_come_from(size_t at, Remake way) const;
+    std::optional<ir::RegSet> flags_come_from_place(const Inst& inst) const;
+    Ref shifted_from(size_t at) const;
+    void copy_shifted();
+    bool never_in_eflags() const; // the flags of the present op: they are made again for whoever wants them
     void make_flags_again();
+    void remake_in_place(const Inst& inst);
+    void remake_shift(size_t at);
     void want_eflags();                        // the guest's flags are needed in EFLAGS
     bool wants_eflags_soon(size_t from) const; // before all of them are overwritten
     // Before the host instruction whose effect on EFLAGS is that of the IR instruction on the guest's flags.
@@ -377,8 +392,9 @@ class Emitter final : private asmjit::ErrorHandler {
     std::vector<Flags> live_; // by instruction: those that were computed, as far as somebody may look at them
     std::vector<ir::RegSet> narrow_; // by instruction: registers whose upper half is 0 before it
     static constexpr u32 kNoMaker = ~0u;
-    std::vector<u32> again_; // by instruction: the op that made the flags before it, which can make them
-                             // again at any place where they are needed; kNoMaker: there is none
+    std::vector<u32> again_;     // by instruction: the op that made the flags before it, which can make them
+                                 // again at any place where they are needed; kNoMaker: there is none
+    std::vector<Remake> remake_; // by instruction: how its flags are made again
     HeldRegisters holds_;
     SharedChecks shared_;
     const std::vector<Flags>* needed_now_ = nullptr; // that of the next two that holds for the present code

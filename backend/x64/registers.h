@@ -43,14 +43,15 @@ inline constexpr int jump_mask =
     20;                           // what PDEP makes of a RIP: the offset of its entry in a table of JumpCache
 inline constexpr int addend = 24; // of accesses that share a TLB check (shared_checks.h)
 inline constexpr int addends = 4;
-inline constexpr int round = 56;     // SharedLoop::counter when the last round that is checked ahead is over
-inline constexpr int to_commit = 64; // not 0: the access in progress ends with Memory::commit
-inline constexpr int off_page = 72;  // what PEXT takes of an offset from a page: 0 where it lies in the page
-inline constexpr int guest = 80;     // R10 to R15 of the guest as far as they have no host register: these
-                                     // operands are four bytes shorter than Context's
+inline constexpr int round = 56;    // SharedLoop::counter when the last round that is checked ahead is over
+inline constexpr int shifted = 64;  // by the op whose flags are made again (Remake::ShiftCopy)
+inline constexpr int off_page = 72; // what PEXT takes of an offset from a page: 0 where it lies in the page
+inline constexpr int guest = 80;    // R10 to R15 of the guest as far as they have no host register: these
+                                    // operands are four bytes shorter than Context's
 inline constexpr int first_guest = 10, guests = 6;
-inline constexpr int context = 128; // Context*
-inline constexpr int bytes = 136;   // keeps RSP aligned to 16
+inline constexpr int context = 128;   // Context*
+inline constexpr int to_commit = 136; // not 0: the access in progress ends with Memory::commit
+inline constexpr int bytes = 152;     // keeps RSP aligned to 16
 } // namespace frame
 
 // A general register by number and size in bytes.

@@ -150,6 +150,65 @@ TEST(MemoryAccess, FaultsWithTheFlagsOfSumsAndLogic) {
     }
 }
 
+// Nor are those of shifts by a constant: what was shifted is still in another register, or has been put away.
+TEST(MemoryAccess, FaultsWithTheFlagsOfShifts) {
+    struct Way {
+        const char* what;
+        Ref to, from;
+        bool moved; // from there to the register that is shifted, by an instruction of its own
+    };
+    const Ref in_memory = Ref::gpr(13);
+    const Way ways[] = {{"in place", kRbx, kRbx, false},
+                        {"in place, in memory", in_memory, in_memory, false},
+                        {"to another register", kRdx, kRbx, false},
+                        {"from memory to another register", kRdx, in_memory, false},
+                        {"moved there before", kRdx, kRbx, true},
+                        {"moved there from memory", kRdx, in_memory, true}};
+    constexpr u64 kValues[] = {0, 1, 0x7f, 0xc0000081, 0x7fffffffffffff81};
+    Machine m({.uncounted = true}, true), reference;
+    const auto try_shift = [&](const Way& way, Op op, u8 size, i64 by) {
+        Block b = block_at(0x1000, 4);
+        Builder l(b);
+        l.insn(0);
+        if (way.moved) l.mov(8, way.to, way.from);
+        l.insn(4);
+        l.alu(op, size, way.to, way.moved ? way.to : way.from, Ref::imm(), by);
+        l.insn(8);
+        l.load(8, kRax, {.base = kRbp});
+        l.load(8, kRcx, {.base = kRsi});
+        l.insn(12);
+        l.alu(Op::Add, 8, kRax, kRax, kRcx);
+        l.exit_to(0x1010);
+        const auto code = m.compile(b);
+        const bool saves = way.to == in_memory; // to put it away would take as many instructions
+        EXPECT_EQ(m.list(code).find(" ja ") < m.list(code).find("lahf"), !saves)
+            << "saved before the load\n"
+            << m.list(code);
+        for (const u64 value : kValues) {
+            for (Machine* machine : {&m, &reference}) {
+                machine->ctx().gpr[3] = machine->ctx().gpr[13] = value;
+                machine->ctx().gpr[2] = ~u64{0};
+                machine->ctx().gpr[5] = 0x9000; // a device's memory: the slow way first
+                machine->ctx().gpr[6] = 0xd000;
+                machine->ctx().flags = 0;
+            }
+            m.run(b, code);
+            reference.interpret(b);
+            ASSERT_EQ(m.ctx().exit, Exit::Fault);
+            ASSERT_EQ(m.ctx().flags, reference.ctx().flags) << way.what << "\n"
+                                                            << ir::print(b) << m.list(code);
+            ASSERT_TRUE(std::equal(m.ctx().gpr, m.ctx().gpr + 16, reference.ctx().gpr))
+                << way.what << "\n"
+                << ir::print(b) << m.list(code);
+        }
+    };
+    for (const Way& way : ways)
+        for (const Op op : {Op::Shl, Op::Shr, Op::Sar})
+            for (const u8 size : {1, 2, 4, 8})
+                for (const i64 by : {1, 5, 8, 31})
+                    try_shift(way, op, size, by);
+}
+
 // The carry of a long sum stays in EFLAGS from one access to the next, wherever these lead.
 TEST(MemoryAccess, LeavesACarryInEflags) {
     const auto sum = [](u8 size) {
